@@ -1,0 +1,1 @@
+"""The methods that Dynamic Ablation is compared with."""

@@ -1,0 +1,1 @@
+"""Models, data sets, engines and measures: the application that runs methods."""

@@ -1,0 +1,1 @@
+"""Dynamic Ablation: rule-guided, decision-based attribution."""

@@ -1,0 +1,1 @@
+"""The store, statistics, tables and figures."""
