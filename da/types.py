@@ -28,14 +28,18 @@ OK = "ok"
 class LabelModel(Protocol):
     """All that a decision-based method sees: images ``[m, 3, h, w]`` in, predicted classes ``[m]`` out."""
 
-    def __call__(self, images: Tensor, /) -> Tensor: ...
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Classify."""
+        ...
 
 
 @runtime_checkable
 class ScoreModel(Protocol):
     """All that a score-based black-box method sees: images ``[m, 3, h, w]`` in, softmax probabilities ``[m, classes]`` out."""
 
-    def __call__(self, images: Tensor, /) -> Tensor: ...
+    def __call__(self, images: Tensor, /) -> Tensor:
+        """Score."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+"""The Hydra application: ``python -m benchmarks --help``."""
+
+from __future__ import annotations
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from benchmarks.run import Report, failures, run
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def main(cfg: DictConfig) -> None:
+    """Run one job of the application."""
+    run(cfg)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(1 if Report.out and failures(Report.out) else 0)

@@ -1,0 +1,95 @@
+"""What a method may see of a model: labels, scores, or the module itself; every pass is counted."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.engines import Engine
+from da.types import Images, LabelModel, ScoreModel, Scores
+
+
+class NotFiniteError(ValueError):
+    """The model returned NaN or infinite logits."""
+
+
+class View:
+    """A model behind fixed-shape forward passes: splits and pads, so an image's numbers do not move with who shares its batch."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.queries = 0
+
+    def logits(self, images: Images) -> Scores:
+        """Logits ``[m, classes]`` of any number of images; padding is not counted as queries. Raises NotFiniteError."""
+        self.queries += len(images)
+        batch = self.engine.batch
+        out = []
+        for chunk in images.split(batch):
+            missing = batch - len(chunk)
+            padded = torch.cat([chunk, chunk[-1:].expand(missing, -1, -1, -1)]) if missing else chunk
+            out.append(self.engine.forward(padded)[: len(chunk)])
+        logits = torch.cat(out)
+        if not torch.isfinite(logits).all():
+            raise NotFiniteError("the model returned logits that are not finite")
+        return logits
+
+
+class LabelView(View):
+    """Predicted classes only: no score can leak into a decision-based method."""
+
+    def __call__(self, images: Images, /) -> Tensor:
+        """Classes ``[m]``."""
+        return self.logits(images).argmax(1)
+
+
+class ScoreView(View):
+    """Softmax probabilities."""
+
+    def __call__(self, images: Images, /) -> Tensor:
+        """Probabilities ``[m, classes]``."""
+        return self.logits(images).softmax(1)
+
+
+@dataclass
+class Passes:
+    """Images passed forward through a module and gradients passed back."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+@contextmanager
+def counted(module: nn.Module) -> Iterator[Passes]:
+    """Count the passes through a module, or through copies made of it, while the context lasts."""
+    passes = Passes()
+
+    def backward(gradient: Tensor) -> None:
+        passes.backward += len(gradient)
+
+    def forward(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        passes.forward += len(output)
+        if output.requires_grad:
+            output.register_hook(backward)
+
+    handle = module.register_forward_hook(forward)
+    try:
+        yield passes
+    finally:
+        handle.remove()
+
+
+def access(method: Callable[..., Any]) -> type:
+    """What a method asks to see, from the annotation of its first parameter: LabelModel, ScoreModel, or else the module."""
+    function = method.func if isinstance(method, partial) else method
+    first = next(iter(inspect.signature(function).parameters), None)
+    hint = typing.get_type_hints(function).get(first or "")
+    return hint if hint in (LabelModel, ScoreModel) else nn.Module

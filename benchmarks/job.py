@@ -1,0 +1,336 @@
+"""One job: a method on an image set under a model, measured, image by image into the store."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from benchmarks.access import LabelView, ScoreView, View, access, counted
+from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
+from benchmarks.engines import Engine
+from benchmarks.models import Model
+from benchmarks.rng import image_rng
+from da.types import OK, Attribution, LabelModel
+from results.store import FAILED, Arrays, ImageKey, Store, digest
+
+Progress = Callable[[int, int], None]  # images finished, queries spent
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides the numbers of one configuration, and where they are kept.
+
+    method: the configured function. parameters: its hyper-parameters as JSON. engine_identity: what of the engine can change a
+    number. batch_size: images at a time, and a stored part; it changes no number.
+    """
+
+    model: Model
+    engine: Engine
+    engine_identity: Mapping[str, Any]
+    images: ImageSet
+    method: Callable[..., Attribution | Tensor]
+    method_name: str
+    parameters: Mapping[str, Any]
+    benchmarks: Mapping[str, partial[pd.DataFrame]]
+    store: Store
+    seed: int
+    batch_size: int
+
+    @property
+    def engine_name(self) -> str:
+        """The engine and its precision, such as ``torch-fp32``."""
+        engine = str(self.engine_identity.get("_target_", "engine")).rsplit(".", 1)[-1].removesuffix("_engine")
+        return f"{engine}-{self.engine_identity.get('precision', 'fp32')}"
+
+    @cached_property
+    def configs(self) -> dict[str, dict[str, Any]]:
+        """The configuration behind each key of the store, by what it computes."""
+        classifier = {"model": self.model.identity, "engine": dict(self.engine_identity)}
+        prediction = {"kind": "prediction", "dataset": self.images.name, **classifier}
+        attribution = {
+            **prediction,
+            "kind": "attribution",
+            "method": {"target": target_name(self.method), "version": code_version(self.method), "parameters": dict(self.parameters)},
+            "seed": self.seed,
+        }
+        configs: dict[str, dict[str, Any]] = {"prediction": prediction, "attribution": attribution}
+        for name, benchmark in self.benchmarks.items():
+            what = {"target": target_name(benchmark), "version": code_version(benchmark), "parameters": dict(benchmark.keywords)}
+            configs[name] = {"kind": "benchmark", "attribution": digest(attribution), "benchmark": what, "seed": self.seed}
+        return configs
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The store's key of each configuration."""
+        return {name: digest(config) for name, config in self.configs.items()}
+
+    @cached_property
+    def contents(self) -> dict[ImageKey, Photograph]:
+        """The photographs by image key."""
+        return {image_key(photograph): photograph for photograph in self.images.photographs}
+
+    @cached_property
+    def index(self) -> dict[str, dict[ImageKey, Path]]:
+        """Which stored part holds each finished image, by what was computed; kept up to date by this job."""
+        return {name: self.store.index(key) for name, key in self.keys.items()}
+
+    def left(self) -> list[ImageKey]:
+        """The images that lack any of the job's results."""
+        return [image for image in self.contents if not all(image in done for done in self.index.values())]
+
+    def run(self, progress: Progress = lambda images, queries: None) -> int:
+        """Compute what the store lacks, a batch at a time, and return the number of images that were computed."""
+        left = self.left()
+        for i in range(0, len(left), self.batch_size):
+            images = left[i : i + self.batch_size]
+            for batch in self._predicted(images):
+                queries = self._attribute(batch.take([image not in self.index["attribution"] for image in batch.images]))
+                queries += self._measure(batch.take([image in self.index["attribution"] for image in batch.images]))
+                progress(0, queries)
+            progress(len(images), 0)
+        return len(left)
+
+    def prediction(self, image: ImageKey) -> int:
+        """The class the model gives to an image. Raises UnreadableError where it cannot be read."""
+        pixels = prepared(self.contents[image], image[1], self.model.preprocessing)
+        return int(LabelView(self.engine)(pixels[None].to(self.engine.device)))
+
+    def _predicted(self, images: Sequence[ImageKey]) -> list[Batch]:
+        """The images with their classes y. One that cannot be read, or on which the model fails, is a row and costs only itself."""
+        shown, tensors = [], []
+        for image in images:
+            try:
+                tensors.append(prepared(self.contents[image], image[1], self.model.preprocessing))
+                shown.append(image)
+            except UnreadableError as error:
+                self._put("prediction", [(image, f"error: {UNREADABLE}: {error}", "prediction", np.nan, np.nan)])
+        if not shown:
+            return []
+        pixels = torch.stack(tensors).to(self.engine.device)
+        try:
+            confidence, classes = ScoreView(self.engine)(pixels).max(1)
+        except Exception as error:
+            if len(shown) > 1:
+                return [batch for image in shown for batch in self._predicted([image])]
+            self._put("prediction", [(shown[0], f"error: {type(error).__name__}: {error}", "prediction", np.nan, np.nan)])
+            return []
+        rows = []
+        for image, y, p in zip(shown, classes.tolist(), confidence.tolist(), strict=True):
+            rows += [(image, OK, "prediction", np.nan, float(y)), (image, OK, "confidence", np.nan, p)]
+        if any(image not in self.index["prediction"] for image in shown):
+            self._put("prediction", rows)
+        return [Batch(shown, pixels, classes)]
+
+    def _attribute(self, batch: Batch) -> int:
+        """Run the method on a batch, store what it says, and return the queries spent."""
+        rows, arrays, queries = [], [], 0
+        for image, outcome in zip(batch.images, self._outcomes(batch), strict=True):
+            if isinstance(outcome, str):
+                self._put("attribution", [(image, f"error: {outcome}", "queries", np.nan, np.nan)])
+                continue
+            rows += [(image, outcome.status, metric, np.nan, value) for metric, value in outcome.numbers.items()]
+            arrays.append(outcome.arrays)
+            queries += int(outcome.numbers["queries"])
+        if rows:
+            self._put("attribution", rows, {name: np.stack([array[name] for array in arrays]) for name in arrays[0]})
+        return queries
+
+    def _outcomes(self, batch: Batch) -> list[Outcome | str]:
+        """What the method says of each image, or why it failed; one image's failure is not the others'."""
+        if not batch.images:
+            return []
+        try:
+            return list(self._call(batch))
+        except Exception as error:
+            if len(batch.images) == 1:
+                return [f"{type(error).__name__}: {error}"]
+        return [outcome for one in batch.singles() for outcome in self._outcomes(one)]
+
+    def _call(self, batch: Batch) -> Iterator[Outcome | str]:
+        wanted = access(self.method)
+        n = len(batch.images)
+        if wanted is nn.Module:
+            if not self.model.differentiable:
+                raise ValueError(f"{self.method_name} needs gradients, and {self.model.name} is a black box: choose a method that queries")
+            # Padded to one shape here, since hooks on layers see the batch itself.
+            for i in range(0, n, self.engine.batch):
+                yield from self._call_module(batch.take([i <= j < i + self.engine.batch for j in range(n)]))
+            return
+        view: View = LabelView(self.engine) if wanted is LabelModel else ScoreView(self.engine)
+        start = self._clock()
+        result = self.method(view, batch.pixels, batch.targets, rngs=self._rngs("method", batch.images))
+        seconds = (self._clock() - start) / n
+        attribution = self._checked(result, n)
+        if attribution.queries is not None and int(attribution.queries.sum()) != view.queries:
+            raise ValueError(f"{self.method_name} reports {int(attribution.queries.sum())} queries and made {view.queries}")
+        yield from outcomes(attribution, n, view.queries / n, 0, seconds)
+
+    def _call_module(self, batch: Batch) -> Iterator[Outcome | str]:
+        n, size = len(batch.images), self.engine.batch
+        same = torch.arange(size, device=batch.pixels.device).clamp_max(n - 1)
+        rngs = self._rngs("method", [batch.images[i] for i in same.tolist()])
+        padded = batch.pixels[same].contiguous(memory_format=torch.channels_last)
+        start = self._clock()
+        with counted(self.engine.module) as passes:
+            result = self.method(self.engine.module, padded, batch.targets[same], rngs=rngs)
+        seconds = (self._clock() - start) / size
+        yield from outcomes(self._checked(result, size), n, passes.forward / size, passes.backward / size, seconds)
+
+    def _checked(self, result: Attribution | Tensor, n: int) -> Attribution:
+        attribution = Attribution(result) if isinstance(result, Tensor) else result
+        if not isinstance(attribution, Attribution):
+            raise TypeError(f"{self.method_name} returned {type(result).__name__}: return a tensor [n, h, w] or an Attribution")
+        size = self.model.preprocessing.size
+        for what, values in (("saliency", attribution.saliency), ("kept", attribution.kept)):
+            if values is not None and tuple(values.shape) != (n, size, size):
+                raise ValueError(f"{self.method_name} returned a {what} of shape {tuple(values.shape)} for {n} images of {size} x {size}")
+        return replace(attribution, saliency=attribution.saliency.detach().float())
+
+    def _measure(self, batch: Batch) -> int:
+        """Run the benchmarks on stored attributions and return the queries spent."""
+        if not batch.images:
+            return 0
+        stored: dict[ImageKey, Arrays] = {}
+        for part in dict.fromkeys(self.index["attribution"][image] for image in batch.images):
+            stored |= self.store.part_arrays(part)
+        maps = [stored[image] for image in batch.images]
+        kept = [torch.from_numpy(unpacked(m["kept"], batch.pixels.shape[-2:])) for m in maps if "kept" in m]
+        attribution = Attribution(
+            torch.stack([torch.from_numpy(m["saliency"]) for m in maps]).to(batch.pixels.device),
+            torch.stack(kept).to(batch.pixels.device) if kept else None,
+        )
+        labels = [self.contents[image].label for image in batch.images]
+        view = LabelView(self.engine)
+        for name, benchmark in self.benchmarks.items():
+            if all(image in self.index[name] for image in batch.images):
+                continue
+            rngs = self._rngs("ties", batch.images)
+            try:
+                frame = benchmark(view, batch.pixels, batch.targets, labels, attribution, rngs=rngs)
+            except Exception as error:
+                if len(batch.images) > 1:
+                    return view.queries + sum(self._measure(one) for one in batch.singles())
+                self._put(name, [(batch.images[0], f"error: {type(error).__name__}: {error}", name, np.nan, np.nan)])
+                continue
+            columns = (frame[column].tolist() for column in ("image", "metric", "x", "value"))
+            self._put(name, [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)])
+        return view.queries
+
+    def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
+        frame = pd.DataFrame(
+            [(image[0], image[1], *rest) for image, *rest in rows],
+            columns=["image", "digest", "status", "metric", "x", "value"],
+        )
+        part = self.store.put(self.configs[name], frame.assign(provenance=provenance()), arrays)
+        if not frame["status"].str.startswith(FAILED).any():
+            self.index[name] |= dict.fromkeys((image for image, *_ in rows), part)
+
+    def _rngs(self, purpose: str, images: Sequence[ImageKey]) -> list[np.random.Generator]:
+        return [image_rng(self.seed, purpose, image[0]) for image in images]
+
+    def _clock(self) -> float:
+        if self.engine.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images on the device, ``[n, 3, h, w]``, with the classes y that the model gives them."""
+
+    images: list[ImageKey]
+    pixels: Tensor
+    targets: Tensor
+
+    def take(self, wanted: Sequence[bool]) -> Batch:
+        """Those of the images that are wanted."""
+        chosen = torch.tensor(wanted, device=self.pixels.device)
+        return Batch([image for image, w in zip(self.images, wanted, strict=True) if w], self.pixels[chosen], self.targets[chosen])
+
+    def singles(self) -> list[Batch]:
+        """Each image as a batch of its own."""
+        return [self.take([i == j for j in range(len(self.images))]) for i in range(len(self.images))]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One image's attribution, ready for the store."""
+
+    status: str
+    numbers: dict[str, float]
+    arrays: Arrays
+
+
+def outcomes(attribution: Attribution, n: int, forward: float, backward: float, seconds: float) -> Iterator[Outcome | str]:
+    """Split an attribution of a batch into the outcomes of its first ``n`` images."""
+    saliency = attribution.saliency.cpu().numpy()
+    for i in range(n):
+        if not np.isfinite(saliency[i]).all():
+            yield "the saliency map has values that are not finite"
+            continue
+        queries = float(attribution.queries[i]) if attribution.queries is not None else forward
+        numbers = {"queries": queries, "backwards": backward, "seconds": seconds}
+        numbers |= {name: float(values[i]) for name, values in attribution.extras.items()}
+        arrays: Arrays = {"saliency": saliency[i]}
+        if attribution.kept is not None:
+            arrays["kept"] = np.packbits(attribution.kept[i].cpu().numpy())
+        yield Outcome(attribution.status[i] if attribution.status else OK, numbers, arrays)
+
+
+def unpacked(bits: np.ndarray[Any, Any], size: Sequence[int]) -> np.ndarray[Any, Any]:
+    """A stored mask as booleans ``[h, w]``."""
+    h, w = size
+    return np.unpackbits(bits, count=h * w).reshape(h, w).astype(bool)
+
+
+def image_key(photograph: Photograph) -> ImageKey:
+    """An image's id and the start of its content's hash; a file that cannot be read has the hash ``unreadable``."""
+    try:
+        return photograph.id, photograph.digest()[:16]
+    except UnreadableError:
+        return photograph.id, UNREADABLE
+
+
+def target_name(function: Callable[..., Any]) -> str:
+    """The dotted name of a configured function."""
+    function = function.func if isinstance(function, partial) else function
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def code_version(function: Callable[..., Any]) -> str:
+    """The module's ``__version__``, or else a hash of its source, so that an edited method is computed anew."""
+    function = function.func if isinstance(function, partial) else function
+    module = inspect.getmodule(function)
+    declared = getattr(module, "__version__", None)
+    if declared is not None:
+        return str(declared)
+    return "source " + hashlib.sha256(inspect.getsource(module or function).encode()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=1)
+def provenance() -> str:
+    """Where a row comes from: git revision, package versions, machine. Recorded, never part of a key."""
+    try:
+        where = Path(__file__).parent
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        revision = ""
+    packages = {name: version(name) for name in ("torch", "captum", "scikit-image", "numpy", "timm")}
+    machine = {"host": platform.node(), "processor": platform.machine(), "python": platform.python_version()}
+    return json.dumps({"git": revision, **packages, **machine}, sort_keys=True)

@@ -1,0 +1,214 @@
+"""From a Hydra configuration to jobs, and from finished jobs to tables and figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.experimental.callback import Callback
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks import report
+from benchmarks.access import LabelView
+from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, prepared, select
+from benchmarks.engines import Engine
+from benchmarks.job import Job
+from benchmarks.models import Model
+from results.store import Store, digest, write_atomically
+
+STDERR = Console(stderr=True)
+
+
+def run(cfg: DictConfig) -> None:
+    """Run one configuration: compute what the store lacks. A failure is recorded, so that the other jobs of a sweep go on."""
+    out = Path(cfg.out)
+    try:
+        job = make_job(cfg)
+        record(job, cfg, out)
+        title = f"{job.method_name} · {job.model.name} · {job.images.name}"
+        left = len(job.left())
+        if not left:
+            STDERR.print(f"{title}: nothing to compute, all {len(job.images)} images are in the store", highlight=False)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=STDERR, disable=not STDERR.is_terminal) as bar:
+            task = bar.add_task(title, total=left, rate="")
+            spent = 0
+
+            def progress(images: int, queries: int) -> None:
+                nonlocal spent
+                spent += queries
+                elapsed = bar.tasks[0].elapsed or 0
+                bar.update(task, advance=images, rate=f"{spent / elapsed:.0f} queries/s" if elapsed else "")
+
+            job.run(progress)
+        STDERR.print(f"{title}: computed {left} of {len(job.images)} images", highlight=False)
+    except Exception as error:
+        fail(out, error, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+
+
+def fail(out: Path, error: Exception, overrides: list[str]) -> None:
+    """Say what went wrong in a line or two, and leave it for the end of a sweep."""
+    while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    message = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+    command = "python -m benchmarks " + " ".join(overrides)
+    content = {"error": message, "command": command, "traceback": traceback.format_exc()}
+    write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
+    STDERR.print(f"[red]error:[/red] {message}", highlight=False)
+
+
+def failures(out: Path) -> list[dict[str, str]]:
+    """The jobs that failed since the run began."""
+    return [json.loads(path.read_text()) for path in sorted((out / "failed").glob("*.json"))]
+
+
+def make_job(cfg: DictConfig) -> Job:
+    """Instantiate a configuration."""
+    model, engine = load(plain(cfg.model), plain(cfg.engine))
+    with open_dict(cfg):
+        preprocessing = model.preprocessing
+        found = {"size": preprocessing.size, "mean": list(preprocessing.mean), "std": list(preprocessing.std)}
+        cfg.model = {**cfg.model, **found, "gradcam_layer": model.gradcam_layer}
+    method_cfg, method_name = chosen_method(cfg)
+    method = instantiate(method_cfg)
+    parameters = {name: value for name, value in resolved(method_cfg).items() if not name.startswith("_")}
+    if not isinstance(method, partial):
+        method = partial(method)
+    benchmarks = {name: instantiate(benchmark) for name, benchmark in cfg.benchmark.items()}
+    engine_cfg = {name: value for name, value in resolved(cfg.engine).items() if name not in ("_partial_", "device")}
+    return Job(
+        model=model,
+        engine=engine,
+        engine_identity=engine_cfg,
+        images=chosen_images(cfg),
+        method=method,
+        method_name=method_name,
+        parameters=parameters,
+        benchmarks={name: partial(b.func, **resolved_values(b.keywords)) for name, b in benchmarks.items()},
+        store=Store(Path(cfg.store)),
+        seed=cfg.seed,
+        batch_size=cfg.batch_size or engine.batch,
+    )
+
+
+@lru_cache(maxsize=2)
+def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
+    """A model and its engine, kept for the next job of a sweep in this process."""
+    model = instantiate(json.loads(model_json))
+    return model, instantiate(json.loads(engine_json))(model)
+
+
+def chosen_method(cfg: DictConfig) -> tuple[DictConfig, str]:
+    """The method's configuration and name. A ``_target_`` given by hand does not inherit the replaced method's hyper-parameters."""
+    name, method = cfg.method_name, cfg.method
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        given = [override.lstrip("+").split("=", 1)[0] for override in hydra.overrides.task]
+        name = name or str(hydra.runtime.choices.get("method"))
+        if "method._target_" in given:
+            name = cfg.method_name or str(method._target_).rsplit(".", 1)[-1]
+            keep = {key.removeprefix("method.").split(".")[0] for key in given if key.startswith("method.")} | {"_target_", "_partial_"}
+            method = OmegaConf.masked_copy(method, [key for key in method if key in keep])
+            method._set_parent(cfg)
+    return method, name or str(method._target_).rsplit(".", 1)[-1]
+
+
+def chosen_images(cfg: DictConfig) -> ImageSet:
+    """The data set's selected images."""
+    images: ImageSet = instantiate(cfg.dataset)
+    rule = cfg.select
+    if not rule.correct_for:
+        return select(images, n=rule.n, order=rule.order, seed=cfg.seed)
+    shuffled = select(images, n=None, order=rule.order, seed=cfg.seed)
+    classifiers = []
+    for name in rule.correct_for:
+        other = compose("config", overrides=[f"model={name}"])
+        classifiers.append(partial(classify, *load(plain(other.model), plain(cfg.engine))))
+    return correct_for_all(shuffled, classifiers, n=rule.n)
+
+
+def classify(model: Model, engine: Engine, photograph: Photograph) -> int | None:
+    """The class a model gives to a photograph, None where it cannot be read."""
+    try:
+        pixels = prepared(photograph, photograph.digest()[:16], model.preprocessing)
+    except UnreadableError:
+        return None
+    return int(LabelView(engine)(pixels[None].to(engine.device)))
+
+
+def record(job: Job, cfg: DictConfig, out: Path) -> None:
+    """Leave the job's record in the run's folder: its configuration, the keys of its results, its images."""
+    named = {
+        "dataset": job.images.name,
+        "model": job.model.name,
+        "method": job.method_name,
+        "engine": job.engine_name,
+        "seed": job.seed,
+        "parameters": dict(job.parameters),
+    }
+    content = {
+        **named,
+        "store": cfg.store,
+        "keys": job.keys,
+        "images": [[*key, photograph.label] for key, photograph in job.contents.items()],
+        "config": resolved(cfg),
+        "class_names": list(job.model.class_names),
+        "command": [sys.executable, *sys.argv],
+    }
+    write_atomically(out / "jobs" / f"{digest(named)}.json", json.dumps(content, indent=1).encode())
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """A configuration as plain Python, interpolations resolved."""
+    found: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return found
+
+
+def resolved_values(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments with OmegaConf lists made plain."""
+    return {name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value for name, value in keywords.items()}
+
+
+def plain(cfg: DictConfig) -> str:
+    """A configuration as JSON, to be a cache's key."""
+    return json.dumps(resolved(cfg), sort_keys=True)
+
+
+class Report(Callback):
+    """After the last job: tables and figures, and what failed."""
+
+    out: Path | None = None  # of the run that this process has reported on
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Forget the failures of the last time."""
+        for path in (Path(config.out) / "failed").glob("*.json"):
+            path.unlink()
+
+    on_multirun_start = on_run_start
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write tables and figures."""
+        Report.out = Path(config.out)
+        if any((Report.out / "jobs").glob("*.json")):
+            report.write(Report.out, config)
+        for failure in failures(Report.out):
+            STDERR.print(f"[red]failed:[/red] {failure['error']}\n  again: {failure['command']}", highlight=False)
+
+    on_multirun_end = on_run_end

@@ -1,0 +1,36 @@
+"""What stands where a pixel is ablated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from da.types import Images
+
+Fill = str | Sequence[float]
+
+BLUR_SIGMA = 0.09  # of the shorter side: about 20 pixels at 224, where little but colour is left
+
+
+def filled(images: Images, fill: Fill) -> Images:
+    """Return the images with every pixel ablated, ``[n, 3, h, w]`` in [0, 1] pixel space, before normalisation.
+
+    fill: ``"black"``; ``"mean"``, each image's own mean colour; ``"blur"``, a Gaussian of sigma 0.09 times the shorter side;
+    or one RGB colour in [0, 1], such as the data set's mean, which is zero after normalisation.
+
+    Raises ValueError for any other fill.
+    """
+    if isinstance(fill, str):
+        if fill == "black":
+            return torch.zeros_like(images)
+        if fill == "mean":
+            return images.double().mean((2, 3), keepdim=True).to(images.dtype).expand_as(images).contiguous()
+        if fill == "blur":
+            sigma = BLUR_SIGMA * min(images.shape[-2:])
+            size = min(2 * round(3 * sigma) + 1, 2 * min(images.shape[-2:]) - 1)
+            return torch.stack([gaussian_blur(image, [size, size], [sigma, sigma]) for image in images])
+    elif len(fill) == 3 and all(0 <= float(c) <= 1 for c in fill):
+        return images.new_tensor([float(c) for c in fill]).view(1, 3, 1, 1).expand_as(images).contiguous()
+    raise ValueError(f"fill={fill!r}: choose black, mean, blur, or three numbers in [0, 1] (red, green, blue)")

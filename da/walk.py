@@ -1,0 +1,123 @@
+"""Algorithm 1: Dynamic Ablation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from da.circles import segment_masks, segments_inside
+from da.fill import Fill, filled
+from da.superpixels import superpixels
+from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets, Trace
+
+__version__ = "1"
+
+VACUOUS = "vacuous"  # Pos-R: the wholly ablated image already has class y
+UNSATISFIABLE = "unsatisfiable"  # Neg-R: even the wholly ablated image still has class y
+NOTHING_ACCEPTED = "nothing_accepted"
+
+
+def dynamic_ablation(
+    model: LabelModel,
+    images: Images,
+    targets: Targets,
+    *,
+    rngs: Rngs,
+    rule: str = "positive",
+    k: int = 4,
+    sp_num: int | None = 500,
+    alpha_step: float = 0.2,
+    fc: float = 0.95,
+    iterations: int = 500,
+    fill: Fill = "black",
+    trace: bool = False,
+) -> Attribution:
+    """Find a small part of each image that decides its class, by k circles that walk at random and shrink.
+
+    "Logic Rule Guided Attribution with Dynamic Ablation", AAAI 2022, Algorithm 1. Decision-based: one label query an
+    iteration, and one for the premise.
+
+    model: predicted classes of images ``[n, 3, h, w]`` in [0, 1]. targets: the class y of each image, the model's own prediction.
+    rngs: one generator an image. rule: "positive" (the kept pixels alone have class y) or "negative" (without the kept pixels
+    the class is not y). k: circles. sp_num: superpixels asked of SLIC; None walks over pixels. alpha_step: step, as a fraction
+    of the image's sides and of the radius of a circle with the area bound. fc: factor of the area bound at each acceptance.
+    fill: what replaces ablated pixels (see ``da.fill.filled``). trace: also return every proposed state.
+
+    Returns the sum of the accepted masks divided by its maximum as the saliency, the last accepted mask as ``kept``, and a status
+    an image: ``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``. Extras: ``accepted`` masks and ``superpixels`` obtained.
+
+    Raises ValueError for a hyper-parameter out of range.
+
+    Choices the paper leaves open: the mask of Eq. 3 is the union of the circles. Line 8 scales the radii so that their squares sum
+    to S_bound / pi. A circle has radius ``|r|``. Each ``random(-a, a)`` is one uniform draw a circle. Centres may leave the image. The
+    start is uniform: centres over the image, radii in [0, 1) before line 8. Nothing accepted: the mask stays all ones, the map zero.
+    A vacuous rule keeps the empty mask, the smallest that gives y.
+    """
+    _check(rule=rule, k=k, alpha_step=alpha_step, fc=fc, iterations=iterations)
+    n, _, h, w = images.shape
+    segments = superpixels(images, sp_num)
+    blank = filled(images, fill)
+    shown, hidden = (images, blank) if rule == "positive" else (blank, images)
+    start, steps = _draw(rngs, k, iterations, images)
+
+    x, y, r = h * start[:, 0], w * start[:, 1], start[:, 2]  # line 1
+    s_bound = images.new_full((n, 1), h * w)  # line 2
+    m = torch.ones_like(segments.index, dtype=torch.bool)  # line 3
+    cam = torch.zeros_like(m, dtype=torch.float32)
+    states, decisions, shares = [], [], []
+    for step in steps:  # line 4
+        reach = (s_bound / math.pi).sqrt()
+        x_new = x + h * alpha_step * step[:, 0]  # line 5
+        y_new = y + w * alpha_step * step[:, 1]  # line 6
+        r_new = r + reach * alpha_step * step[:, 2]  # line 7
+        r_new = r_new * (reach / r_new.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12))  # line 8
+        m_new = segment_masks(segments_inside(x_new, y_new, r_new, segments.centres), segments.index)  # line 9
+        same = model(torch.where(m_new[:, None], shown, hidden)) == targets  # line 10
+        accepted = (same if rule == "positive" else ~same)[:, None]
+        x = torch.where(accepted, x_new, x)  # lines 11 to 13
+        y = torch.where(accepted, y_new, y)
+        r = torch.where(accepted, r_new, r)
+        m = torch.where(accepted[..., None], m_new, m)  # line 14
+        cam += m_new & accepted[..., None]  # line 15
+        s_bound = torch.where(accepted, s_bound * fc, s_bound)  # line 16
+        decisions.append(accepted[:, 0])
+        if trace:
+            states.append(torch.stack([x_new, y_new, r_new], 1))
+            shares.append(m_new.float().mean((1, 2)))
+
+    count = torch.stack(decisions, 1).sum(1)
+    premise_fails = model(blank) == targets
+    if rule == "positive":
+        m = m & ~premise_fails[:, None, None]
+    failed = VACUOUS if rule == "positive" else UNSATISFIABLE
+    return Attribution(
+        saliency=cam / cam.amax((1, 2), keepdim=True).clamp_min(1),  # line 19
+        kept=m,
+        status=tuple(failed if p else OK if c else NOTHING_ACCEPTED for p, c in zip(premise_fails.tolist(), count.tolist(), strict=True)),
+        extras={"accepted": count.float(), "superpixels": segments.count.float()},
+        trace=Trace(torch.stack(states, 1), torch.stack(decisions, 1), torch.stack(shares, 1)) if trace else None,
+    )
+
+
+def _draw(rngs: Rngs, k: int, iterations: int, images: Images) -> tuple[Float[Tensor, "n 3 k"], Float[Tensor, "t n 3 k"]]:
+    """Every image's own randomness: the start in [0, 1) and the steps in [-1, 1), on the CPU whatever the device."""
+    start = np.stack([rng.random((3, k)) for rng in rngs])
+    steps = np.stack([rng.uniform(-1, 1, (iterations, 3, k)) for rng in rngs], 1)
+    return torch.from_numpy(start).to(images), torch.from_numpy(steps).to(images)
+
+
+def _check(*, rule: str, k: int, alpha_step: float, fc: float, iterations: int) -> None:
+    if rule not in ("positive", "negative"):
+        raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
+    if k < 1:
+        raise ValueError(f"k={k}: at least one circle is needed")
+    if not 0 <= alpha_step <= 1:
+        raise ValueError(f"alpha_step={alpha_step}: a step is a fraction of the image, from 0 to 1")
+    if not 0 <= fc <= 1:
+        raise ValueError(f"fc={fc}: the area bound is multiplied by fc, from 0 to 1")
+    if iterations < 1:
+        raise ValueError(f"iterations={iterations}: at least one is needed")

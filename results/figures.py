@@ -1,0 +1,66 @@
+"""Figures: functions of data and axes, without file access or statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+HEAT = "turbo"  # the paper's red for important, perceptually smoother than jet
+
+
+def heat_map(image: Float[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "h w"], opacity: float = 0.6) -> NDArray[np.float32]:
+    """A saliency map as colours over the dimmed greyscale image; the map is scaled to its own range, a constant one to zero."""
+    low, high = float(saliency.min()), float(saliency.max())
+    scaled = (saliency - low) / (high - low) if high > low else np.zeros_like(saliency)
+    colour = ScalarMappable(cmap=HEAT).to_rgba(scaled, norm=False)[..., :3]
+    grey = np.repeat(image.mean(2, keepdims=True), 3, axis=2)
+    return ((1 - opacity) * grey + opacity * colour).astype(np.float32)
+
+
+def show(picture: Float[np.ndarray, "h w 3"], ax: Axes, title: str = "") -> Axes:
+    """A picture without axes."""
+    ax.imshow(np.clip(picture, 0, 1), interpolation="nearest")
+    ax.set_title(title, fontsize=8)
+    ax.axis("off")
+    return ax
+
+
+def row_of_pictures(pictures: Sequence[Float[np.ndarray, "h w 3"]], titles: Sequence[str]) -> Figure:
+    """Pictures side by side, such as the paper's Fig. 1: image, kept region, map."""
+    return grid_of_pictures([pictures], [titles])
+
+
+def grid_of_pictures(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]], titles: Sequence[Sequence[str]], inch: float = 1.6) -> Figure:
+    """Rows of pictures; a row of titles for each row of pictures, or one for the first alone."""
+    columns = max(len(row) for row in rows)
+    figure = Figure(figsize=(inch * columns, (inch + 0.28) * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for r, row in enumerate(rows):
+        for c in range(columns):
+            axes[r, c].axis("off")
+        for c, picture in enumerate(row):
+            show(picture, axes[r, c], titles[r][c] if r < len(titles) else "")
+    return figure
+
+
+def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method") -> Axes:
+    """Accuracy against the share of pixels kept, with interval bands; ``frame`` has ``hue, x, mean, low, high`` (``tables.curves``)."""
+    names = list(dict.fromkeys(frame[hue]))
+    palette = sns.color_palette("colorblind", len(names)) if len(names) <= 10 else sns.color_palette("husl", len(names))
+    markers = "osD^vP*X<>phd"
+    for i, (name, colour) in enumerate(zip(names, palette, strict=True)):
+        curve = frame[frame[hue] == name].sort_values("x")
+        ax.plot(curve["x"], curve["mean"], color=colour, label=name, marker=markers[i % len(markers)], markersize=3, linewidth=1.2)
+        ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.1, linewidth=0)
+    ax.set(xlabel="share of pixels kept", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    ax.legend(fontsize=7, frameon=False)
+    sns.despine(ax=ax)
+    return ax

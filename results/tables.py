@@ -1,0 +1,111 @@
+"""From stored rows to tidy frames and summaries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from results.statistics import bootstrap_interval
+from results.store import FAILED, Store
+
+GROUP = ["dataset", "model", "method"]
+SUMMARY = ("mar", "mar_first", "mar_holds", "insertion_auc", "insertion_consistency_auc", "queries", "backwards", "seconds")
+
+FIXED = {*GROUP, "engine", "seed", "image", "label", "prediction", "confidence", "status", "metric", "x", "value"}
+FIXED |= {"hyperparameters", "provenance", "images", "statuses"}
+
+
+def load(out: Path) -> pd.DataFrame:
+    """Every row of a run: one an image, method, metric and x, with the configuration that made it.
+
+    Hyper-parameters that differ between the run's jobs of one method are columns of their own, named as in the configuration.
+    ``status`` is that of the image's attribution. Raises ValueError where there is no run.
+    """
+    records = [json.loads(path.read_text()) for path in sorted((Path(out) / "jobs").glob("*.json"))]
+    if not records:
+        raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
+    varying = varying_parameters(records)
+    frames = [_job_rows(record, varying) for record in records]
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def varying_parameters(records: list[dict[str, object]]) -> list[str]:
+    """The hyper-parameters that differ between jobs of one method."""
+    values: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        assert isinstance(record["parameters"], dict)
+        for name, value in record["parameters"].items():
+            values.setdefault((str(record["method"]), name), set()).add(json.dumps(value))
+    return sorted({name for (_, name), seen in values.items() if len(seen) > 1})
+
+
+def _job_rows(record: dict[str, object], varying: list[str]) -> pd.DataFrame:
+    store = Store(Path(str(record["store"])))
+    keys, parameters, images = record["keys"], record["parameters"], record["images"]
+    assert isinstance(keys, dict)
+    assert isinstance(parameters, dict)
+    assert isinstance(images, list)
+    labels = {(image, content): label for image, content, label in images}
+    frames = [store.rows(key, labels) for key in keys.values()]
+    rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True) if any(map(len, frames)) else pd.DataFrame()
+    if rows.empty:
+        return rows
+    image = pd.MultiIndex.from_frame(rows[["image", "digest"]])
+    rows["label"] = pd.array([labels[key] for key in image], dtype="Int64")
+    wide = rows[rows["metric"].isin(["prediction", "confidence"])].pivot_table(index=["image", "digest"], columns="metric", values="value")
+    for column in ("prediction", "confidence"):
+        rows[column] = wide[column].reindex(image).to_numpy() if column in wide else np.nan
+    rows["prediction"] = rows["prediction"].astype("Int64")
+    status = rows[rows["metric"] == "queries"].drop_duplicates(["image", "digest"]).set_index(["image", "digest"])["status"]
+    of_attribution = status.reindex(image).to_numpy()
+    failed = rows["status"].str.startswith(FAILED).to_numpy()
+    rows["status"] = np.where(failed | pd.isna(of_attribution), rows["status"], of_attribution)
+    rows = rows[~rows["metric"].isin(["prediction", "confidence"]) | failed]
+    front: dict[str, Any] = {"dataset": record["dataset"], "model": record["model"], "method": record["method"], "engine": record["engine"]}
+    front |= {"seed": record["seed"]} | {name: parameters.get(name) for name in varying}
+    rows = rows.drop(columns="digest").assign(hyperparameters=json.dumps(parameters, sort_keys=True))
+    for i, (name, value) in enumerate(front.items()):
+        rows.insert(i, name, value if not isinstance(value, list) else json.dumps(value))
+    return rows
+
+
+def groups(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell a run's configurations apart: data set, model, method, and hyper-parameters that vary."""
+    return GROUP + [name for name in rows.columns if name not in FIXED and not name.startswith(SUMMARY)]
+
+
+def summarise(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a configuration: mean and 95 % interval over images of each metric, and how many images had which status.
+
+    Images whose computation failed have no values; the others all count, whatever their status.
+    """
+    lines = []
+    by = groups(rows)
+    for values, group in rows.groupby(by, dropna=False, sort=False):
+        line: dict[str, object] = dict(zip(by, values, strict=True))
+        statuses = group.drop_duplicates("image")["status"].str.split(":").str[0]
+        line["images"] = int(group["image"].nunique())
+        for metric in SUMMARY:
+            found = group.loc[(group["metric"] == metric) & group["value"].notna(), "value"].to_numpy()
+            low, high = bootstrap_interval(found) if len(found) else (np.nan, np.nan)
+            line |= {metric: found.mean() if len(found) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}
+        line["statuses"] = ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def curves(rows: pd.DataFrame, metric: str = "insertion_accuracy") -> pd.DataFrame:
+    """A metric against x: mean and 95 % interval over images, one line a configuration and x."""
+    lines = []
+    by = groups(rows)
+    for values, group in rows[rows["metric"] == metric].groupby(by, dropna=False, sort=False):
+        table = group.pivot_table(index="image", columns="x", values="value")
+        low, high = bootstrap_interval(table.to_numpy())
+        configuration = dict(zip(by, values, strict=True))
+        for x, mean, below, above in zip(table.columns, table.mean(), low, high, strict=True):
+            lines.append({**configuration, "x": x, "mean": mean, "low": below, "high": above, "images": len(table)})
+    return pd.DataFrame(lines)
