@@ -54,7 +54,7 @@ class Photograph:
             with Image.open(self.source) if isinstance(self.source, Path) else self.source.copy() as image:
                 return upright_rgb(image)
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise UnreadableError(f"{type(error).__name__}: {error}") from None
+            raise UnreadableError(f"{self.id} cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
@@ -20,12 +21,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.access import LabelView, ScoreView, View, access, counted
+from benchmarks.access import LabelView, Passes, ScoreView, View, access, counted
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines import Engine
 from benchmarks.models import Model
 from benchmarks.rng import image_rng
-from da.types import OK, Attribution, LabelModel
+from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from results.store import FAILED, Arrays, ImageKey, Store, digest
 
 Progress = Callable[[int, int], None]  # images finished, queries spent
@@ -163,44 +164,15 @@ class Job:
         return [outcome for one in batch.singles() for outcome in self._outcomes(one)]
 
     def _call(self, batch: Batch) -> Iterator[Outcome | str]:
-        wanted = access(self.method)
-        n = len(batch.images)
-        if wanted is nn.Module:
-            if not self.model.differentiable:
-                raise ValueError(f"{self.method_name} needs gradients, and {self.model.name} is a black box: choose a method that queries")
-            # Padded to one shape here, since hooks on layers see the batch itself.
-            for i in range(0, n, self.engine.batch):
-                yield from self._call_module(batch.take([i <= j < i + self.engine.batch for j in range(n)]))
-            return
-        view: View = LabelView(self.engine) if wanted is LabelModel else ScoreView(self.engine)
-        start = self._clock()
-        result = self.method(view, batch.pixels, batch.targets, rngs=self._rngs("method", batch.images))
-        seconds = (self._clock() - start) / n
-        attribution = self._checked(result, n)
-        if attribution.queries is not None and int(attribution.queries.sum()) != view.queries:
-            raise ValueError(f"{self.method_name} reports {int(attribution.queries.sum())} queries and made {view.queries}")
-        yield from outcomes(attribution, n, view.queries / n, 0, seconds)
-
-    def _call_module(self, batch: Batch) -> Iterator[Outcome | str]:
-        n, size = len(batch.images), self.engine.batch
-        same = torch.arange(size, device=batch.pixels.device).clamp_max(n - 1)
-        rngs = self._rngs("method", [batch.images[i] for i in same.tolist()])
-        padded = batch.pixels[same].contiguous(memory_format=torch.channels_last)
-        start = self._clock()
-        with counted(self.engine.module) as passes:
-            result = self.method(self.engine.module, padded, batch.targets[same], rngs=rngs)
-        seconds = (self._clock() - start) / size
-        yield from outcomes(self._checked(result, size), n, passes.forward / size, passes.backward / size, seconds)
-
-    def _checked(self, result: Attribution | Tensor, n: int) -> Attribution:
-        attribution = Attribution(result) if isinstance(result, Tensor) else result
-        if not isinstance(attribution, Attribution):
-            raise TypeError(f"{self.method_name} returned {type(result).__name__}: return a tensor [n, h, w] or an Attribution")
-        size = self.model.preprocessing.size
-        for what, values in (("saliency", attribution.saliency), ("kept", attribution.kept)):
-            if values is not None and tuple(values.shape) != (n, size, size):
-                raise ValueError(f"{self.method_name} returned a {what} of shape {tuple(values.shape)} for {n} images of {size} x {size}")
-        return replace(attribution, saliency=attribution.saliency.detach().float())
+        # Methods that see the module itself get one padded shape, since hooks on layers see the batch.
+        step = self.engine.batch if access(self.method) is nn.Module else len(batch.images)
+        for i in range(0, len(batch.images), step):
+            part = batch.take([i <= j < i + step for j in range(len(batch.images))])
+            start = self._clock()
+            rngs = self._rngs("method", part.images)
+            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs)
+            seconds = (self._clock() - start) / len(part.images)
+            yield from outcomes(attribution, len(part.images), passes, seconds)
 
     def _measure(self, batch: Batch) -> int:
         """Run the benchmarks on stored attributions and return the queries spent."""
@@ -277,15 +249,52 @@ class Outcome:
     arrays: Arrays
 
 
-def outcomes(attribution: Attribution, n: int, forward: float, backward: float, seconds: float) -> Iterator[Outcome | str]:
+def attribute(
+    method: Callable[..., Attribution | Tensor], model: Model, engine: Engine, images: Images, targets: Targets, rngs: Rngs
+) -> tuple[Attribution, Passes]:
+    """Call a method with the access it asks for, and count the passes it makes for all the images together.
+
+    Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. Raises
+    ValueError for a method that needs gradients of a black box, and for a result of the wrong kind, shape or count of queries.
+    """
+    n, wanted, name = len(images), access(method), target_name(method).rsplit(".", 1)[-1]
+    if wanted is not nn.Module:
+        view: View = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
+        attribution = checked(method(view, images, targets, rngs=rngs), images, name)
+        if attribution.queries is not None and int(attribution.queries.sum()) != view.queries:
+            raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {view.queries}")
+        return attribution, Passes(view.queries)
+    if not model.differentiable:
+        raise ValueError(f"{name} needs gradients, and {model.name} is a black box: choose a method that only queries")
+    same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
+    padded = images[same].contiguous(memory_format=torch.channels_last)
+    streams = [*rngs, *(copy.deepcopy(rngs[-1]) for _ in range(engine.batch - n))]
+    with counted(engine.module) as passes:
+        result = method(engine.module, padded, targets[same], rngs=streams)
+    return checked(result, padded, name), Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
+
+
+def checked(result: Attribution | Tensor, images: Images, name: str) -> Attribution:
+    """What a method returned, made an Attribution. Raises TypeError or ValueError for another type or shape."""
+    attribution = Attribution(result) if isinstance(result, Tensor) else result
+    if not isinstance(attribution, Attribution):
+        raise TypeError(f"{name} returned {type(result).__name__}: return a tensor [n, h, w] or an Attribution")
+    n, _, h, w = images.shape
+    for what, values in (("saliency", attribution.saliency), ("kept", attribution.kept)):
+        if values is not None and tuple(values.shape) != (n, h, w):
+            raise ValueError(f"{name} returned a {what} of shape {tuple(values.shape)} for {n} images of {h} x {w}")
+    return replace(attribution, saliency=attribution.saliency.detach().float())
+
+
+def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -> Iterator[Outcome | str]:
     """Split an attribution of a batch into the outcomes of its first ``n`` images."""
     saliency = attribution.saliency.cpu().numpy()
     for i in range(n):
         if not np.isfinite(saliency[i]).all():
             yield "the saliency map has values that are not finite"
             continue
-        queries = float(attribution.queries[i]) if attribution.queries is not None else forward
-        numbers = {"queries": queries, "backwards": backward, "seconds": seconds}
+        queries = float(attribution.queries[i]) if attribution.queries is not None else passes.forward / n
+        numbers = {"queries": queries, "backwards": passes.backward / n, "seconds": seconds}
         numbers |= {name: float(values[i]) for name, values in attribution.extras.items()}
         arrays: Arrays = {"saliency": saliency[i]}
         if attribution.kept is not None:

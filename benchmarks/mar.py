@@ -15,6 +15,11 @@ from da.types import Attribution, Images, LabelModel, Rngs, Targets
 __version__ = "1"
 
 
+def prefix_shares(smallest: float = 0.002, points: int = 32) -> list[float]:
+    """The shares of an image's pixels that are tried: geometric from ``smallest`` to 1."""
+    return [float(share) for share in np.geomspace(smallest, 1, points)]
+
+
 def minimum_attribution_ratio(
     model: LabelModel,
     images: Images,
@@ -37,7 +42,7 @@ def minimum_attribution_ratio(
     """
     if not 0 < smallest < 1 or points < 2:
         raise ValueError(f"benchmark.mar: smallest={smallest} must lie between 0 and 1, points={points} be at least 2")
-    shares = [float(share) for share in np.geomspace(smallest, 1, points)]
+    shares = prefix_shares(smallest, points)
     rank = importance_rank(attribution.saliency, rngs)
     holds = torch.stack([answer == targets for _, answer in keeps_class(model, images, rank, shares, fill)], 1).cpu().numpy()
     holds[:, -1] = True  # the whole image has its own class

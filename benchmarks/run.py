@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,18 @@ def run(cfg: DictConfig) -> None:
 
 def fail(out: Path, error: Exception, overrides: list[str]) -> None:
     """Say what went wrong in a line or two, and leave it for the end of a sweep."""
-    while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    message = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
+    message = cause(error)
     command = "python -m benchmarks " + " ".join(overrides)
     content = {"error": message, "command": command, "traceback": traceback.format_exc()}
     write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
     STDERR.print(f"[red]error:[/red] {message}", highlight=False)
+
+
+def cause(error: Exception) -> str:
+    """What went wrong, without Hydra's wrapping."""
+    while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def failures(out: Path) -> list[dict[str, str]]:
@@ -82,10 +88,7 @@ def failures(out: Path) -> list[dict[str, str]]:
 def make_job(cfg: DictConfig) -> Job:
     """Instantiate a configuration."""
     model, engine = load(plain(cfg.model), plain(cfg.engine))
-    with open_dict(cfg):
-        preprocessing = model.preprocessing
-        found = {"size": preprocessing.size, "mean": list(preprocessing.mean), "std": list(preprocessing.std)}
-        cfg.model = {**cfg.model, **found, "gradcam_layer": model.gradcam_layer}
+    with_model(cfg, model)
     method_cfg, method_name = chosen_method(cfg)
     method = instantiate(method_cfg)
     parameters = {name: value for name, value in resolved(method_cfg).items() if not name.startswith("_")}
@@ -106,6 +109,14 @@ def make_job(cfg: DictConfig) -> Job:
         seed=cfg.seed,
         batch_size=cfg.batch_size or engine.batch,
     )
+
+
+def with_model(cfg: DictConfig, model: Model) -> DictConfig:
+    """State in the configuration what the loaded model knows of itself, for methods to refer to: ``${model.mean}``."""
+    found = asdict(model.preprocessing) | {"mean": list(model.preprocessing.mean), "std": list(model.preprocessing.std)}
+    with open_dict(cfg):
+        cfg.model = {**cfg.model, **found, "gradcam_layer": model.gradcam_layer}
+    return cfg
 
 
 @lru_cache(maxsize=2)

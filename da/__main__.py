@@ -1,0 +1,172 @@
+"""Explain one photograph: ``python -m da photo.jpg``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from benchmarks.access import LabelView, ScoreView
+from benchmarks.datasets import Photograph, prepare
+from benchmarks.insertion import importance_rank
+from benchmarks.job import attribute
+from benchmarks.mar import prefix_shares
+from benchmarks.rng import image_rng
+from benchmarks.run import cause, load, plain, with_model
+from da.fill import filled
+from da.rule import parts, picture, text
+from da.types import OK, Attribution
+from results.figures import heat_map, row_of_pictures
+
+RULES = {"pos": "positive", "neg": "negative"}
+
+
+def options() -> argparse.ArgumentParser:
+    """The options that every method has."""
+    parser = argparse.ArgumentParser(
+        prog="python -m da",
+        description="Say which parts of a photograph decide its class, as a rule, and draw them.",
+        epilog="Examples:  python -m da cat.jpg   python -m da cat.jpg --rule neg --k 8 --json   python -m da cat.jpg --method rise\n"
+        "Each method's hyper-parameters are options too: python -m da --method rise --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    parser.add_argument("photo", nargs="?", type=Path, help="an image file")
+    parser.add_argument("-h", "--help", action="store_true", help="show this and the method's hyper-parameters")
+    parser.add_argument("--rule", choices=RULES, default="pos", help="pos: these parts keep the class; neg: without them it is lost")
+    parser.add_argument(
+        "--method", choices=names("method"), metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(names('method'))}"
+    )
+    parser.add_argument(
+        "--model", choices=names("model"), default="efficientnet_lite0", metavar="NAME", help=f"of {', '.join(names('model'))}"
+    )
+    parser.add_argument("--weights", help="a local file of the model's weights")
+    parser.add_argument("--out", type=Path, help="the picture to write (default: PHOTO_METHOD.png in this folder)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def names(group: str) -> list[str]:
+    """The configurations of a group."""
+    return sorted(path.name.removesuffix(".yaml") for path in files("conf").joinpath(group).iterdir() if path.name.endswith(".yaml"))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code: 0 done, 2 bad input."""
+    parser = options()
+    first, _ = parser.parse_known_args(arguments)
+    method = first.method or f"da_{first.rule}"
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("config", overrides=[f"method={method}", f"model={first.model}"])
+    hyper = parser.add_argument_group(f"hyper-parameters of {method}")
+    raw = OmegaConf.to_container(cfg.method)
+    assert isinstance(raw, dict)
+    for name, value in ((str(name), value) for name, value in raw.items()):
+        if not name.startswith("_") and name != "rule":
+            flag = f"--{name.replace('_', '-')}"
+            hyper.add_argument(flag, dest=f"hyper_{name}", type=yaml.safe_load, metavar="VALUE", help=f"default {value!r}")
+    if first.help:
+        parser.print_help()
+        return 0
+    args = parser.parse_args(arguments)
+    if args.photo is None:
+        parser.error("which photograph? python -m da photo.jpg")
+    cfg.seed, cfg.engine.device, cfg.engine.batch = args.seed, args.device, 1
+    if args.weights:
+        cfg.model.weights = args.weights
+    for name, value in vars(args).items():
+        if name.startswith("hyper_") and value is not None:
+            cfg.method[name.removeprefix("hyper_")] = value
+    if "rule" in cfg.method:
+        cfg.method.rule = RULES[args.rule]
+    try:
+        answer = explain(cfg, args.photo, method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"))
+    except Exception as error:
+        if args.debug:
+            raise
+        print(f"error: {cause(error)}", file=sys.stderr)
+        return 2
+    print(json.dumps(answer, indent=1) if args.json else words(answer))
+    return 0
+
+
+def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path) -> dict[str, Any]:
+    """Explain a photograph, draw it to ``out``, and return what there is to say."""
+    model, engine = load(plain(cfg.model), plain(cfg.engine))
+    method = instantiate(with_model(cfg, model).method)
+    image = prepare(Photograph(photo.name, None, photo).load(), model.preprocessing).to(engine.device)[None]
+    confidence, target = ScoreView(engine)(image).max(1)
+    rngs = [image_rng(cfg.seed, "method", photo.name)]
+    attribution, passes = attribute(method, model, engine, image, target, rngs)
+    view = LabelView(engine)
+    fill = cfg.method.get("fill", "black")
+    kept = attribution.kept if attribution.kept is not None else sufficient_prefix(view, image, target, attribution, rule, fill, cfg.seed)
+    queries = passes.forward + view.queries
+    blank = filled(image, fill)
+    shown, hidden = (image, blank) if rule == "pos" else (blank, image)
+    same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
+    mask, pixels = kept[0].cpu().numpy(), image[0].permute(1, 2, 0).cpu().numpy()
+    name, index = model.class_names[int(target)], int(target)
+    drawn = [pixels, picture(pixels, mask), heat_map(pixels, attribution.saliency[0].cpu().numpy())]
+    when = "if present" if rule == "pos" else "if absent"
+    titles = [f"{name} {float(confidence):.2f}", f"{when}: {100 * mask.mean():.1f} %", f"map, {method_name}"]
+    row_of_pictures(drawn, titles).savefig(out, dpi=200)
+    return {
+        "rule": text(mask, name, RULES[rule]),
+        "class_name": name,
+        "class_index": index,
+        "confidence": float(confidence),
+        "mar": float(mask.mean()),
+        "queries": queries,
+        "backward_passes": passes.backward,
+        "verified": same if rule == "pos" else not same,
+        "parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)],
+        "method": method_name,
+        "model": model.name,
+        "status": attribution.status[0] if attribution.status else OK,
+        "picture": str(out),
+    }
+
+
+def sufficient_prefix(view: LabelView, image: Tensor, target: Tensor, attribution: Attribution, rule: str, fill: Any, seed: int) -> Tensor:
+    """For a method that only ranks pixels: the smallest tried share of its top pixels that satisfies the rule, else all."""
+    rank = importance_rank(attribution.saliency[:1], [image_rng(seed, "ties", "")])
+    blank = filled(image, fill)
+    shown, hidden = (image, blank) if rule == "pos" else (blank, image)
+    for share in prefix_shares():
+        kept = rank < round(share * rank[0].numel())
+        same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
+        if same == (rule == "pos"):
+            return kept
+    return torch.ones_like(kept)
+
+
+def words(answer: dict[str, Any]) -> str:
+    """The answer for people."""
+    of = f"model {answer['model']} ({answer['confidence']:.2f} for this class), method {answer['method']}"
+    lines = [
+        answer["rule"],
+        f"MAR {100 * answer['mar']:.2f} %, {answer['queries']} queries, {of}",
+        "Verified by one more forward pass." if answer["verified"] else "NOT verified: the masked image does not satisfy the rule.",
+    ]
+    if answer["status"] != OK:
+        lines.append(f"Status: {answer['status']}.")
+    return "\n".join([*lines, f"Picture: {answer['picture']}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
