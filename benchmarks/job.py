@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.access import LabelView, Passes, ScoreView, View, access, counted
@@ -302,7 +303,7 @@ def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -
         yield Outcome(attribution.status[i] if attribution.status else OK, numbers, arrays)
 
 
-def unpacked(bits: np.ndarray[Any, Any], size: Sequence[int]) -> np.ndarray[Any, Any]:
+def unpacked(bits: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.bool_]:
     """A stored mask as booleans ``[h, w]``."""
     h, w = size
     return np.unpackbits(bits, count=h * w).reshape(h, w).astype(bool)

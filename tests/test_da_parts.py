@@ -1,0 +1,77 @@
+"""Superpixels, circles, fills, rules."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from da.circles import segment_masks, segments_inside
+from da.fill import filled
+from da.rule import parts, picture, text
+from da.superpixels import superpixels
+from tests.conftest import textured
+
+
+def test_superpixel_centres_are_mean_coordinates():
+    images = textured(2, 40, 56)
+    segments = superpixels(images, 30)
+    assert segments.index.shape == (2, 40, 56)
+    for i in range(2):
+        for s in range(int(segments.count[i])):
+            rows, columns = torch.nonzero(segments.index[i] == s, as_tuple=True)
+            torch.testing.assert_close(segments.centres[i, s], torch.tensor([rows.float().mean(), columns.float().mean()]))
+        assert torch.isinf(segments.centres[i, int(segments.count[i]) :]).all()
+
+
+def test_segmentation_does_not_depend_on_the_batch():
+    images = textured(3, 40, 40)
+    assert torch.equal(superpixels(images, 20).index[2], superpixels(images[2:], 20).index[0])
+
+
+def test_without_superpixels_each_pixel_is_a_segment():
+    segments = superpixels(textured(2, 4, 6), None)
+    assert segments.count.tolist() == [24, 24]
+    assert segments.centres[1, 6 * 2 + 5].tolist() == [2.0, 5.0]
+    assert segments.index[0, 2, 5] == 6 * 2 + 5
+
+
+def test_a_segment_is_kept_inside_any_circle_and_on_its_edge():
+    centres = torch.tensor([[[0.0, 0.0], [0.0, 3.0], [5.0, 5.0], [torch.inf, torch.inf]]])
+    x, y, r = torch.tensor([[0.0, 5.0]]), torch.tensor([[0.0, 5.0]]), torch.tensor([[3.0, -1.0]])
+    kept = segments_inside(x, y, r, centres)
+    assert kept.tolist() == [[True, True, True, False]]
+    index = torch.tensor([[[0, 1], [2, 2]]])
+    assert segment_masks(torch.tensor([[True, False, True]]), index).tolist() == [[[True, False], [True, True]]]
+
+
+def test_fills():
+    images = textured(2, 20, 30)
+    assert not filled(images, "black").any()
+    torch.testing.assert_close(filled(images, "mean")[1, :, 3, 4], images[1].mean((1, 2)))
+    assert filled(images, "blur").var() < images.var()
+    assert torch.equal(filled(images, "blur")[1:], filled(images[1:], "blur"))
+    assert filled(images, [0.1, 0.2, 0.3])[0, :, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_the_rule_in_words_counts_connected_parts():
+    mask = np.zeros((10, 10), dtype=bool)
+    mask[0, :3] = True
+    mask[8, 8] = mask[9, 9] = True
+    found = parts(mask)
+    assert [part.share for part in found] == [0.03, 0.02]
+    assert found[0].box == (0, 0, 1, 3)
+    assert found[1].centre == (8.5, 8.5)
+    assert text(mask, "tabby") == "If these 2 parts, 5.0 % of the image, are present, then the image is classified tabby."
+    assert text(mask, "tabby", "negative") == "If these 2 parts, 5.0 % of the image, are absent, then the image is not classified tabby."
+    assert text(mask[:1], "tabby").startswith("If this part, 30.0 % of the image, is present")
+    assert text(~mask & mask, "tabby") == "If no part of the image is present, then the image is classified tabby."
+
+
+def test_the_picture_dims_what_is_not_kept():
+    image = np.full((10, 10, 3), 0.8, dtype=np.float32)
+    mask = np.zeros((10, 10), dtype=bool)
+    mask[2:6, 2:6] = True
+    shown = picture(image, mask)
+    assert shown[3, 3].tolist() == pytest.approx([0.8] * 3)
+    assert shown[9, 9].tolist() == pytest.approx([0.2] * 3)
