@@ -7,12 +7,11 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-import skimage
-import sklearn
 import torchvision
 from jaxtyping import Float
 from PIL import Image, ImageOps
@@ -101,8 +100,8 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Float[Tensor, "
 
 def demo() -> ImageSet:
     """Photographs that scikit-image, scikit-learn and matplotlib ship, with ImageNet labels."""
-    skimage_data = Path(skimage.__file__).parent / "data"
-    sklearn_data = Path(sklearn.__file__).parent / "datasets" / "images"
+    skimage_data = _package("skimage") / "data"
+    sklearn_data = _package("sklearn") / "datasets" / "images"
     matplotlib_data = Path(matplotlib.get_data_path()) / "sample_data"
     labelled = (
         ("chelsea", skimage_data / "chelsea.png", 285),  # Egyptian cat
@@ -114,6 +113,14 @@ def demo() -> ImageSet:
         ("grace_hopper", matplotlib_data / "grace_hopper.jpg", 652),  # military uniform
     )
     return ImageSet("demo", tuple(Photograph(name, label, path) for name, path, label in labelled))
+
+
+def _package(name: str) -> Path:
+    """Where a package lies, without importing it."""
+    spec = find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def imagenet(root: str, *, split: str = "val") -> ImageSet:
@@ -177,7 +184,7 @@ def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int =
     if order not in ("first", "random"):
         raise ValueError(f"select.order={order!r}: choose first or random")
     if n is not None and not 1 <= n <= len(images):
-        raise ValueError(f"select.n={n}: {images.name} has {len(images)} images")
+        raise ValueError(f"select.count={n}: {images.name} has {len(images)} images")
     photographs: Sequence[Photograph] = images.photographs
     if order == "random":
         photographs = sorted(photographs, key=lambda photograph: image_rng(seed, "select", photograph.id).random())
@@ -196,7 +203,7 @@ def correct_for_all(images: ImageSet, classify: Sequence[Callable[[Photograph], 
         if photograph.label is not None and all(predict(photograph) == photograph.label for predict in classify):
             kept.append(photograph)
     if not kept or (n is not None and len(kept) < n):
-        raise ValueError(f"select.n={n}: the models agree with the label on {len(kept)} images of {images.name}")
+        raise ValueError(f"select.count={n}: the models agree with the label on {len(kept)} images of {images.name}")
     return replace(images, photographs=tuple(kept))
 
 

@@ -275,7 +275,7 @@ def attribute(
     return checked(result, padded, name), Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
 
 
-def checked(result: Attribution | Tensor, images: Images, name: str) -> Attribution:
+def checked(result: object, images: Images, name: str) -> Attribution:
     """What a method returned, made an Attribution. Raises TypeError or ValueError for another type or shape."""
     attribution = Attribution(result) if isinstance(result, Tensor) else result
     if not isinstance(attribution, Attribution):

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf, open_dict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -77,6 +77,8 @@ def cause(error: Exception) -> str:
     """What went wrong, without Hydra's wrapping."""
     while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
         error = error.__cause__
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key} is not given: add {error.full_key}=VALUE"
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
@@ -146,13 +148,13 @@ def chosen_images(cfg: DictConfig) -> ImageSet:
     images: ImageSet = instantiate(cfg.dataset)
     rule = cfg.select
     if not rule.correct_for:
-        return select(images, n=rule.n, order=rule.order, seed=cfg.seed)
+        return select(images, n=rule.count, order=rule.order, seed=cfg.seed)
     shuffled = select(images, n=None, order=rule.order, seed=cfg.seed)
     classifiers = []
     for name in rule.correct_for:
         other = compose("config", overrides=[f"model={name}"])
         classifiers.append(partial(classify, *load(plain(other.model), plain(cfg.engine))))
-    return correct_for_all(shuffled, classifiers, n=rule.n)
+    return correct_for_all(shuffled, classifiers, n=rule.count)
 
 
 def classify(model: Model, engine: Engine, photograph: Photograph) -> int | None:
@@ -215,11 +217,15 @@ class Report(Callback):
     on_multirun_start = on_run_start
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write tables and figures."""
+        """Write tables and figures of a run that succeeded."""
+        Report.out = Path(config.out)
+        if not failures(Report.out):
+            report.write(Report.out, config)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write tables and figures of what succeeded, and list what failed."""
         Report.out = Path(config.out)
         if any((Report.out / "jobs").glob("*.json")):
             report.write(Report.out, config)
         for failure in failures(Report.out):
-            STDERR.print(f"[red]failed:[/red] {failure['error']}\n  again: {failure['command']}", highlight=False)
-
-    on_multirun_end = on_run_end
+            STDERR.print(f"[red]failed:[/red] {failure['error']}\n  again: {failure['command']}", highlight=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from da.types import Attribution, LabelModel, ScoreModel
 from tests.conftest import PatchNet, planted_model, rngs, textured
 
 
-def area_model(threshold: float):  # noqa: ANN201
+def area_model(threshold: float):
     """Class 1 where at least this share of the pixels is not black: its insertion curve is a step at the threshold."""
     return lambda images: ((images > 0).all(1).float().mean((1, 2)) >= threshold).long()
 

@@ -116,7 +116,7 @@ def test_selection(tmp_path):
     five, ten = (select(images, n=n, order="random", seed=1).photographs for n in (5, 10))
     assert ten[:5] == five
     assert five != select(images, n=5, order="random", seed=2).photographs
-    with pytest.raises(ValueError, match=r"select\.n=21.*20 images"):
+    with pytest.raises(ValueError, match=r"select\.count=21.*20 images"):
         select(images, n=21)
     with pytest.raises(ValueError, match=r"select\.order"):
         select(images, n=1, order="last")

@@ -1,0 +1,140 @@
+"""The command lines, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.datasets import demo
+from tests.conftest import REPOSITORY
+
+COFFEE = str(demo().photographs[1].source)
+
+
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "120", "OMP_NUM_THREADS": "2"} | environment
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=540)
+
+
+def test_one_photograph_in_words_and_as_json(tmp_path):
+    said = command("da", COFFEE, "--iterations", "30", "--json", "--out", "c.png", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    answer = json.loads(said.stdout)
+    assert (answer["class_name"], answer["class_index"]) == ("espresso", 967)
+    assert answer["queries"] == 31
+    assert answer["verified"] is True
+    assert 0 < answer["mar"] < 1
+    assert sum(part["share"] for part in answer["parts"]) == pytest.approx(answer["mar"])
+    assert (answer["method"], answer["model"], answer["status"]) == ("da_pos", "efficientnet_lite0", "ok")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    words = command("da", COFFEE, "--iterations", "30", "--rule", "neg", cwd=tmp_path)
+    assert words.returncode == 0
+    assert "absent, then the image is not classified espresso." in words.stdout
+    assert "Verified by one more forward pass." in words.stdout
+    assert (tmp_path / "coffee_da_neg.png").exists()
+
+
+def test_bad_input_is_one_line(tmp_path):
+    for arguments, message in (
+        (["absent.jpg"], "absent.jpg cannot be read"),
+        ([COFFEE, "--fc", "2"], "fc=2"),
+        ([COFFEE, "--model", "resnet18", "--weights", "absent.pth"], "no weights at absent.pth"),
+    ):
+        said = command("da", *arguments, cwd=tmp_path)
+        assert said.returncode == 2
+        assert said.stderr.startswith("error: ")
+        assert message in said.stderr
+        assert said.stderr.count("\n") == 1
+
+
+def test_help_shows_the_methods_hyper_parameters(tmp_path):
+    said = command("da", "--help", cwd=tmp_path)
+    assert said.returncode == 0
+    assert "--sp-num" in said.stdout
+    application = command("benchmarks", "--help", cwd=tmp_path)
+    assert application.returncode == 0
+    assert "Examples" in application.stdout
+    assert "method: " in application.stdout
+
+
+SWEEP = ["benchmarks", "-m", "method=da_pos,da_neg", "method.iterations=10", "select.count=2", "name=sweep", "benchmark.mar.points=4"]
+
+
+def test_a_multirun_makes_tables_and_figures_and_its_repetition_computes_nothing(tmp_path):
+    first = command(*SWEEP, "tracking=wandb", cwd=tmp_path, WANDB_SILENT="true")
+    assert first.returncode == 0, first.stderr
+    run = tmp_path / "runs" / "sweep"
+    summary = pd.read_csv(run / "summary.csv")
+    assert summary["method"].tolist() == ["da_neg", "da_pos"] or summary["method"].tolist() == ["da_pos", "da_neg"]
+    assert (summary["queries"] == 11).all()
+    rows = pd.read_parquet(run / "rows.parquet")
+    assert {"image", "method", "metric", "x", "value", "status", "model", "dataset"} <= set(rows.columns)
+    assert not rows.duplicated(["image", "method", "metric", "x"]).any()
+    for name in ("fig1_chelsea_da_pos.png", "fig1_coffee_da_neg.png", "insertion_demo_efficientnet_lite0.png"):
+        assert (run / "figures" / name).stat().st_size > 5000
+    offline = list(run.rglob("*.wandb"))
+    assert len(offline) == 1
+    assert wandb_summary(offline[0])["da_pos/queries"] == 11
+    again = command(*SWEEP, cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stderr.count("nothing to compute") == 2
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "rows.parquet"), rows)
+
+
+def wandb_summary(path: Path) -> dict[str, object]:
+    """The summary in an offline run's own file, a LevelDB log of protobuf records."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, record, found, at = path.read_bytes(), b"", {}, 7
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # the end of a block is filled up
+            at += 32768 - at % 32768
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        record = data[at + 7 : at + 7 + length] if kind in (1, 2) else record + data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            message = wandb_internal_pb2.Record.FromString(record)
+            for update in message.summary.update:
+                found[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
+    return found
+
+
+def test_a_job_that_fails_does_not_stop_the_others_and_is_named(tmp_path):
+    said = command("benchmarks", "-m", "method=da_pos", "method.iterations=5", "select.count=1,99", "name=half", cwd=tmp_path)
+    assert said.returncode == 1
+    assert "select.count=99: demo has 7 images" in said.stderr
+    assert "again: python -m benchmarks" in said.stderr
+    assert "computed 1 of 1 images" in said.stderr
+    assert (tmp_path / "runs" / "half" / "summary.csv").exists()
+
+
+def test_a_strangers_method_in_a_package_of_their_own(tmp_path):
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "mine.py").write_text(
+        "def brightness(model, images, targets, *, rngs, power=1.0):\n    return images.mean(1) ** power\n\n\n"
+        "def broken(model, images, targets, *, rngs):\n    raise RuntimeError('a bug of theirs')\n"
+    )
+    common = ["select.count=2", "name=theirs", "benchmark.mar.points=4"]
+    paths = os.pathsep.join([str(REPOSITORY), str(tmp_path)])
+    methods = (
+        ["method._target_=their_package.mine.brightness", "+method.power=2.0"],
+        ["method=da_pos", "method.iterations=5"],
+        ["method._target_=their_package.mine.broken"],
+    )
+    codes = [command("benchmarks", *method, *common, cwd=tmp_path, PYTHONPATH=paths).returncode for method in methods]
+    assert codes == [0, 0, 0]
+    rows = pd.read_parquet(tmp_path / "runs" / "theirs" / "rows.parquet")
+    status = rows.drop_duplicates(["method", "image"]).groupby("method")["status"].agg(set).to_dict()
+    assert status["brightness"] == {"ok"}
+    assert status["broken"] == {"error: RuntimeError: a bug of theirs"}
+    assert status["da_pos"] <= {"ok", "nothing_accepted"}
+    assert (rows.loc[rows["method"] == "brightness", "hyperparameters"] == '{"power": 2.0}').all()

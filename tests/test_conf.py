@@ -1,0 +1,99 @@
+"""Every configuration composes, instantiates and binds; imports go one way."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import get_method, instantiate
+from omegaconf import OmegaConf
+
+from benchmarks.models import WeightsError
+from benchmarks.run import cause
+from tests.conftest import REPOSITORY, configured
+
+
+def configurations(group: str) -> list[str]:
+    return sorted(path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", configurations("model"))
+def test_models_instantiate_or_say_what_is_missing(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cfg = configured(f"model={name}")
+    if name == "timm":
+        cfg.model.net.architecture, cfg.model.weights = "resnet10t", "random"
+    if name == "onnx":
+        cfg.model.weights = str(tmp_path / "absent.onnx")
+    if name in ("timm", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+        model = instantiate(cfg.model)
+        assert model.module.get_submodule(model.gradcam_layer)
+        return
+    with pytest.raises(Exception, match=r"model\.weights=") as caught:
+        instantiate(cfg.model)
+    error = caught.value
+    while isinstance(error, InstantiationException):
+        error = error.__cause__
+    assert isinstance(error, WeightsError)
+
+
+@pytest.mark.parametrize("name", configurations("dataset"))
+def test_datasets_instantiate_or_say_what_is_missing(name, tmp_path):
+    cfg = configured(f"dataset={name}")
+    if "root" in cfg.dataset.keys():  # noqa: SIM118 (a missing value is not "in")
+        cfg.dataset.root = str(tmp_path / "absent")
+        with pytest.raises(InstantiationException) as caught:
+            instantiate(cfg.dataset)
+        assert cause(caught.value).startswith("dataset.root=")
+    else:
+        assert len(instantiate(cfg.dataset)) > 0
+
+
+@pytest.mark.parametrize("group", ["method", "benchmark", "engine"])
+def test_every_configuration_binds_to_its_function_and_states_every_hyper_parameter(group):
+    for name in configurations(group):
+        cfg = OmegaConf.load(REPOSITORY / "conf" / group / f"{name}.yaml")
+        parameters = inspect.signature(get_method(cfg._target_)).parameters.values()
+        keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+        stated = {str(key) for key in cfg if not str(key).startswith("_")}
+        assert stated == keywords - {"rngs"}, f"{group}/{name}.yaml"
+        assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+@pytest.mark.parametrize("name", configurations("experiment"))
+def test_experiments_compose(name):
+    cfg = configured(f"experiment={name}")
+    assert cfg.name == name
+
+
+ALLOWED = {
+    "da": {"da"},
+    "baselines": {"da", "baselines"},
+    "benchmarks": {"da", "baselines", "benchmarks", "results"},
+    "results": {"results"},
+}
+
+
+def test_imports_go_one_way():
+    for package, allowed in ALLOWED.items():
+        for path in (REPOSITORY / package).rglob("*.py"):
+            if path.name == "__main__.py":  # command lines stand on top of everything
+                continue
+            for imported in imports(path):
+                room = imported.split(".")[0]
+                assert room not in {*ALLOWED, "conf", "tests"} or room in allowed, f"{path.relative_to(REPOSITORY)} imports {imported}"
+            if path == REPOSITORY / "da" / "types.py":
+                assert not any(name.split(".")[0] in ALLOWED for name in imports(path))
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
