@@ -25,6 +25,7 @@ from da.types import OK
 from results import figures, tables, tracking
 from results.store import Arrays, ImageKey, Store
 
+PAPER_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")
 MOST_PICTURES = 16  # images drawn of a run
 
 
@@ -89,22 +90,45 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[tuple[str, Path]]:
             ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration")
             ax.set_title(f"{dataset}, {model}, {frame['images'].max()} images", fontsize=9)
             yield from _save(figure, folder / f"insertion_{dataset}_{model}")
-    for record in (json.loads(path.read_text()) for path in sorted((out / "jobs").glob("*.json"))):
-        if record["keys"]:
-            yield from _triptychs(record, folder)
+    records = [json.loads(path.read_text()) for path in sorted((out / "jobs").glob("*.json"))]
+    for record in records:
+        yield from _triptychs(record, folder)
+    for dataset, model in dict.fromkeys((record["dataset"], record["model"]) for record in records):
+        of_model = {record["method"]: record for record in records if (record["dataset"], record["model"]) == (dataset, model)}
+        paper = [method for method in PAPER_ORDER if method in of_model]
+        others = sorted(of_model.keys() - set(paper))
+        for name, methods in (("fig3", paper), ("maps", others)):
+            if len(methods) > 1:
+                figure = _maps([of_model[method] for method in methods])
+                yield from _save(figure, folder / f"{name}_{dataset}_{model}")
 
 
 def _triptychs(record: dict[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
     """The paper's Fig. 1 for each image of a method that ends in a mask: image, kept region, map."""
-    for key, image, arrays, row in pictured(record):
+    for key, image, arrays, words in pictured(record):
         if "kept" not in arrays:
             return
         mask = unpacked(arrays["kept"], image.shape[:2])
-        name = f"fig1_{key[0].replace('/', '_')}_{record['method']}"
         shown = [image, picture(image, mask), figures.heat_map(image, arrays["saliency"])]
         verb = "absent" if record["parameters"].get("rule") == "negative" else "present"
-        figure = figures.row_of_pictures(shown, [row, f"if {verb}: {100 * mask.mean():.1f} %", f"map, {record['method']}"])
-        yield from _save(figure, folder / name, pdf=False)
+        figure = figures.row_of_pictures(shown, [words, f"if {verb}: {100 * mask.mean():.1f} %", f"map, {record['method']}"])
+        yield from _save(figure, folder / f"fig1_{key[0].replace('/', '_')}_{record['method']}", pdf=False)
+
+
+def _maps(records: list[dict[str, Any]]) -> Figure:
+    """The paper's Fig. 3: a row an image, the image and then each method's map."""
+    rows: dict[ImageKey, list[NDArray[np.float32]]] = {}
+    titles: dict[ImageKey, list[str]] = {}
+    for column, record in enumerate(records):
+        for key, image, arrays, words in pictured(record):
+            if column and key not in rows:
+                continue
+            row = rows.setdefault(key, [image])
+            row += [np.ones_like(image)] * (column + 1 - len(row))
+            row.append(figures.heat_map(image, arrays["saliency"]))
+            titles.setdefault(key, [words])
+    named = [record["method"] for record in records]
+    return figures.grid_of_pictures(list(rows.values()), [[*titles[key], *(named if i == 0 else [])] for i, key in enumerate(rows)])
 
 
 def pictured(record: dict[str, Any]) -> Iterator[tuple[ImageKey, NDArray[np.float32], Arrays, str]]:

@@ -139,8 +139,11 @@ def chosen_method(cfg: DictConfig) -> tuple[DictConfig, str]:
             name = cfg.method_name or str(method._target_).rsplit(".", 1)[-1]
             keep = {key.removeprefix("method.").split(".")[0] for key in given if key.startswith("method.")} | {"_target_", "_partial_"}
             method = OmegaConf.masked_copy(method, [key for key in method if key in keep])
-            method._set_parent(cfg)
-    return method, name or str(method._target_).rsplit(".", 1)[-1]
+    name = name or str(method._target_).rsplit(".", 1)[-1]
+    chosen = OmegaConf.merge(method, cfg.per_method.get(name, {}))
+    chosen._set_parent(cfg)
+    assert isinstance(chosen, DictConfig)
+    return chosen, name
 
 
 def chosen_images(cfg: DictConfig) -> ImageSet:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
-
-from da.types import Masks
 
 
 def segments_inside(
@@ -19,6 +17,6 @@ def segments_inside(
     return inside
 
 
-def segment_masks(kept: Bool[Tensor, "n s"], index: Int[Tensor, "n h w"]) -> Masks:
-    """Spread a choice of segments over their pixels."""
-    return kept.gather(1, index.flatten(1)).view_as(index)
+def segment_masks(values: Shaped[Tensor, "n s"], index: Int[Tensor, "n h w"]) -> Shaped[Tensor, "n h w"]:
+    """Spread values of segments, such as a mask or a map, over their pixels."""
+    return values.gather(1, index.flatten(1)).view_as(index)

@@ -66,7 +66,7 @@ def dynamic_ablation(
 
     x, y, r = h * start[:, 0], w * start[:, 1], start[:, 2]  # line 1
     s_bound = images.new_full((n, 1), h * w)  # line 2
-    m = torch.ones_like(segments.index, dtype=torch.bool)  # line 3
+    m = torch.isfinite(segments.centres[..., 0])  # line 3; masks are kept segment by segment, [n, s]
     cam = torch.zeros_like(m, dtype=torch.float32)
     states, decisions, shares = [], [], []
     for step in steps:  # line 4
@@ -75,28 +75,29 @@ def dynamic_ablation(
         y_new = y + w * alpha_step * step[:, 1]  # line 6
         r_new = r + reach * alpha_step * step[:, 2]  # line 7
         r_new = r_new * (reach / r_new.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12))  # line 8
-        m_new = segment_masks(segments_inside(x_new, y_new, r_new, segments.centres), segments.index)  # line 9
-        same = model(torch.where(m_new[:, None], shown, hidden)) == targets  # line 10
+        m_new = segments_inside(x_new, y_new, r_new, segments.centres)  # line 9
+        pixels = segment_masks(m_new, segments.index)
+        same = model(torch.where(pixels[:, None], shown, hidden)) == targets  # line 10
         accepted = (same if rule == "positive" else ~same)[:, None]
         x = torch.where(accepted, x_new, x)  # lines 11 to 13
         y = torch.where(accepted, y_new, y)
         r = torch.where(accepted, r_new, r)
-        m = torch.where(accepted[..., None], m_new, m)  # line 14
-        cam += m_new & accepted[..., None]  # line 15
+        m = torch.where(accepted, m_new, m)  # line 14
+        cam += m_new & accepted  # line 15
         s_bound = torch.where(accepted, s_bound * fc, s_bound)  # line 16
         decisions.append(accepted[:, 0])
         if trace:
             states.append(torch.stack([x_new, y_new, r_new], 1))
-            shares.append(m_new.float().mean((1, 2)))
+            shares.append(pixels.float().mean((1, 2)))
 
     count = torch.stack(decisions, 1).sum(1)
     premise_fails = model(blank) == targets
     if rule == "positive":
-        m = m & ~premise_fails[:, None, None]
+        m = m & ~premise_fails[:, None]
     failed = VACUOUS if rule == "positive" else UNSATISFIABLE
     return Attribution(
-        saliency=cam / cam.amax((1, 2), keepdim=True).clamp_min(1),  # line 19
-        kept=m,
+        saliency=segment_masks(cam / cam.amax(1, keepdim=True).clamp_min(1), segments.index),  # line 19
+        kept=segment_masks(m, segments.index),
         status=tuple(failed if p else OK if c else NOTHING_ACCEPTED for p, c in zip(premise_fails.tolist(), count.tolist(), strict=True)),
         extras={"accepted": count.float(), "superpixels": segments.count.float()},
         trace=Trace(torch.stack(states, 1), torch.stack(decisions, 1), torch.stack(shares, 1)) if trace else None,

@@ -47,7 +47,7 @@ def grid_of_pictures(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]], title
         for c in range(columns):
             axes[r, c].axis("off")
         for c, picture in enumerate(row):
-            show(picture, axes[r, c], titles[r][c] if r < len(titles) else "")
+            show(picture, axes[r, c], titles[r][c] if r < len(titles) and c < len(titles[r]) else "")
     return figure
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-HOOK = install_import_hook(["da", "baselines", "benchmarks", "results"], "beartype.beartype")
+HOOK = install_import_hook(["da", "baselines", "benchmarks", "results"], "tests.check")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

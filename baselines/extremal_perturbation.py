@@ -1,0 +1,185 @@
+"""Extremal Perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from baselines.smooth_mask import SmoothMask
+from da.types import Attribution, Images, Rngs, Targets
+
+__version__ = "1"
+
+SIDE = 224  # step and sigma are pixels of an image of this side
+Perturb = Callable[[Tensor], Tensor]
+
+
+def extremal_perturbation(
+    model: nn.Module,
+    images: Images,
+    targets: Targets,
+    *,
+    rngs: Rngs,
+    areas: Sequence[float],
+    perturbation: str,
+    levels: int,
+    blur: float,
+    variant: str,
+    reward: str,
+    iterations: int,
+    step: int,
+    sigma: int,
+    coldness: float,
+    learning_rate: float,
+    momentum: float,
+    dampening: float,
+    area_weight: float,
+    area_growth: float,
+    jitter: bool,
+    smooth: float,
+) -> Attribution:
+    """The smooth mask of a given area under which the class scores highest, summed over areas (Fong, Patrick, Vedaldi, ICCV 2019).
+
+    areas: fractions of the image and its margin. perturbation: ``blur`` (a pyramid of ``levels`` Gaussians up to ``blur`` pixels, the
+    last the image) or ``fade`` (to black, in [0, 1] pixel space). variant: ``preserve`` the class, ``delete`` it, or ``dual``. reward:
+    the class's logit (``simple``), or that less the largest other (``contrastive``). step, sigma: of the mask's grid and kernel, in
+    pixels of an image of side 224; blur likewise. smooth: sigma of the final blur over the shorter side. Rows of images and areas are
+    optimised together, each on its own: one forward and one backward pass an iteration, image and area, twice that for ``dual``.
+
+    Extras: ``probability_A``, the class's softmax probability under the final mask of each area A. Raises ValueError for a value out
+    of range. Deviations: pixels that tie at the edge of the area share it equally, where sorting would choose some.
+    """
+    masks = extremal_masks(
+        model, images, targets, areas=areas, perturbation=perturbation, levels=levels, blur=blur, variant=variant, reward=reward,
+        iterations=iterations, step=step, sigma=sigma, coldness=coldness, learning_rate=learning_rate, momentum=momentum,
+        dampening=dampening, area_weight=area_weight, area_growth=area_growth, jitter=jitter,
+    )  # fmt: skip
+    show = perturber(images, len(areas), perturbation, levels, blur)
+    with torch.no_grad():
+        rows = targets.repeat_interleave(len(areas))
+        scores = model(show(masks.flatten(0, 1))).softmax(1).gather(1, rows[:, None]).view(len(images), -1)
+    sd = smooth * min(images.shape[-2:])
+    total = masks.sum(1)
+    return Attribution(
+        gaussian(total[:, None], sd)[:, 0] if sd else total,
+        extras={f"probability_{area:g}": scores[:, a] for a, area in enumerate(areas)},
+    )
+
+
+def extremal_masks(
+    model: nn.Module,
+    images: Images,
+    targets: Targets,
+    *,
+    areas: Sequence[float],
+    perturbation: str,
+    levels: int,
+    blur: float,
+    variant: str,
+    reward: str,
+    iterations: int,
+    step: int,
+    sigma: int,
+    coldness: float,
+    learning_rate: float,
+    momentum: float,
+    dampening: float,
+    area_weight: float,
+    area_growth: float,
+    jitter: bool,
+) -> Float[Tensor, "n areas h w"]:
+    """The optimised masks in [0, 1]; see ``extremal_perturbation``."""
+    _check(areas, perturbation, variant, reward, iterations, step, sigma, levels)
+    n, _, h, w = images.shape
+    scale = min(h, w) / SIDE
+    pixels = max(1, round(step * scale)), max(1, round(sigma * scale))
+    smooth = SmoothMask((h, w), step=pixels[0], sigma=pixels[1], coldness=coldness, device=images.device)
+    show = perturber(images, len(areas), perturbation, levels, blur)
+    rows = targets.repeat_interleave(len(areas))
+    share = images.new_tensor(list(areas)).repeat(n)
+    parameters = images.new_ones(n * len(areas), *smooth.grid)
+    velocity = torch.zeros_like(parameters)
+    for t in range(iterations):
+        parameters.requires_grad_()
+        masks = smooth(parameters)
+        inner = smooth.crop(masks)
+        gain = masks.new_zeros(())
+        for kept, sign in ((inner, 1), (1 - inner, -1)):
+            if variant == ("delete" if sign == 1 else "preserve"):
+                continue
+            shown = show(kept)
+            gain = gain + sign * _reward(model(shown.flip(-1) if jitter and t % 2 == 0 else shown), rows, reward).sum()
+        loss = area_weight * area_growth**t * _area_loss(masks.flatten(1), share).sum() - gain
+        (gradient,) = torch.autograd.grad(loss, parameters)
+        velocity = gradient if t == 0 else momentum * velocity + (1 - dampening) * gradient
+        parameters = (parameters.detach() - learning_rate * velocity).clamp(0, 1)
+    with torch.no_grad():
+        return smooth.crop(smooth(parameters)).reshape(n, len(areas), h, w)
+
+
+def perturber(images: Images, areas: int, perturbation: str, levels: int, blur: float) -> Perturb:
+    """A function of masks ``[n * areas, h, w]`` to perturbed images: where a mask is 1 the image shows, where it is 0 nothing of it."""
+    if perturbation == "fade":
+        return lambda masks: masks[:, None] * images.repeat_interleave(areas, 0)
+    top = blur * min(images.shape[-2:]) / SIDE
+    pyramid = torch.stack([gaussian(images, top * (1 - level / (levels - 1))) for level in range(levels)], 1)
+    pyramid = pyramid.repeat_interleave(areas, 0)
+
+    def blurred(masks: Tensor) -> Tensor:
+        at = masks * (levels - 1)
+        low: Int[Tensor, "r h w"] = at.detach().long().clamp_max(levels - 2)
+        index = low[:, None, None].expand(-1, 1, 3, -1, -1)
+        below, above = pyramid.gather(1, index)[:, 0], pyramid.gather(1, index + 1)[:, 0]
+        return torch.addcmul(below, above - below, (at - low)[:, None])
+
+    return blurred
+
+
+def gaussian(images: Float[Tensor, "m c h w"], sigma: float) -> Float[Tensor, "m c h w"]:
+    """Gaussian blur, an image at a time so that it does not depend on the batch."""
+    if sigma <= 0:
+        return images
+    size = min(2 * round(3 * sigma) + 1, 2 * min(images.shape[-2:]) - 1)
+    return torch.stack([gaussian_blur(image, [size, size], [sigma, sigma]) for image in images])
+
+
+def _area_loss(masks: Float[Tensor, "r p"], share: Float[Tensor, " r"]) -> Float[Tensor, " r"]:
+    """Mean squared difference of the sorted mask and a step that is 1 on its largest ``share`` of values.
+
+    Without sorting: ``sum(m^2) + sum over the largest (1 - 2 m)``. Values that tie at the edge count in part.
+    """
+    p = masks.shape[1]
+    values = masks.detach()
+    largest = p - (p * (1 - share)).long()
+    edge = torch.stack([row.kthvalue(int(p - k + 1)).values for row, k in zip(values, largest, strict=True)])[:, None]
+    above, tied = values > edge, values == edge
+    part = (largest[:, None] - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
+    inside = above + part * tied
+    return (masks.square() + inside * (1 - 2 * masks)).sum(1) / p
+
+
+def _reward(logits: Float[Tensor, "r classes"], rows: Int[Tensor, " r"], reward: str) -> Float[Tensor, " r"]:
+    score = logits.gather(1, rows[:, None])[:, 0]
+    if reward == "simple":
+        return score
+    return score - logits.scatter(1, rows[:, None], -torch.inf).amax(1)
+
+
+def _check(
+    areas: Sequence[float], perturbation: str, variant: str, reward: str, iterations: int, step: int, sigma: int, levels: int
+) -> None:
+    if not areas or not all(0 < area < 1 for area in areas):
+        raise ValueError(f"areas={list(areas)}: give fractions of the image between 0 and 1")
+    for name, value, known in (
+        ("perturbation", perturbation, ("blur", "fade")),
+        ("variant", variant, ("preserve", "delete", "dual")),
+        ("reward", reward, ("simple", "contrastive")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}={value!r}: choose {', '.join(known)}")
+    if min(iterations, step, sigma) < 1 or levels < 2:
+        raise ValueError(f"iterations={iterations}, step={step}, sigma={sigma} must be at least 1 and levels={levels} at least 2")

@@ -1,0 +1,54 @@
+"""Occlusion and KernelSHAP: scores under removed patches and superpixels."""
+
+from __future__ import annotations
+
+import torch
+from captum.attr import KernelShap, Occlusion
+
+from da.fill import Fill, filled
+from da.superpixels import superpixels
+from da.types import Attribution, Images, Rngs, ScoreModel, Targets
+
+__version__ = "1"
+
+
+def occlusion(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rngs, window: float, stride: float, fill: Fill) -> Attribution:
+    """How much the class's probability falls as a square is slid over the image (Zeiler and Fergus, ECCV 2014).
+
+    window, stride: fractions of the shorter side. Score queries: one for the image and one a position. Captum's ``Occlusion``.
+    """
+    side = min(images.shape[-2:])
+    window_px, stride_px = max(1, round(window * side)), max(1, round(stride * side))
+    drop = Occlusion(model).attribute(
+        images,
+        sliding_window_shapes=(3, window_px, window_px),
+        strides=(3, stride_px, stride_px),
+        baselines=filled(images, fill),
+        target=targets,
+    )
+    return Attribution(drop.mean(1).float())
+
+
+def kernel_shap(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rngs, samples: int, sp_num: int, fill: Fill) -> Attribution:
+    """Shapley values of superpixels for the class's probability, by weighted regression (Lundberg and Lee, NeurIPS 2017).
+
+    samples: score queries, the whole and the ablated image among them. sp_num: superpixels asked of SLIC. Captum's ``KernelShap``,
+    an image at a time, its draws seeded from the image's own stream and PyTorch's global one left as it was.
+    """
+    index = superpixels(images, sp_num).index
+    hidden = filled(images, fill)
+    maps = []
+    for i, rng in enumerate(rngs):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**31)))
+            one = slice(i, i + 1)
+            values = KernelShap(model).attribute(
+                images[one],
+                baselines=hidden[one],
+                target=targets[one],
+                feature_mask=index[one, None],
+                n_samples=samples,
+                perturbations_per_eval=8,
+            )
+        maps.append(values[0, 0])
+    return Attribution(torch.stack(maps).float())

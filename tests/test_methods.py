@@ -1,0 +1,114 @@
+"""What every method of the catalogue promises, on every configuration there is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from benchmarks.engines import Engine, torch_engine
+from benchmarks.job import attribute
+from benchmarks.models import Model, build
+from benchmarks.rng import image_rng
+from benchmarks.run import with_model
+from da.types import Attribution
+from tests.conftest import REPOSITORY, configured
+
+METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
+SMALL = {"iterations": 3, "budget": 40, "masks": 12, "samples": 6, "steps": 4, "areas": [0.1, 0.2], "window": 0.4, "stride": 0.3}
+BATCH = 3
+
+# Forward and backward passes an image, as docs/methods.md states them, at the SMALL hyper-parameters.
+PASSES = {
+    "da_pos": (4, 0),
+    "da_neg": (4, 0),
+    "gradient": (1, 1),
+    "guided_backprop": (1, 1),
+    "gradcam": (1, 1),
+    "rise": (12, 0),
+    "rise_eclique": (12, 0),
+    "ep": (3 * 2 + 2, 3 * 2),
+    "random": (0, 0),
+    "centre": (0, 0),
+    "sobel": (0, 0),
+    "integrated_gradients": (4, 4),
+    "smoothgrad": (6, 6),
+    "occlusion": (9 + 1, 0),
+    "kernel_shap": (6, 0),
+}
+
+
+def small_vgg() -> Model:
+    """A network for 32 x 32 images."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+        )  # fmt: skip
+    preprocessing = {"size": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3}
+    return build(net, name="small_vgg", classes=[str(i) for i in range(10)], gradcam_layer="net.5", **preprocessing)
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, tuple[Model, Engine]]:
+    lite0, resnet18 = (instantiate(configured("model.size=96", *model).model) for model in ([], ["model=resnet18", "model.weights=random"]))
+    found = {"efficientnet_lite0": lite0, "resnet18": resnet18, "small_vgg": small_vgg()}
+    return {name: (model, torch_engine(model, batch=BATCH, device="cpu")) for name, model in found.items()}
+
+
+def small(name: str, model: Model):
+    """A method of the catalogue with a small budget."""
+    cfg = with_model(configured(f"method={name}"), model)
+    for key, value in SMALL.items():
+        if key in cfg.method:
+            cfg.method[key] = value
+    return instantiate(cfg.method)
+
+
+def run(name: str, model: Model, engine: Engine, images: Tensor, ids: list[str]) -> tuple[Attribution, object]:
+    targets = engine.module(images).argmax(1)
+    return attribute(small(name, model), model, engine, images, targets, [image_rng(0, "method", i) for i in ids])
+
+
+def state(module: nn.Module) -> list[object]:
+    """What a method must leave as it was."""
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules()]
+    flags = [(p.requires_grad, p.grad is None, float(p.double().sum())) for p in module.parameters()]
+    modes = [m.training for m in module.modules()] + [getattr(m, "inplace", None) for m in module.modules()]
+    rng = np.random.get_state()[1].tolist()  # noqa: NPY002
+    return [hooks, flags, modes, torch.get_rng_state().tolist(), rng, torch.is_grad_enabled()]
+
+
+@pytest.mark.parametrize("model_name", ["efficientnet_lite0", "resnet18", "small_vgg"])
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_on_every_kind_of_model(name, model_name, models, photographs):
+    if name in ("score_cam", "ablation_cam") and model_name != "small_vgg":
+        pytest.skip("a pass a feature map: hundreds, and the same code as on the small model")
+    model, engine = models[model_name]
+    size = model.preprocessing.size
+    images = nn.functional.interpolate(photographs[:BATCH], (size, size), mode="area")
+    ids = ["a", "b", "c"]
+    before = state(engine.module)
+    shown = images.clone()
+    together, passes = run(name, model, engine, images, ids)
+    assert state(engine.module) == before
+    assert torch.equal(images, shown)
+    assert together.saliency.shape == (BATCH, *images.shape[-2:])
+    assert torch.isfinite(together.saliency).all()
+    assert not together.saliency.requires_grad
+    if name in PASSES:
+        forward, backward = PASSES[name]
+        assert (passes.forward / BATCH, passes.backward / BATCH) == (forward, backward)
+    alone, _ = run(name, model, engine, images[1:2], ids[1:2])
+    assert torch.equal(alone.saliency[0], together.saliency[1])
+    if together.kept is not None:
+        assert torch.equal(alone.kept[0], together.kept[1])
+
+
+def test_the_table_in_the_docs_has_every_method():
+    text = (REPOSITORY / "docs" / "methods.md").read_text()
+    for name in METHODS:
+        assert f"`{name}`" in text, name
