@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from baselines.smooth_mask import SmoothMask
 from da.types import Attribution, Images, Rngs, Targets
@@ -16,6 +16,7 @@ __version__ = "1"
 
 SIDE = 224  # step and sigma are pixels of an image of this side
 Perturb = Callable[[Tensor], Tensor]
+Border = str | Sequence[float]
 
 
 def extremal_perturbation(
@@ -28,6 +29,7 @@ def extremal_perturbation(
     perturbation: str,
     levels: int,
     blur: float,
+    border: Border,
     variant: str,
     reward: str,
     iterations: int,
@@ -45,27 +47,28 @@ def extremal_perturbation(
     """The smooth mask of a given area under which the class scores highest, summed over areas (Fong, Patrick, Vedaldi, ICCV 2019).
 
     areas: fractions of the image and its margin. perturbation: ``blur`` (a pyramid of ``levels`` Gaussians up to ``blur`` pixels, the
-    last the image) or ``fade`` (to black, in [0, 1] pixel space). variant: ``preserve`` the class, ``delete`` it, or ``dual``. reward:
-    the class's logit (``simple``), or that less the largest other (``contrastive``). step, sigma: of the mask's grid and kernel, in
-    pixels of an image of side 224; blur likewise. smooth: sigma of the final blur over the shorter side. Rows of images and areas are
-    optimised together, each on its own: one forward and one backward pass an iteration, image and area, twice that for ``dual``.
+    last the image; around the image lies the colour ``border``) or ``fade`` (to black, in [0, 1] pixel space). variant: ``preserve``
+    the class, ``delete`` it, or ``dual``. reward: the class's logit (``simple``), or that less the largest other (``contrastive``).
+    step, sigma: of the mask's grid and kernel, in pixels of an image of side 224; blur likewise. smooth: sigma of the final blur over
+    the shorter side. Rows of images and areas are optimised together, each on its own: one forward and one backward pass an
+    iteration, image and area, twice that for ``dual``.
 
     Extras: ``probability_A``, the class's softmax probability under the final mask of each area A. Raises ValueError for a value out
-    of range. Deviations: pixels that tie at the edge of the area share it equally, where sorting would choose some.
+    of range.
     """
     masks = extremal_masks(
-        model, images, targets, areas=areas, perturbation=perturbation, levels=levels, blur=blur, variant=variant, reward=reward,
-        iterations=iterations, step=step, sigma=sigma, coldness=coldness, learning_rate=learning_rate, momentum=momentum,
-        dampening=dampening, area_weight=area_weight, area_growth=area_growth, jitter=jitter,
+        model, images, targets, areas=areas, perturbation=perturbation, levels=levels, blur=blur, border=border, variant=variant,
+        reward=reward, iterations=iterations, step=step, sigma=sigma, coldness=coldness, learning_rate=learning_rate,
+        momentum=momentum, dampening=dampening, area_weight=area_weight, area_growth=area_growth, jitter=jitter,
     )  # fmt: skip
-    show = perturber(images, len(areas), perturbation, levels, blur)
+    show = perturber(images, len(areas), perturbation, levels, blur, border)
     with torch.no_grad():
         rows = targets.repeat_interleave(len(areas))
         scores = model(show(masks.flatten(0, 1))).softmax(1).gather(1, rows[:, None]).view(len(images), -1)
     sd = smooth * min(images.shape[-2:])
     total = masks.sum(1)
     return Attribution(
-        gaussian(total[:, None], sd)[:, 0] if sd else total,
+        gaussian(total[:, None], sd, (0.0,))[:, 0],
         extras={f"probability_{area:g}": scores[:, a] for a, area in enumerate(areas)},
     )
 
@@ -79,6 +82,7 @@ def extremal_masks(
     perturbation: str,
     levels: int,
     blur: float,
+    border: Border,
     variant: str,
     reward: str,
     iterations: int,
@@ -93,12 +97,12 @@ def extremal_masks(
     jitter: bool,
 ) -> Float[Tensor, "n areas h w"]:
     """The optimised masks in [0, 1]; see ``extremal_perturbation``."""
-    _check(areas, perturbation, variant, reward, iterations, step, sigma, levels)
+    _check(areas, perturbation, variant, reward, iterations, step, sigma, levels, border)
     n, _, h, w = images.shape
     scale = min(h, w) / SIDE
     pixels = max(1, round(step * scale)), max(1, round(sigma * scale))
     smooth = SmoothMask((h, w), step=pixels[0], sigma=pixels[1], coldness=coldness, device=images.device)
-    show = perturber(images, len(areas), perturbation, levels, blur)
+    show = perturber(images, len(areas), perturbation, levels, blur, border)
     rows = targets.repeat_interleave(len(areas))
     share = images.new_tensor(list(areas)).repeat(n)
     parameters = images.new_ones(n * len(areas), *smooth.grid)
@@ -121,12 +125,12 @@ def extremal_masks(
         return smooth.crop(smooth(parameters)).reshape(n, len(areas), h, w)
 
 
-def perturber(images: Images, areas: int, perturbation: str, levels: int, blur: float) -> Perturb:
+def perturber(images: Images, areas: int, perturbation: str, levels: int, blur: float, border: Border) -> Perturb:
     """A function of masks ``[n * areas, h, w]`` to perturbed images: where a mask is 1 the image shows, where it is 0 nothing of it."""
     if perturbation == "fade":
         return lambda masks: masks[:, None] * images.repeat_interleave(areas, 0)
     top = blur * min(images.shape[-2:]) / SIDE
-    pyramid = torch.stack([gaussian(images, top * (1 - level / (levels - 1))) for level in range(levels)], 1)
+    pyramid = torch.stack([gaussian(images, top * (1 - level / (levels - 1)), border) for level in range(levels)], 1)
     pyramid = pyramid.repeat_interleave(areas, 0)
 
     def blurred(masks: Tensor) -> Tensor:
@@ -139,26 +143,27 @@ def perturber(images: Images, areas: int, perturbation: str, levels: int, blur: 
     return blurred
 
 
-def gaussian(images: Float[Tensor, "m c h w"], sigma: float) -> Float[Tensor, "m c h w"]:
-    """Gaussian blur, an image at a time so that it does not depend on the batch."""
+def gaussian(images: Float[Tensor, "m c h w"], sigma: float, border: Border) -> Float[Tensor, "m c h w"]:
+    """Gaussian blur, cut at four sigma. border: the colour around the image, a number a channel, or ``reflect``."""
     if sigma <= 0:
         return images
-    size = min(2 * round(3 * sigma) + 1, 2 * min(images.shape[-2:]) - 1)
-    return torch.stack([gaussian_blur(image, [size, size], [sigma, sigma]) for image in images])
+    mode, colour = ("reflect", 0.0) if isinstance(border, str) else ("constant", images.new_tensor(list(border)).view(1, -1, 1, 1))
+    blurred = gaussian_filter((images - colour).cpu().numpy(), (0, 0, sigma, sigma), mode=mode, truncate=4)
+    return torch.from_numpy(blurred).to(images) + colour
 
 
 def _area_loss(masks: Float[Tensor, "r p"], share: Float[Tensor, " r"]) -> Float[Tensor, " r"]:
     """Mean squared difference of the sorted mask and a step that is 1 on its largest ``share`` of values.
 
-    Without sorting: ``sum(m^2) + sum over the largest (1 - 2 m)``. Values that tie at the edge count in part.
+    Without sorting: ``sum(m^2) + sum over the largest (1 - 2 m)``. Of values that tie at the edge the last in raster order are in.
     """
     p = masks.shape[1]
     values = masks.detach()
     largest = p - (p * (1 - share)).long()
     edge = torch.stack([row.kthvalue(int(p - k + 1)).values for row, k in zip(values, largest, strict=True)])[:, None]
     above, tied = values > edge, values == edge
-    part = (largest[:, None] - above.sum(1, keepdim=True)) / tied.sum(1, keepdim=True)
-    inside = above + part * tied
+    room = largest[:, None] - above.sum(1, keepdim=True)
+    inside = above | (tied & (tied.flip(1).cumsum(1).flip(1) <= room))
     return (masks.square() + inside * (1 - 2 * masks)).sum(1) / p
 
 
@@ -170,7 +175,15 @@ def _reward(logits: Float[Tensor, "r classes"], rows: Int[Tensor, " r"], reward:
 
 
 def _check(
-    areas: Sequence[float], perturbation: str, variant: str, reward: str, iterations: int, step: int, sigma: int, levels: int
+    areas: Sequence[float],
+    perturbation: str,
+    variant: str,
+    reward: str,
+    iterations: int,
+    step: int,
+    sigma: int,
+    levels: int,
+    border: Border,
 ) -> None:
     if not areas or not all(0 < area < 1 for area in areas):
         raise ValueError(f"areas={list(areas)}: give fractions of the image between 0 and 1")
@@ -181,5 +194,7 @@ def _check(
     ):
         if value not in known:
             raise ValueError(f"{name}={value!r}: choose {', '.join(known)}")
+    if isinstance(border, str) and border != "reflect":
+        raise ValueError(f"border={border!r}: choose reflect, or three numbers (red, green, blue)")
     if min(iterations, step, sigma) < 1 or levels < 2:
         raise ValueError(f"iterations={iterations}, step={step}, sigma={sigma} must be at least 1 and levels={levels} at least 2")

@@ -15,9 +15,9 @@ class SmoothMask:
     """Each pixel's value is a soft maximum of the parameters near it, each weighted by a kernel of the distance.
 
     Fong, Patrick and Vedaldi, ICCV 2019, Sec. 3.3. The kernel is ``exp(-2 max(0, d / sigma - 1/2)^2)``, the soft maximum the mean of
-    the weighted parameters under a softmax of ``coldness`` times themselves. Parameters sit at the centres of cells of ``step`` by
-    ``step`` pixels; those further than ``1 + ceil(sigma / step)`` cells are left out. The mask is made with a margin of ``sigma``
-    pixels around the image. step, sigma: pixels.
+    the weighted parameters under a softmax of ``coldness`` times themselves. Parameters sit on every
+    ``step``-th pixel; those further than ``1 + ceil(sigma / step)`` steps along an axis are left out. The mask is made with a margin
+    of ``sigma`` pixels around the outermost parameters. step, sigma: pixels.
     """
 
     def __init__(self, size: tuple[int, int], *, step: int, sigma: int, coldness: float, device: torch.device) -> None:
@@ -25,7 +25,7 @@ class SmoothMask:
         self.radius = 1 + math.ceil(sigma / step)
         self.grid = (math.ceil(size[0] / step), math.ceil(size[1] / step))
         self.border = math.ceil(sigma / step)  # cells that hold the margin
-        inside = torch.arange(step) - (step - 1) / 2
+        inside = torch.arange(step)
         neighbours = torch.arange(-self.radius, self.radius + 1) * step
         offset = (inside[None, :] - neighbours[:, None]).square()  # [neighbour, pixel of the cell] along one axis
         distance = (offset[:, None, :, None] + offset[None, :, None, :]).sqrt().flatten(2).flatten(0, 1)
@@ -39,7 +39,10 @@ class SmoothMask:
         values: Tensor = _SoftMaximum.apply(near, self.weight, self.coldness)
         full = fold(values, (cells[0] * self.step, cells[1] * self.step), self.step, stride=self.step)[:, 0]
         cut = self.border * self.step - self.margin
-        return full[:, cut : cut + self.size[0] + 2 * self.margin, cut : cut + self.size[1] + 2 * self.margin]
+        ends = [
+            max((side - 1) * self.step + 2 * self.margin + 1, size + self.margin) for side, size in zip(self.grid, self.size, strict=True)
+        ]
+        return full[:, cut : cut + ends[0], cut : cut + ends[1]]
 
     def crop(self, masks: Float[Tensor, "r eh ew"]) -> Float[Tensor, "r h w"]:
         """The masks without their margin."""

@@ -55,6 +55,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="the picture to write (default: PHOTO_METHOD.png in this folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--engine", choices=names("engine"), metavar="NAME", help=f"of {', '.join(names('engine'))}; default: onnxruntime on the CPU"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -70,8 +73,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = options()
     first, _ = parser.parse_known_args(arguments)
     method = first.method or f"da_{first.rule}"
+    cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
+    engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
     with initialize_config_module("conf", version_base="1.3"):
-        cfg = compose("config", overrides=[f"method={method}", f"model={first.model}"])
+        cfg = compose("config", overrides=[f"method={method}", f"model={first.model}", f"engine={engine}"])
     hyper = parser.add_argument_group(f"hyper-parameters of {method}")
     raw = OmegaConf.to_container(cfg.method)
     assert isinstance(raw, dict)
@@ -85,7 +90,9 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     if args.photo is None:
         parser.error("which photograph? python -m da photo.jpg")
-    cfg.seed, cfg.engine.device, cfg.engine.batch = args.seed, args.device, 1
+    cfg.seed, cfg.engine.batch = args.seed, 1
+    if "device" in cfg.engine:
+        cfg.engine.device = args.device
     if args.weights:
         cfg.model.weights = args.weights
     for name, value in vars(args).items():

@@ -41,7 +41,7 @@ def row_of_pictures(pictures: Sequence[Float[np.ndarray, "h w 3"]], titles: Sequ
 def grid_of_pictures(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]], titles: Sequence[Sequence[str]], inch: float = 1.6) -> Figure:
     """Rows of pictures; a row of titles for each row of pictures, or one for the first alone."""
     columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(inch * columns, (inch + 0.28) * len(rows)), layout="constrained")
+    figure = Figure(figsize=(inch * columns, (inch + 0.2) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for r, row in enumerate(rows):
         for c in range(columns):
