@@ -27,7 +27,7 @@ from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines import Engine
 from benchmarks.models import Model
 from benchmarks.rng import image_rng
-from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
+from da.types import OK, Attribution, Images, LabelModel, Rngs, ScoreModel, Targets
 from results.store import FAILED, Arrays, ImageKey, Store, digest
 
 Progress = Callable[[int, int], None]  # images finished, queries spent
@@ -189,21 +189,23 @@ class Job:
             torch.stack(kept).to(batch.pixels.device) if kept else None,
         )
         labels = [self.contents[image].label for image in batch.images]
-        view = LabelView(self.engine)
+        queries = 0
         for name, benchmark in self.benchmarks.items():
             if all(image in self.index[name] for image in batch.images):
                 continue
+            view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
             try:
                 frame = benchmark(view, batch.pixels, batch.targets, labels, attribution, rngs=rngs)
             except Exception as error:
                 if len(batch.images) > 1:
-                    return view.queries + sum(self._measure(one) for one in batch.singles())
+                    return queries + sum(self._measure(one) for one in batch.singles())
                 self._put(name, [(batch.images[0], f"error: {type(error).__name__}: {error}", name, np.nan, np.nan)])
                 continue
             columns = (frame[column].tolist() for column in ("image", "metric", "x", "value"))
             self._put(name, [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)])
-        return view.queries
+            queries += view.queries
+        return queries
 
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
         frame = pd.DataFrame(

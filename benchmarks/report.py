@@ -25,7 +25,6 @@ from da.types import OK
 from results import figures, tables, tracking
 from results.store import Arrays, ImageKey, Store
 
-PAPER_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")
 MOST_PICTURES = 16  # images drawn of a run
 
 
@@ -83,7 +82,7 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[tuple[str, Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     for (dataset, model), group in rows.groupby(["dataset", "model"], sort=False):
         if (group["metric"] == "insertion_accuracy").any():
-            figure = Figure(figsize=(4.5, 3.4), layout="constrained")
+            figure = Figure(figsize=(5.6, 3.4), layout="constrained")
             frame = tables.curves(group)
             by = [name for name in tables.groups(group) if name not in ("dataset", "model")]
             frame["configuration"] = frame[by].astype(str).agg(" ".join, axis=1)
@@ -95,11 +94,12 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[tuple[str, Path]]:
         yield from _triptychs(record, folder)
     for dataset, model in dict.fromkeys((record["dataset"], record["model"]) for record in records):
         of_model = {record["method"]: record for record in records if (record["dataset"], record["model"]) == (dataset, model)}
-        paper = [method for method in PAPER_ORDER if method in of_model]
-        others = sorted(of_model.keys() - set(paper))
-        for name, methods in (("fig3", paper), ("maps", others)):
-            if len(methods) > 1:
-                figure = _maps([of_model[method] for method in methods])
+        methods = sorted(of_model, key=tables.method_place)
+        paper = [method for method in methods if method in tables.METHOD_ORDER]
+        others = [method for method in methods if method not in tables.METHOD_ORDER]
+        for name, shown in (("fig3", paper), ("maps", others)):
+            if len(shown) > 1:
+                figure = _maps([of_model[method] for method in shown])
                 yield from _save(figure, folder / f"{name}_{dataset}_{model}")
 
 

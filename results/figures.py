@@ -59,8 +59,8 @@ def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method") -> Axes
     for i, (name, colour) in enumerate(zip(names, palette, strict=True)):
         curve = frame[frame[hue] == name].sort_values("x")
         ax.plot(curve["x"], curve["mean"], color=colour, label=name, marker=markers[i % len(markers)], markersize=3, linewidth=1.2)
-        ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.1, linewidth=0)
+        ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12 if len(names) < 5 else 0.05, linewidth=0)
     ax.set(xlabel="share of pixels kept", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
-    ax.legend(fontsize=7, frameon=False)
+    ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=ax)
     return ax

@@ -13,7 +13,20 @@ from results.statistics import bootstrap_interval
 from results.store import FAILED, Store
 
 GROUP = ["dataset", "model", "method"]
-SUMMARY = ("mar", "mar_first", "mar_holds", "insertion_auc", "insertion_consistency_auc", "queries", "backwards", "seconds")
+METHOD_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # the paper's Fig. 3
+REFERENCES = ("random", "centre", "sobel")  # know nothing of the model; listed last
+SUMMARY = (
+    "mar",
+    "mar_first",
+    "mar_holds",
+    "insertion_auc",
+    "insertion_consistency_auc",
+    "rise_insertion_auc",
+    "rise_deletion_auc",
+    "queries",
+    "backwards",
+    "seconds",
+)
 
 FIXED = {*GROUP, "engine", "seed", "image", "label", "prediction", "confidence", "status", "metric", "x", "value"}
 FIXED |= {"hyperparameters", "provenance", "images", "statuses"}
@@ -30,7 +43,17 @@ def load(out: Path) -> pd.DataFrame:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     varying = varying_parameters(records)
     frames = [_job_rows(record, varying) for record in records]
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+    if rows.empty:
+        return rows
+    return rows.sort_values("method", key=lambda names: names.map(method_place), kind="stable", ignore_index=True)
+
+
+def method_place(name: str) -> tuple[int, str]:
+    """Where a method stands in tables and figures: the paper's first, then the others by name, then the references."""
+    if name in METHOD_ORDER:
+        return METHOD_ORDER.index(name), ""
+    return (99 if name in REFERENCES else 50), name
 
 
 def varying_parameters(records: list[dict[str, object]]) -> list[str]:

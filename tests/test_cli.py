@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,25 +117,29 @@ def test_a_job_that_fails_does_not_stop_the_others_and_is_named(tmp_path):
 
 
 def test_a_strangers_method_in_a_package_of_their_own(tmp_path):
-    package = tmp_path / "their_package"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "mine.py").write_text(
-        "def brightness(model, images, targets, *, rngs, power=1.0):\n    return images.mean(1) ** power\n\n\n"
+    shutil.copytree(REPOSITORY / "examples", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "my_package" / "broken.py").write_text(
         "def broken(model, images, targets, *, rngs):\n    raise RuntimeError('a bug of theirs')\n"
     )
     common = ["select.count=2", "name=theirs", "benchmark.mar.points=4"]
     paths = os.pathsep.join([str(REPOSITORY), str(tmp_path)])
-    methods = (
-        ["method._target_=their_package.mine.brightness", "+method.power=2.0"],
-        ["method=da_pos", "method.iterations=5"],
-        ["method._target_=their_package.mine.broken"],
+    runs = (
+        ["method._target_=my_package.my_method.input_times_gradient", "+method.channels=max", "method_name=by_target"],
+        ["method._target_=my_package.broken.broken"],
+        ["--config-dir", "conf", "-m", "method=input_times_gradient,gradient"],
     )
-    codes = [command("benchmarks", *method, *common, cwd=tmp_path, PYTHONPATH=paths).returncode for method in methods]
+    codes = [command("benchmarks", *common, *run, cwd=tmp_path, PYTHONPATH=paths).returncode for run in runs]
     assert codes == [0, 0, 0]
     rows = pd.read_parquet(tmp_path / "runs" / "theirs" / "rows.parquet")
     status = rows.drop_duplicates(["method", "image"]).groupby("method")["status"].agg(set).to_dict()
-    assert status["brightness"] == {"ok"}
-    assert status["broken"] == {"error: RuntimeError: a bug of theirs"}
-    assert status["da_pos"] <= {"ok", "nothing_accepted"}
-    assert (rows.loc[rows["method"] == "brightness", "hyperparameters"] == '{"power": 2.0}').all()
+    assert status == {
+        "by_target": {"ok"},
+        "broken": {"error: RuntimeError: a bug of theirs"},
+        "input_times_gradient": {"ok"},
+        "gradient": {"ok"},
+    }
+    assert set(rows.loc[rows["method"] == "by_target", "hyperparameters"]) == {'{"channels": "max"}'}
+    summary = pd.read_csv(tmp_path / "runs" / "theirs" / "summary.csv")
+    assert summary["method"].tolist()[0] == "gradient"
+    assert summary.set_index("method")["insertion_auc"].notna().sum() == 3
+    assert (tmp_path / "runs" / "theirs" / "figures" / "maps_demo_efficientnet_lite0.png").exists()
