@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from baselines.gradcam import find_layer
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 
 def cam(model: nn.Module, images: Images, targets: Targets, *, rngs: Rngs, variant: str, layer: str | None) -> Attribution:
     """A class activation map of ``pytorch-grad-cam`` (the extra ``grad-cam``), an image at a time.
 
     variant: the class's name there: ScoreCAM (Wang et al., CVPR workshops 2020), AblationCAM (Ramaswamy et al., WACV 2020),
-    GradCAMPlusPlus, EigenCAM and so on. layer: dotted name of a module with a spatial output.
+    GradCAMPlusPlus, EigenCAM and so on. layer: dotted name of a module with a spatial output. The package scales each map to [0, 1].
+
+    It runs on a copy of the model, because the package changes the training mode, writes gradients and swaps layers, and with no
+    activation in place, because the package keeps the layer's output without copying it.
 
     Raises ValueError where the package is missing, and for a variant or layer that there is not.
     """
@@ -33,9 +41,41 @@ def cam(model: nn.Module, images: Images, targets: Targets, *, rngs: Rngs, varia
     }
     if variant not in kinds:
         raise ValueError(f"variant={variant!r}: choose one of {', '.join(sorted(kinds))}")
+    find_layer(model, layer)
+    own = _copy(model)
+    module = find_layer(own, layer)
     maps = []
-    with torch.enable_grad(), kinds[variant](model=model, target_layers=[find_layer(model, layer)]) as explain:
-        for image, target in zip(images, targets.tolist(), strict=True):
-            found = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[ClassifierOutputTarget(target)])
+    with torch.enable_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it prints a progress bar an image
+        explain = kinds[variant](model=own, target_layers=[module])
+        module.register_forward_hook(_apart)  # after the package's hooks
+        for image, target, rng in zip(images, targets.tolist(), rngs, strict=True):
+            with _numpy_seeded(rng):
+                found = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[ClassifierOutputTarget(target)])
             maps.append(torch.from_numpy(found[0]).float())
     return Attribution(torch.stack(maps).to(images.device))
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """A copy that shares the weights' memory, takes no gradients of them and does nothing in place."""
+    frozen = {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()}
+    own = copy.deepcopy(model, dict(frozen))
+    for module in own.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return own
+
+
+def _apart(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """What follows the layer gets a tensor of its own, so that an addition in place there does not reach the package's."""
+    return output.clone()
+
+
+@contextmanager
+def _numpy_seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Some variants draw from NumPy's global stream: give them the image's, and put the global one back."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(int(rng.integers(2**32)))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002

@@ -14,15 +14,19 @@ __version__ = "1"
 def gradcam(model: nn.Module, images: Images, targets: Targets, *, rngs: Rngs, layer: str | None) -> Attribution:
     """A layer's feature maps, weighted by the class logit's mean gradients, summed, negative values cut (Selvaraju et al., ICCV 2017).
 
-    layer: dotted name of a module with a spatial output. One forward and one backward pass an image. Captum's ``LayerGradCam`` with
-    ``relu_attributions=True``, enlarged bilinearly with ``align_corners=False``. A map with no positive value is all zero: it ranks
-    the pixels at random, like any tie.
+    layer: dotted name of a module whose output is spatial, ``[n, channels, height, width]``; of a module that runs more than once,
+    the last run. One forward and one backward pass an image. Captum's ``LayerGradCam`` with ``relu_attributions=True``, enlarged
+    bilinearly with ``align_corners=False``. A map with no positive value is all zero: it ranks the pixels at random, like any tie.
 
-    Raises ValueError for a name that the model does not have, listing those it has.
+    Raises ValueError, listing the layers that there are, for a name that the model does not have, or a layer that does not run or has
+    no spatial output.
     """
     module = find_layer(model, layer)
-    small = LayerGradCam(model, module).attribute(images.detach().clone().requires_grad_(), target=targets, relu_attributions=True)
-    if small.ndim != 4:
+    try:
+        small = LayerGradCam(model, module).attribute(images.detach().clone().requires_grad_(), target=targets, relu_attributions=True)
+    except AssertionError as error:  # Captum's word for a layer that did not run
+        raise ValueError(f"layer={layer!r}: {error}: choose one of {', '.join(layers(model))}") from None
+    if isinstance(small, tuple) or small.ndim != 4:
         raise ValueError(f"layer={layer!r} has no spatial output: choose one of {', '.join(layers(model))}")
     return Attribution(interpolate(small.detach(), images.shape[-2:], mode="bilinear", align_corners=False)[:, 0])
 

@@ -15,8 +15,13 @@ __version__ = "1"
 def occlusion(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rngs, window: float, stride: float, fill: Fill) -> Attribution:
     """How much the class's probability falls as a square is slid over the image (Zeiler and Fergus, ECCV 2014).
 
-    window, stride: fractions of the shorter side. Score queries: one for the image and one a position. Captum's ``Occlusion``.
+    window, stride: fractions of the shorter side, at least a pixel each. Score queries: one for the image and one a position, which are
+    ``1 + ceil((side - window) / stride)`` along each side. A pixel gets the mean over the squares that cover it. Captum's ``Occlusion``.
+
+    Raises ValueError unless ``0 < stride <= window <= 1``.
     """
+    if not 0 < stride <= window <= 1:
+        raise ValueError(f"occlusion: window={window} and stride={stride} must satisfy 0 < stride <= window <= 1")
     side = min(images.shape[-2:])
     window_px, stride_px = max(1, round(window * side)), max(1, round(stride * side))
     drop = Occlusion(model).attribute(
@@ -33,15 +38,25 @@ def kernel_shap(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rn
     """Shapley values of superpixels for the class's probability, by weighted regression (Lundberg and Lee, NeurIPS 2017).
 
     samples: score queries, the whole and the ablated image among them. sp_num: superpixels asked of SLIC. Captum's ``KernelShap``,
-    an image at a time, its draws seeded from the image's own stream and PyTorch's global one left as it was.
+    an image at a time, its draws seeded from the image's own stream and PyTorch's global one left as it was. An image of which SLIC
+    makes a single superpixel is all that superpixel's: two queries.
+
+    Raises ValueError for fewer than two samples.
     """
-    index = superpixels(images, sp_num).index
+    if samples < 2:
+        raise ValueError(f"kernel_shap: samples={samples} must be at least 2, for the whole and the ablated image")
+    parts = superpixels(images, sp_num)
+    index = parts.index
     hidden = filled(images, fill)
     maps = []
     for i, rng in enumerate(rngs):
+        one = slice(i, i + 1)
+        if parts.count[i] == 1:  # nothing to draw; Captum divides by zero
+            shown, ablated = model(torch.cat([images[one], hidden[one]]))[:, targets[i]]
+            maps.append((shown - ablated).expand(images.shape[-2:]))
+            continue
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(rng.integers(2**31)))
-            one = slice(i, i + 1)
+            torch.default_generator.manual_seed(int(rng.integers(2**31)))  # the CPU's alone; torch.manual_seed is also CUDA's
             values = KernelShap(model).attribute(
                 images[one],
                 baselines=hidden[one],

@@ -91,7 +91,8 @@ class Functional(nn.Module):
         (network(nn.GELU(), nn.GELU()), "no meaning for gelu"),
         (network(nn.ReLU(), nn.LeakyReLU(inplace=True)), "no meaning for leaky_relu"),
         (network(nn.Hardswish(), nn.ReLU()), "no meaning for hardswish"),
-        (network(nn.Identity(), nn.Tanh()), "needs a model with ReLUs"),
+        (network(nn.Identity(), nn.Tanh()), "no meaning for tanh"),
+        (network(nn.Identity(), nn.Identity()), "needs a model with ReLUs"),
         (Functional(), "cannot guide 1 of this model's ReLUs"),
     ],
 )

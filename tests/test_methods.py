@@ -37,6 +37,8 @@ PASSES = {
     "smoothgrad": (6, 6),
     "occlusion": (9 + 1, 0),
     "kernel_shap": (6, 0),
+    "score_cam": (1 + 16, 0),
+    "ablation_cam": (2 + 16, 0),
 }
 
 

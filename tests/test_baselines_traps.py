@@ -1,0 +1,396 @@
+"""Where a baseline could quietly compute something else than its name says, or leave a mark on the caller's model."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import warnings
+
+import numpy as np
+import pytest
+import pytorch_grad_cam
+import timm
+import torch
+from captum.attr import GuidedBackprop, Saliency
+from pytorch_grad_cam.base_cam import BaseCAM
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from baselines.cam import cam
+from baselines.gradcam import gradcam
+from baselines.gradient import gradient
+from baselines.guided_backprop import guided_backprop
+from baselines.integrated_gradients import integrated_gradients, smoothgrad
+from baselines.occlusion import kernel_shap, occlusion
+from baselines.references import centre_disc, random_map, sobel_edges
+from baselines.rise import random_masks, rise
+from da.superpixels import superpixels
+from tests.conftest import rngs, textured
+
+TARGETS = torch.tensor([3, 1])
+VARIANTS = sorted(name for name, kind in vars(pytorch_grad_cam).items() if inspect.isclass(kind) and issubclass(kind, BaseCAM))
+
+
+def vgg(inplace: bool = False) -> nn.Sequential:
+    """A network with batch normalisation, its parameters not frozen."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace), nn.MaxPool2d(2), nn.Conv2d(8, 12, 3, padding=1),
+            nn.ReLU(inplace), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 5),
+        ).eval()  # fmt: skip
+
+
+class Guide(torch.autograd.Function):
+    """Guided Backpropagation's ReLU, clamped above, from its definition."""
+
+    @staticmethod
+    def forward(ctx, x, top):
+        ctx.save_for_backward(x)
+        ctx.top = top
+        return x.clamp(0, top)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient.clamp(min=0) * (x > 0) * (x < ctx.top), None
+
+
+class GuidedUnit(nn.Module):
+    def __init__(self, top):
+        super().__init__()
+        self.top = top
+
+    def forward(self, x):
+        return Guide.apply(x, self.top)
+
+
+def by_definition(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    """Guided Backpropagation without hooks."""
+    model = copy.deepcopy(model)
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.ReLU | nn.ReLU6):
+                setattr(parent, name, GuidedUnit(6.0 if isinstance(child, nn.ReLU6) else torch.inf))
+    images = images.clone().requires_grad_()
+    (found,) = torch.autograd.grad(model(images).gather(1, targets[:, None]).sum(), images)
+    return found.abs().amax(1)
+
+
+class Shared(nn.Module):
+    """The input of the ReLU goes elsewhere, too."""
+
+    def __init__(self, relu: nn.Module):
+        super().__init__()
+        self.conv, self.relu, self.head = vgg()[0], relu, nn.Linear(8, 5)
+        nn.init.uniform_(self.head.weight, -1, 1, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, images):
+        features = self.conv(images)
+        return self.head((self.relu(features) - 0.7 * features).mean((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["lite0", "resnet18", "shared", "vgg"])
+def test_guided_backprop_is_its_definition_on_real_models(name, lite0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = {"lite0": lambda: lite0.module, "resnet18": resnet18, "shared": lambda: Shared(nn.ReLU()), "vgg": lambda: vgg(True)}[name]()
+    model.eval()
+    images = textured(2, 96, 80)
+    expected = by_definition(model, images, TARGETS)
+    found = guided_backprop(model, images, TARGETS, rngs=rngs(2)).saliency
+    torch.testing.assert_close(found, expected, atol=1e-6 * float(expected.max()), rtol=1e-5)
+    if name == "resnet18":  # one ReLU module runs twice in a block
+        for module in model.modules():
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            direct = GuidedBackprop(model).attribute(images.clone().requires_grad_(), TARGETS).abs().amax(1)
+        torch.testing.assert_close(found, direct, atol=1e-6, rtol=1e-6)
+
+
+class With(nn.Module):
+    """A guided ReLU, and then something else."""
+
+    def __init__(self, then):
+        super().__init__()
+        self.first, self.relu, self.second, self.then, self.head = vgg()[0], nn.ReLU(), nn.Conv2d(8, 8, 3), then, nn.LazyLinear(5)
+
+    def forward(self, images):
+        features = self.then(self.second(self.relu(self.first(images))))
+        return self.head(features.mean((2, 3)) if features.ndim == 4 else features)
+
+
+class Encoder(nn.Module):
+    """PyTorch runs its own encoder layer, without gradients, as one fused operation that hides the ReLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, features):
+        return self.layer(features[:, :, ::8, ::8].flatten(2).transpose(1, 2)).mean(1)
+
+
+class Call(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+REFUSED = {
+    "swish by hand": timm.layers.activations.Swish(),
+    "quick gelu": timm.layers.activations.QuickGELU(),
+    "hard swish by hand": timm.layers.activations.HardSwish(),
+    "tanh": nn.Tanh(),
+    "glu": nn.GLU(1),
+    "rrelu": nn.RReLU(),
+    "prelu": nn.PReLU(),
+    "hard tanh": nn.Hardtanh(-1, 1),
+    "threshold": nn.Threshold(0, 0),
+    "clamp": Call(lambda x: x.clamp(min=0)),
+    "clamp_min_": Call(lambda x: x.clamp_min_(0)),
+    "maximum": Call(lambda x: torch.maximum(x, torch.zeros_like(x))),
+    "method": Call(lambda x: x.relu()),
+    "fused encoder": Encoder(),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_guided_backprop_never_passes_a_plain_gradient_off_as_guided(what):
+    model, images = With(REFUSED[what]).eval(), textured(2, 24, 24)
+    model(images)
+    with pytest.raises(ValueError, match="guided_backprop"):
+        guided_backprop(model, images, TARGETS, rngs=rngs(2))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Hardsigmoid()])
+def test_guided_backprop_accepts_squeeze_and_excitation(gate):
+    squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 8, 1), gate)
+    model, images = With(Call(lambda x: x * squeeze(x))).eval(), textured(2, 24, 24)
+    model(images)
+    expected = by_definition(model, images, TARGETS)
+    torch.testing.assert_close(guided_backprop(model, images, TARGETS, rngs=rngs(2)).saliency, expected)
+
+
+class AddInPlace(nn.Module):
+    """An addition in place right after the layer, as in residual networks."""
+
+    def __init__(self, inplace: bool):
+        super().__init__()
+        self.net, self.inplace_addition = vgg(), inplace
+
+    def forward(self, images):
+        features = self.net[0](images)
+        features = features.add_(0.5) if self.inplace_addition else features + 0.5
+        return self.net[1:](features)
+
+
+@pytest.mark.parametrize("variant", [None, "GradCAM", "ScoreCAM", "AblationCAM", "LayerCAM"])
+def test_nothing_in_place_after_the_layer_reaches_the_map(variant):
+    def found(model, layer):
+        if variant is None:
+            return gradcam(model, images, TARGETS, rngs=rngs(2), layer=layer).saliency
+        return cam(model, images, TARGETS, rngs=rngs(2), variant=variant, layer=layer).saliency
+
+    images = textured(2, 24, 20)
+    torch.testing.assert_close(found(vgg(inplace=True), "4"), found(vgg(inplace=False), "4"))
+    if variant != "AblationCAM":  # which replaces the layer, and keeps what it needs by itself
+        torch.testing.assert_close(found(AddInPlace(True), "net.0"), found(AddInPlace(False), "net.0"))
+
+
+def test_a_layer_that_does_not_run_is_named():
+    model = AddInPlace(False)
+    model.unused = nn.Conv2d(3, 3, 1)
+    with pytest.raises(ValueError, match=r"layer='unused'.*choose one of"):
+        gradcam(model, textured(2, 16, 16), TARGETS, rngs=rngs(2), layer="unused")
+
+
+def test_a_class_with_no_evidence_has_a_map_of_zeros():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    nn.init.constant_(model[4].weight, -1.0)
+    found = gradcam(model, textured(2, 16, 16), TARGETS, rngs=rngs(2), layer="1").saliency
+    assert found.abs().max() == 0
+
+
+MODULE_METHODS = {
+    "gradient": lambda m, x, t, r: gradient(m, x, t, rngs=r),
+    "guided_backprop": lambda m, x, t, r: guided_backprop(m, x, t, rngs=r),
+    "gradcam": lambda m, x, t, r: gradcam(m, x, t, rngs=r, layer="4"),
+    "integrated_gradients": lambda m, x, t, r: integrated_gradients(m, x, t, rngs=r, steps=4, fill="black"),
+    "smoothgrad": lambda m, x, t, r: smoothgrad(m, x, t, rngs=r, samples=3, noise=0.1),
+    "random_map": lambda m, x, t, r: random_map(m, x, t, rngs=r),
+    "centre_disc": lambda m, x, t, r: centre_disc(m, x, t, rngs=r),
+    "sobel_edges": lambda m, x, t, r: sobel_edges(m, x, t, rngs=r),
+    **{f"cam {v}": lambda m, x, t, r, v=v: cam(m, x, t, rngs=r, variant=v, layer="4") for v in VARIANTS},
+}
+SCORE_METHODS = {
+    "rise": lambda m, x, t, r: rise(m, x, t, rngs=r, masks=20, cells=5, probability=0.5, fill="black", mask_seed=0, chunk=8),
+    "occlusion": lambda m, x, t, r: occlusion(m, x, t, rngs=r, window=0.3, stride=0.2, fill="mean"),
+    "kernel_shap": lambda m, x, t, r: kernel_shap(m, x, t, rngs=r, samples=30, sp_num=12, fill="black"),
+}
+
+
+def everything(model: nn.Module) -> list[object]:
+    """All that a method could leave a mark on."""
+    tensors = [
+        (name, t.tolist(), t.requires_grad, None if t.grad is None else t.grad.tolist())
+        for name, t in model.state_dict(keep_vars=True).items()
+    ]
+    hooks = [[len(h) for k, h in vars(m).items() if k.endswith("_hooks")] for m in model.modules()]
+    modules = [(name, id(m), m.training, getattr(m, "inplace", None)) for name, m in model.named_modules()]
+    kind, keys, *position = np.random.get_state()  # noqa: NPY002
+    return [tensors, hooks, modules, kind, keys.tolist(), position, torch.get_rng_state().tolist(), torch.is_grad_enabled()]
+
+
+@pytest.mark.parametrize("name", [*MODULE_METHODS, *SCORE_METHODS])
+def test_no_mark_is_left_and_images_do_not_meet(name, capfd):
+    """Not frozen, with gradients of the caller's own, not square; nothing printed; an image alone has the map it has in company."""
+    model = vgg(inplace=True)
+    for weight in model.parameters():
+        weight.grad = torch.full_like(weight, 7.0)
+    if name.startswith("cam"):
+        model.train()
+    method, shown = (MODULE_METHODS[name], model) if name in MODULE_METHODS else (SCORE_METHODS[name], lambda x: model(x).softmax(1))
+    images = textured(2, 32, 44)
+    before, given = everything(model), images.clone()
+    with torch.no_grad() if name in SCORE_METHODS else torch.enable_grad():
+        together = method(shown, images, TARGETS, rngs(2)).saliency
+        again = method(shown, images, TARGETS, rngs(2)).saliency
+        alone = method(shown, images[1:], TARGETS[1:], rngs(2)[1:]).saliency
+    assert everything(model) == before
+    assert torch.equal(images, given)
+    assert not images.requires_grad
+    assert capfd.readouterr() == ("", "")
+    assert together.shape == (2, 32, 44)
+    assert together.dtype == torch.float32
+    assert not together.requires_grad
+    assert torch.isfinite(together).all()
+    assert torch.equal(together, again)
+    torch.testing.assert_close(alone[0], together[1], atol=1e-5, rtol=1e-4)
+
+
+def test_guided_backprop_looks_at_activations_in_the_pass_it_makes_anyway():
+    model, rows = vgg(), []
+    model.register_forward_hook(lambda _module, inputs, _output: rows.append(len(inputs[0])))
+    guided_backprop(model, textured(2, 16, 16), TARGETS, rngs=rngs(2))
+    assert rows == [2]
+
+
+def linear() -> tuple[nn.Module, Tensor]:
+    """A linear model of 12 x 10 images and its weights ``[5, 3, 12, 10]``."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(360, 5))
+    nn.init.normal_(model[1].weight, generator=torch.Generator().manual_seed(0))
+    return model, model[1].weight.detach().view(5, 3, 12, 10)
+
+
+def test_integrated_gradients_and_smoothgrad_of_a_linear_model_are_known():
+    model, weights = linear()
+    images = textured(2, 12, 10)
+    found = integrated_gradients(model, images, TARGETS, rngs=rngs(2), steps=3, fill=[0.1, 0.2, 0.3]).saliency
+    difference = images - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
+    torch.testing.assert_close(found, (weights[TARGETS] * difference).sum(1).abs(), atol=1e-5, rtol=1e-5)
+    found = smoothgrad(model, images, TARGETS, rngs=rngs(2), samples=3, noise=0.5).saliency
+    torch.testing.assert_close(found, weights[TARGETS].abs().amax(1))
+
+
+def test_smoothgrad_is_the_mean_of_captums_gradients_under_each_images_own_noise():
+    model, images = vgg(), textured(2, 16, 20)
+    total = torch.zeros_like(images)
+    streams = rngs(2)
+    for i, image in enumerate(images):
+        for _ in range(4):
+            draw = torch.from_numpy(streams[i].standard_normal(image.shape, dtype=np.float32))
+            noisy = (image + 0.2 * (image.max() - image.min()) * draw)[None].requires_grad_()
+            total[i] += Saliency(model).attribute(noisy, target=TARGETS[i : i + 1], abs=False)[0] / 4
+    found = smoothgrad(model, images, TARGETS, rngs=rngs(2), samples=4, noise=0.2).saliency
+    torch.testing.assert_close(found, total.abs().amax(1), atol=1e-6, rtol=1e-4)
+
+
+def test_kernel_shap_of_an_additive_score_is_exact_and_sums_to_the_difference():
+    images = textured(2, 64, 64)
+
+    def brightness(shown: Tensor) -> Tensor:
+        return shown.mean((2, 3))
+
+    targets = torch.tensor([0, 2])
+    found = kernel_shap(brightness, images, targets, rngs=rngs(2), samples=200, sp_num=40, fill="black").saliency
+    index = superpixels(images, 40).index
+    assert min(len(image.unique()) for image in index) > 3
+    for i, target in enumerate(targets):
+        for part in index[i].unique():
+            inside = index[i] == part
+            torch.testing.assert_close(found[i][inside].mean(), images[i, target][inside].sum() / 64**2, atol=1e-4, rtol=1e-3)
+
+
+def test_kernel_shap_of_a_single_superpixel_is_the_whole_difference():
+    asked = []
+
+    def brightness(shown: Tensor) -> Tensor:
+        asked.append(len(shown))
+        return shown.mean((2, 3))
+
+    found = kernel_shap(brightness, torch.full((1, 3, 16, 16), 0.5), TARGETS[1:], rngs=rngs(1), samples=20, sp_num=1, fill="black")
+    torch.testing.assert_close(found.saliency, torch.full((1, 16, 16), 0.5))
+    assert asked == [2]
+    with pytest.raises(ValueError, match="samples=1"):
+        kernel_shap(brightness, textured(1, 16, 16), TARGETS[1:], rngs=rngs(1), samples=1, sp_num=4, fill="black")
+
+
+@pytest.mark.parametrize(("window", "stride"), [(1.5, 0.5), (0.2, 0.4), (0.2, 0.0)])
+def test_occlusion_names_a_window_out_of_range(window, stride):
+    with pytest.raises(ValueError, match=f"window={window}"):
+        occlusion(lambda x: x.mean((2, 3)), textured(2, 16, 16), TARGETS, rngs=rngs(2), window=window, stride=stride, fill="black")
+
+
+def test_occlusion_of_a_linear_score_is_the_mean_over_the_squares_that_cover_a_pixel():
+    weights = torch.rand(12, 10, generator=torch.Generator().manual_seed(0))
+    asked = []
+
+    def score(shown: Tensor) -> Tensor:
+        asked.append(len(shown))
+        return (shown.mean(1) * weights).sum((1, 2))[:, None]
+
+    images = textured(1, 12, 10)
+    found = occlusion(score, images, torch.tensor([0]), rngs=rngs(1), window=0.4, stride=0.2, fill="black").saliency[0]
+    total, covered = torch.zeros(12, 10), torch.zeros(12, 10)
+    for top in range(0, 9, 2):
+        for left in range(0, 7, 2):
+            square = (slice(top, top + 4), slice(left, left + 4))
+            total[square] += (images[0].mean(0) * weights)[square].sum()
+            covered[square] += 1
+    torch.testing.assert_close(found, total / covered, atol=1e-5, rtol=1e-4)
+    assert sum(asked) == 1 + 5 * 4  # 1 + ceil((side - window) / stride) along each side
+
+
+def test_rise_masks_are_the_same_bits_for_every_chunk_and_the_reference_where_sides_differ():
+    from skimage.transform import resize
+
+    options = {"cells": 7, "probability": 0.5, "size": (50, 75), "seed": 9}
+    whole = torch.cat(list(random_masks(40, chunk=40, **options)))
+    for chunk in (1, 3, 8, 33):
+        assert torch.equal(torch.cat(list(random_masks(40, chunk=chunk, **options))), whole)
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([9, 0x52495345])))
+    for mask in whole:
+        draws = rng.random(7 * 7 + 2)
+        grid = (draws[2:] < 0.5).astype("float32").reshape(7, 7)
+        large = resize(grid, (8 * 8, 8 * 11), order=1, mode="reflect", anti_aliasing=False)
+        x, y = int(draws[0] * 8), int(draws[1] * 11)
+        assert np.abs(mask.numpy() - large[x : x + 50, y : y + 75]).max() < 1e-5
+
+
+def test_rise_does_not_move_by_a_bit_with_the_batch_and_by_rounding_only_with_the_chunk():
+    def score(shown: Tensor) -> Tensor:  # bit for bit the same in any batch
+        return torch.stack([image.double().square().mean((1, 2)).float() for image in shown]).softmax(1)
+
+    images, targets = textured(3, 32, 24), torch.tensor([0, 1, 2])
+    options = {"masks": 30, "cells": 4, "probability": 0.3, "fill": [0.4, 0.5, 0.6], "mask_seed": 1}
+    together = rise(score, images, targets, rngs=rngs(3), chunk=8, **options).saliency
+    alone = torch.cat([rise(score, images[i : i + 1], targets[i : i + 1], rngs=rngs(1), chunk=8, **options).saliency for i in range(3)])
+    assert torch.equal(together, alone)
+    torch.testing.assert_close(rise(score, images, targets, rngs=rngs(3), chunk=30, **options).saliency, together, atol=1e-6, rtol=1e-6)
