@@ -98,9 +98,9 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[tuple[str, Path]]:
         paper = [method for method in methods if method in tables.METHOD_ORDER]
         others = [method for method in methods if method not in tables.METHOD_ORDER]
         for name, shown in (("fig3", paper), ("maps", others)):
-            if len(shown) > 1:
-                figure = _maps([of_model[method] for method in shown])
-                yield from _save(figure, folder / f"{name}_{dataset}_{model}")
+            maps = _maps([of_model[method] for method in shown]) if len(shown) > 1 else None
+            if maps is not None:
+                yield from _save(maps, folder / f"{name}_{dataset}_{model}")
 
 
 def _triptychs(record: dict[str, Any], folder: Path) -> Iterator[tuple[str, Path]]:
@@ -115,18 +115,18 @@ def _triptychs(record: dict[str, Any], folder: Path) -> Iterator[tuple[str, Path
         yield from _save(figure, folder / f"fig1_{key[0].replace('/', '_')}_{record['method']}", pdf=False)
 
 
-def _maps(records: list[dict[str, Any]]) -> Figure:
-    """The paper's Fig. 3: a row an image, the image and then each method's map."""
+def _maps(records: list[dict[str, Any]]) -> Figure | None:
+    """The paper's Fig. 3: a row an image, the image and then each method's map, blank where it failed; None where all did."""
     rows: dict[ImageKey, list[NDArray[np.float32]]] = {}
     titles: dict[ImageKey, list[str]] = {}
     for column, record in enumerate(records):
         for key, image, arrays, words in pictured(record):
-            if column and key not in rows:
-                continue
             row = rows.setdefault(key, [image])
             row += [np.ones_like(image)] * (column + 1 - len(row))
             row.append(figures.heat_map(image, arrays["saliency"]))
             titles.setdefault(key, [words])
+    if not rows:
+        return None
     named = [record["method"] for record in records]
     return figures.grid_of_pictures(list(rows.values()), [[*titles[key], *(named if i == 0 else [])] for i, key in enumerate(rows)])
 

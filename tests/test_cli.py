@@ -128,7 +128,7 @@ def test_a_strangers_method_in_a_package_of_their_own(tmp_path):
         ["method._target_=my_package.broken.broken"],
         ["--config-dir", "conf", "-m", "method=input_times_gradient,gradient"],
     )
-    codes = [command("benchmarks", *common, *run, cwd=tmp_path, PYTHONPATH=paths).returncode for run in runs]
+    codes = [command("benchmarks", *run, *common, cwd=tmp_path, PYTHONPATH=paths).returncode for run in runs]
     assert codes == [0, 0, 0]
     rows = pd.read_parquet(tmp_path / "runs" / "theirs" / "rows.parquet")
     status = rows.drop_duplicates(["method", "image"]).groupby("method")["status"].agg(set).to_dict()
