@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import wilcoxon
 
 from results.paper import beside, published
-from results.statistics import compare, holm
+from results.statistics import compare, compare_family, holm
+from results.tables import paired
 
 
 def test_a_paired_comparison():
@@ -20,8 +21,8 @@ def test_a_paired_comparison():
     assert found.difference == pytest.approx((a - b).mean())
     assert found.p == pytest.approx(wilcoxon(a, b).pvalue)
     assert found.effect < -0.9
-    assert found.verdict == "a smaller"
-    assert compare(b, a).verdict == "b smaller"
+    assert found.verdict == "A smaller"
+    assert compare(b, a).verdict == "B smaller"
     assert compare(a, rng.permutation(a)).verdict == "no difference shown"
 
 
@@ -30,7 +31,29 @@ def test_the_effect_is_the_rank_biserial_correlation():
     assert compare(np.array([1.0, 2.0]), np.array([0.0, 0.0])).effect == 1
 
 
+def test_exact_values_worked_out_by_hand():
+    """Six images, all smaller by distinct amounts: 2 of the 64 sign patterns are as extreme."""
+    b = np.arange(6.0)
+    found = compare(b - np.arange(1, 7), b)
+    assert found.p == found.p_holm == pytest.approx(2 / 64)
+    assert (found.difference, found.effect, found.n) == (-3.5, -1, 6)
+    assert compare(b[:5] - np.arange(1, 6), b[:5]).verdict == "no difference shown"
+
+
+def test_no_direction_is_claimed_where_ranks_and_means_disagree():
+    differences = np.r_[-np.linspace(0.01, 0.02, 30), np.full(3, 5.0)]
+    found = compare(differences, np.zeros(33))
+    assert found.p < 0.01
+    assert found.effect < 0 < found.difference
+    assert found.verdict == "no difference shown"
+
+
 def test_degenerate_comparisons():
+    assert compare(np.array([2.0]), np.array([1.0])).p == 1
+    assert compare(np.array([]), np.array([])).n == 0
+    constant = compare(np.full(7, 2.0), np.ones(7))
+    assert (constant.low, constant.difference, constant.high, constant.effect) == (1, 1, 1, 1)
+    assert compare(np.array([np.inf, 1.0]), np.array([np.inf, 0.0])).n == 1
     same = compare(np.ones(5), np.ones(5))
     assert (same.difference, same.p, same.effect, same.verdict) == (0, 1, 0, "no difference shown")
     some = compare(np.array([1.0, np.nan, 3.0]), np.array([0.0, 1.0, np.nan]))
@@ -46,6 +69,49 @@ def test_holm():
     assert holm([]) == []
     assert np.isnan(holm([np.nan, 0.01])[0])
     assert holm([np.nan, 0.01])[1] == pytest.approx(0.01)
+
+
+def test_a_family_is_paired_on_common_images_and_corrected_once():
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=30)
+    values = {"a": base, "b": base + 0.5 + 0.1 * rng.normal(size=30), "c": base + 0.02 * rng.normal(size=30)}
+    values["c"][:10] = np.nan
+    found = compare_family(values)
+    assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [comparison.n for comparison in found.values()] == [30, 20, 20]
+    assert [c.p for c in found.values()] == [compare(values[a], values[b]).p for a, b in found]
+    assert [c.p_holm for c in found.values()] == holm([c.p for c in found.values()])
+    assert [c.verdict for c in found.values()] == ["A smaller", "no difference shown", "B smaller"]
+    only = compare_family(values, [("b", "a")])
+    assert only["b", "a"].p_holm == found["a", "b"].p
+    with pytest.raises(ValueError, match="a has 30, b has 2"):
+        compare_family({"a": base, "b": base[:2]})
+
+
+def test_the_correction_decides_the_verdict():
+    rng = np.random.default_rng(2)
+    a = rng.normal(size=40)
+    b = a + 0.35 + rng.normal(size=40)
+    assert 0.005 < compare(a, b).p < 0.05
+    values = {"a": a, "b": b} | {f"c{i}": rng.normal(size=40) for i in range(6)}
+    assert compare(a, b).verdict == "A smaller"
+    assert compare_family(values)["a", "b"].verdict == "no difference shown"
+
+
+def test_rows_are_paired_by_image():
+    frame = pd.DataFrame(
+        [
+            {"method": method, "image": str(i), "metric": "mar", "value": np.nan if (method, i) == ("y", 3) else i + offset * (1 + i)}
+            for method, offset in (("y", 0.0), ("x", 0.5))
+            for i in range(9)
+        ]
+    ).sample(frac=1, random_state=0)
+    line = paired(frame, "mar", pairs=[("y", "x")]).iloc[0]
+    assert (line["n"], line["verdict"], line["effect"]) == (8, "A smaller", -1)
+    assert line["difference"] == pytest.approx(-0.5 * np.mean([1 + i for i in range(9) if i != 3]))
+    assert paired(frame, "absent").empty
+    with pytest.raises(ValueError, match="several values for image"):
+        paired(pd.concat([frame, frame]), "mar")
 
 
 def test_the_papers_numbers_are_all_there():
