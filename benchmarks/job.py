@@ -198,6 +198,7 @@ class Job:
             try:
                 frame = benchmark(view, batch.pixels, batch.targets, labels, attribution, rngs=rngs)
             except Exception as error:
+                queries += view.queries
                 if len(batch.images) > 1:
                     return queries + sum(self._measure(one) for one in batch.singles())
                 self._put(name, [(batch.images[0], f"error: {type(error).__name__}: {error}", name, np.nan, np.nan)])

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from results.statistics import bootstrap_interval
+from results.statistics import bootstrap_interval, compare_family
 from results.store import FAILED, Store
 
 GROUP = ["dataset", "model", "method"]
@@ -21,8 +23,8 @@ SUMMARY = (
     "mar_holds",
     "insertion_auc",
     "insertion_consistency_auc",
-    "rise_insertion_auc",
-    "rise_deletion_auc",
+    "eclique_insertion_auc",
+    "eclique_deletion_auc",
     "queries",
     "backwards",
     "seconds",
@@ -132,3 +134,22 @@ def curves(rows: pd.DataFrame, metric: str = "insertion_accuracy") -> pd.DataFra
         for x, mean, below, above in zip(table.columns, table.mean(), low, high, strict=True):
             lines.append({**configuration, "x": x, "mean": mean, "low": below, "high": above, "images": len(table)})
     return pd.DataFrame(lines)
+
+
+def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:
+    """Compare the values of column ``of`` two by two on a metric, paired over the images both have (``statistics.compare_family``).
+
+    rows: of one data set, with everything but ``of`` held fixed. pairs: those that make up the family, left out all of them.
+
+    Returns ``a, b, metric, difference, low, high, p, p_holm, effect, n, verdict``. Raises ValueError where one of them has two values for
+    an image, since a mean over settings would pass for a measurement.
+    """
+    chosen = rows[(rows["metric"] == metric) & rows["value"].notna()]
+    chosen = chosen.assign(**{of: chosen[of].astype(str)})
+    if len(twice := chosen[chosen.duplicated([of, "image"])]):
+        raise ValueError(f"{metric} of {of} {twice[of].iloc[0]} has several values for image {twice['image'].iloc[0]}: hold the rest fixed")
+    table = chosen.pivot_table(index="image", columns=of, values="value")[list(dict.fromkeys(chosen[of]))]
+    found = compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs)
+    lines = [{"a": a, "b": b, "metric": metric, **asdict(c), "verdict": c.verdict} for (a, b), c in found.items()]
+    names = ["a", "b", "metric", "difference", "low", "high", "p", "p_holm", "effect", "n", "verdict"]
+    return pd.DataFrame(lines, columns=names)

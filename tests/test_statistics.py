@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import wilcoxon
 
 from results.paper import beside, published
-from results.statistics import compare, holm
+from results.statistics import compare, compare_family, holm
+from results.tables import paired
 
 
 def test_a_paired_comparison():
@@ -20,8 +21,8 @@ def test_a_paired_comparison():
     assert found.difference == pytest.approx((a - b).mean())
     assert found.p == pytest.approx(wilcoxon(a, b).pvalue)
     assert found.effect < -0.9
-    assert found.verdict == "a smaller"
-    assert compare(b, a).verdict == "b smaller"
+    assert found.verdict == "A smaller"
+    assert compare(b, a).verdict == "B smaller"
     assert compare(a, rng.permutation(a)).verdict == "no difference shown"
 
 
@@ -30,7 +31,29 @@ def test_the_effect_is_the_rank_biserial_correlation():
     assert compare(np.array([1.0, 2.0]), np.array([0.0, 0.0])).effect == 1
 
 
+def test_exact_values_worked_out_by_hand():
+    """Six images, all smaller by distinct amounts: 2 of the 64 sign patterns are as extreme."""
+    b = np.arange(6.0)
+    found = compare(b - np.arange(1, 7), b)
+    assert found.p == found.p_holm == pytest.approx(2 / 64)
+    assert (found.difference, found.effect, found.n) == (-3.5, -1, 6)
+    assert compare(b[:5] - np.arange(1, 6), b[:5]).verdict == "no difference shown"
+
+
+def test_no_direction_is_claimed_where_ranks_and_means_disagree():
+    differences = np.r_[-np.linspace(0.01, 0.02, 30), np.full(3, 5.0)]
+    found = compare(differences, np.zeros(33))
+    assert found.p < 0.01
+    assert found.effect < 0 < found.difference
+    assert found.verdict == "no difference shown"
+
+
 def test_degenerate_comparisons():
+    assert compare(np.array([2.0]), np.array([1.0])).p == 1
+    assert compare(np.array([]), np.array([])).n == 0
+    constant = compare(np.full(7, 2.0), np.ones(7))
+    assert (constant.low, constant.difference, constant.high, constant.effect) == (1, 1, 1, 1)
+    assert compare(np.array([np.inf, 1.0]), np.array([np.inf, 0.0])).n == 1
     same = compare(np.ones(5), np.ones(5))
     assert (same.difference, same.p, same.effect, same.verdict) == (0, 1, 0, "no difference shown")
     some = compare(np.array([1.0, np.nan, 3.0]), np.array([0.0, 1.0, np.nan]))
@@ -48,26 +71,103 @@ def test_holm():
     assert holm([np.nan, 0.01])[1] == pytest.approx(0.01)
 
 
+def test_a_family_is_paired_on_common_images_and_corrected_once():
+    rng = np.random.default_rng(1)
+    base = rng.normal(size=30)
+    values = {"a": base, "b": base + 0.5 + 0.1 * rng.normal(size=30), "c": base + 0.02 * rng.normal(size=30)}
+    values["c"][:10] = np.nan
+    found = compare_family(values)
+    assert list(found) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [comparison.n for comparison in found.values()] == [30, 20, 20]
+    assert [c.p for c in found.values()] == [compare(values[a], values[b]).p for a, b in found]
+    assert [c.p_holm for c in found.values()] == holm([c.p for c in found.values()])
+    assert [c.verdict for c in found.values()] == ["A smaller", "no difference shown", "B smaller"]
+    only = compare_family(values, [("b", "a")])
+    assert only["b", "a"].p_holm == found["a", "b"].p
+    with pytest.raises(ValueError, match="a has 30, b has 2"):
+        compare_family({"a": base, "b": base[:2]})
+
+
+def test_the_correction_decides_the_verdict():
+    rng = np.random.default_rng(2)
+    a = rng.normal(size=40)
+    b = a + 0.35 + rng.normal(size=40)
+    assert 0.005 < compare(a, b).p < 0.05
+    values = {"a": a, "b": b} | {f"c{i}": rng.normal(size=40) for i in range(6)}
+    assert compare(a, b).verdict == "A smaller"
+    assert compare_family(values)["a", "b"].verdict == "no difference shown"
+
+
+def test_rows_are_paired_by_image():
+    frame = pd.DataFrame(
+        [
+            {"method": method, "image": str(i), "metric": "mar", "value": np.nan if (method, i) == ("y", 3) else i + offset * (1 + i)}
+            for method, offset in (("y", 0.0), ("x", 0.5))
+            for i in range(9)
+        ]
+    ).sample(frac=1, random_state=0)
+    line = paired(frame, "mar", pairs=[("y", "x")]).iloc[0]
+    assert (line["n"], line["verdict"], line["effect"]) == (8, "A smaller", -1)
+    assert line["difference"] == pytest.approx(-0.5 * np.mean([1 + i for i in range(9) if i != 3]))
+    assert paired(frame, "absent").empty
+    with pytest.raises(ValueError, match="several values for image"):
+        paired(pd.concat([frame, frame]), "mar")
+
+
 def test_the_papers_numbers_are_all_there():
     frame = published()
     assert frame.groupby("source").size().to_dict() == {"Table 1": 5, "Table 2": 50, "Complexity evaluation": 6, "Fig. 5": 2}
+    assert not frame.duplicated([name for name in frame.columns if name not in ("value", "unit", "n")]).any()
+    assert set(zip(frame["metric"], frame["unit"], strict=True)) == {("mar", "share"), ("accuracy", "share"), ("seconds", "s")}
+    table2 = frame[frame["source"] == "Table 2"]
+    grid = pd.MultiIndex.from_product([["mar", "seconds"], [1, 2, 4, 8, 16], ["50", "100", "500", "1000", "pixels"]])
+    assert set(zip(table2["metric"], table2["k"], table2["sp_num"], strict=True)) == set(grid)
+    assert table2[table2["metric"] == "mar"]["value"].sum() == pytest.approx(3.59)
+    assert table2[table2["metric"] == "seconds"]["value"].sum() == pytest.approx(9018.87)
     cell = frame.query("source == 'Table 2' and k == 4 and sp_num == '500'").set_index("metric")["value"]
     assert cell.to_dict() == {"mar": 0.094, "seconds": 23.80}
     pixels = frame.query("sp_num == 'pixels' and metric == 'seconds'")["value"]
     assert pixels.tolist() == [1301.21, 1309.48, 1586.11, 1614.29, 2723.76]
-    assert frame[frame["source"] == "Table 1"].set_index("model")["value"]["resnet50"] == 0.035
+    table1 = frame[frame["source"] == "Table 1"].set_index("model")["value"].to_dict()
+    assert table1 == {"alexnet": 0.1168, "resnet18": 0.0531, "resnet50": 0.035, "vgg11": 0.0456, "vgg16": 0.0402}
+    runtime = frame[frame["source"] == "Complexity evaluation"].set_index("method")["value"].to_dict()
+    assert runtime == {"gradcam": 0.0254, "gradient": 0.0381, "guided_backprop": 0.1072, "da_pos": 23.8, "rise": 35.9, "ep": 85.7}
+    assert frame[frame["source"] == "Fig. 5"].set_index("dataset")["value"].to_dict() == {"cifar100": 0.689, "imagenet": 0.822}
+
+
+def measured(**columns) -> dict[str, object]:
+    return {"metric": "mar", "value": 0.05, "low": 0.04, "high": 0.06, "model": "resnet50", "dataset": "demo", "n": 7} | columns
 
 
 def test_ours_stand_beside_the_papers_with_the_setup():
-    ours = pd.DataFrame(
-        [
-            {"model": "resnet50", "metric": "mar", "value": 0.05, "low": 0.04, "high": 0.06, "dataset": "demo", "n": 7},
-            {"model": "efficientnet_lite0", "metric": "mar", "value": 0.1, "low": 0.0, "high": 0.2, "dataset": "demo", "n": 7},
-        ]
-    )
-    table = beside(ours, "Table 1", ["model"]).set_index("model")
-    assert len(table) == 6
-    assert table.loc["resnet50", ["paper", "ours"]].tolist() == [0.035, 0.05]
+    table = beside(pd.DataFrame([measured(), measured(model="efficientnet_lite0")]), "Table 1", ["model"])
+    assert table["model"].tolist() == ["alexnet", "resnet18", "resnet50", "vgg11", "vgg16", "efficientnet_lite0"]
+    table = table.set_index("model")
+    assert table.loc["resnet50", ["paper", "ours", "low", "high"]].tolist() == [0.035, 0.05, 0.04, 0.06]
     assert table.loc["resnet50", "setup"] == "dataset: paper imagenet, ours demo; n: paper 500, ours 7"
-    assert pd.isna(table.loc["alexnet", "ours"])
-    assert pd.isna(table.loc["efficientnet_lite0", "paper"])
+    assert table.loc["alexnet", "setup"] == "not measured here"
+    assert table.loc["efficientnet_lite0", "setup"] == "not in the paper"
+    assert beside(pd.DataFrame([measured(dataset="imagenet", n=500)]), "Table 1", ["model"])["setup"].tolist()[2] == ""
+
+
+@pytest.mark.parametrize("sp_nums", [[50, 500, None], [50.0, 500.0, np.nan], ["50", "500", "pixels"]])
+def test_table_2_is_joined_by_its_grid_however_superpixels_are_written(sp_nums):
+    ours = pd.DataFrame([measured(k=4, sp_num=sp_num, model="lite0", value=i) for i, sp_num in enumerate(sp_nums)])
+    table = beside(ours, "Table 2", ["k", "sp_num"])
+    assert len(table) == 50
+    found = table[table["ours"].notna()].set_index("sp_num")
+    assert found[["paper", "ours"]].to_dict("index") == {
+        "50": {"paper": 0.158, "ours": 0},
+        "500": {"paper": 0.094, "ours": 1},
+        "pixels": {"paper": 0.125, "ours": 2},
+    }
+    assert found.loc["500", "setup"] == "model: paper resnet50, ours lite0; dataset: paper imagenet, ours demo; n: paper 200, ours 7"
+
+
+def test_a_join_that_would_mix_numbers_is_refused():
+    with pytest.raises(ValueError, match="choose Table 1, Table 2"):
+        beside(pd.DataFrame([measured()]), "Table 3", ["model"])
+    with pytest.raises(ValueError, match="the paper's numbers of Table 2 are not told apart by k"):
+        beside(pd.DataFrame([measured(k=4)]), "Table 2", ["k"])
+    with pytest.raises(ValueError, match="our numbers of Table 1 are not told apart by model"):
+        beside(pd.DataFrame([measured(), measured(value=0.1)]), "Table 1", ["model"])

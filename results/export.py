@@ -1,0 +1,83 @@
+"""Tables for a paper or a page: LaTeX (booktabs) and Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+NOTHING = "–"
+NUMBER = re.compile(rf"[-+−]?[\d.]|{NOTHING}$")
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "×": r"$\times$"}
+LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "*": "{*}"}  # \\[ and \\* are commands
+LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """``0.154 [0.12, 0.19]``: a mean to ``digits`` decimals, its interval to one fewer; a dash where there is no value.
+
+    Without an interval, such as for a single image, the mean alone.
+    """
+    if pd.isna(value):
+        return NOTHING
+    if pd.isna(low) or pd.isna(high):
+        return f"{value:.{digits}f}"
+    coarse = max(digits - 1, 0)
+    return f"{value:.{digits}f} [{low:.{coarse}f}, {high:.{coarse}f}]"
+
+
+def with_intervals(summary: pd.DataFrame, by: Sequence[str], metrics: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
+    """A summary (``tables.summarise``) as text: the columns ``by``, each metric under its heading, images and statuses.
+
+    metrics: from column to heading; ``mar`` takes its interval from ``mar_low`` and ``mar_high``. Raises KeyError for a column
+    that is not there.
+    """
+    shown = {name: summary[name].map(lambda value: NOTHING if pd.isna(value) else str(value)) for name in by}
+    for metric, heading in metrics.items():
+        ends = (summary[metric], summary[f"{metric}_low"], summary[f"{metric}_high"])
+        shown[heading] = pd.Series([interval(*cell, digits) for cell in zip(*ends, strict=True)], index=summary.index)
+    return pd.DataFrame(shown | {name: summary[name].astype(str) for name in ("images", "statuses")})
+
+
+def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "") -> str:
+    """A ``table`` with booktabs rules (``\\usepackage{booktabs}``); every character of a cell prints as it is."""
+    head, cells = _texts(frame)
+    columns = "".join("r" if right else "l" for right in _right_aligned(cells, len(head)))
+    lines = [" & ".join(map(escape_latex, row)) + r" \\" for row in (head, *cells)]
+    body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
+    top = [r"\begin{table}", r"\centering", *([rf"\caption{{{escape_latex(caption)}}}"] if caption else [])]
+    return "\n".join([*top, *([rf"\label{{{label}}}"] if label else []), *body, r"\end{table}"]) + "\n"
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """A table as GitHub reads it."""
+    head, cells = _texts(frame)
+    rule = ["---:" if right else "---" for right in _right_aligned(cells, len(head))]
+    rows = [[escape_markdown(cell) for cell in row] for row in (head, *cells)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], rule, *rows[1:]))
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown prints as it is, in one table cell."""
+    return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", text)
+
+
+def _texts(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    return [str(name) for name in frame.columns], [[_text(value) for value in row] for row in frame.to_numpy(dtype=object)]
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return NOTHING
+    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
+
+
+def _right_aligned(cells: Sequence[Sequence[str]], columns: int) -> list[bool]:
+    return [bool(cells) and all(NUMBER.match(row[i]) for row in cells) for i in range(columns)]
