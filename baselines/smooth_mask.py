@@ -3,81 +3,98 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import fold, pad, unfold
+from torch.autograd import Function
 
 
 class SmoothMask:
-    """Each pixel's value is a soft maximum of the parameters near it, each weighted by a kernel of the distance.
+    """Masks whose every pixel is a soft maximum of the parameters near it (Fong, Patrick and Vedaldi, ICCV 2019, Section 3).
 
-    Fong, Patrick and Vedaldi, ICCV 2019, Sec. 3.3. The kernel is ``exp(-2 max(0, d / sigma - 1/2)^2)``, the soft maximum the mean of
-    the weighted parameters under a softmax of ``coldness`` times themselves. Parameters sit on every
-    ``step``-th pixel; those further than ``1 + ceil(sigma / step)`` steps along an axis are left out. The mask is made with a margin
-    of ``sigma`` pixels around the outermost parameters. step, sigma: pixels.
+    Parameters sit on every ``step``-th pixel of an image of ``size`` (height, width). With ``v = parameter x k(d / sigma)``, ``d`` their
+    distance and ``k(z) = exp(-2 max(0, z - 1/2)^2)``, a pixel is ``sum v e^(coldness v) / sum e^(coldness v)`` over the parameters at most
+    ``radius = 1 + ceil(sigma / step)`` grid cells away along each axis; off the grid they are 0. Masks carry a margin of ``sigma``
+    pixels around the outermost parameters, so that a region need not shrink to touch the image's edge. step, sigma: pixels.
     """
 
     def __init__(self, size: tuple[int, int], *, step: int, sigma: int, coldness: float, device: torch.device) -> None:
         self.size, self.step, self.margin, self.coldness = size, step, sigma, coldness
         self.radius = 1 + math.ceil(sigma / step)
-        self.grid = (math.ceil(size[0] / step), math.ceil(size[1] / step))
-        self.border = math.ceil(sigma / step)  # cells that hold the margin
-        inside = torch.arange(step)
-        neighbours = torch.arange(-self.radius, self.radius + 1) * step
-        offset = (inside[None, :] - neighbours[:, None]).square()  # [neighbour, pixel of the cell] along one axis
-        distance = (offset[:, None, :, None] + offset[None, :, None, :]).sqrt().flatten(2).flatten(0, 1)
-        self.weight = torch.exp(-2 * (distance / sigma - 0.5).clamp_min(0).square()).to(device)
+        self.grid = math.ceil(size[0] / step), math.ceil(size[1] / step)
+        # One parameter's footprint: per cell it reaches (cells are step x step pixels) and pixel of that cell, the kernel.
+        along = step * torch.arange(-self.radius, self.radius + 1)[:, None] + torch.arange(step)
+        squared = along.square()
+        distance = (squared[:, None, :, None] + squared[None, :, None, :]).sqrt().flatten(2)
+        self.kernel = torch.exp(-2 * (distance / sigma - 0.5).clamp_min(0).square()).to(device)
 
     def __call__(self, parameters: Float[Tensor, "r gh gw"]) -> Float[Tensor, "r eh ew"]:
         """Masks in [0, 1], margin included, of parameters in [0, 1]."""
-        around = self.border + self.radius
-        cells = [side + 2 * self.border for side in self.grid]
-        near = unfold(pad(parameters[:, None], (around,) * 4), 2 * self.radius + 1)  # [r, neighbours, cells]
-        values: Tensor = _SoftMaximum.apply(near, self.weight, self.coldness)
-        full = fold(values, (cells[0] * self.step, cells[1] * self.step), self.step, stride=self.step)[:, 0]
-        cut = self.border * self.step - self.margin
-        ends = [
-            max((side - 1) * self.step + 2 * self.margin + 1, size + self.margin) for side, size in zip(self.grid, self.size, strict=True)
-        ]
-        return full[:, cut : cut + ends[0], cut : cut + ends[1]]
+        values: Tensor = _SoftMaximum.apply(parameters, self.kernel, self.coldness)
+        tiles = values.view(*values.shape[:3], self.step, self.step)
+        whole: Tensor = tiles.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        start = self.radius * self.step
+        ends = [max((cells - 1) * self.step + self.margin + 1, side) for cells, side in zip(self.grid, self.size, strict=True)]
+        return whole[:, start - self.margin : start + ends[0], start - self.margin : start + ends[1]]
 
     def crop(self, masks: Float[Tensor, "r eh ew"]) -> Float[Tensor, "r h w"]:
         """The masks without their margin."""
         return masks[:, self.margin : self.margin + self.size[0], self.margin : self.margin + self.size[1]]
 
 
-class _SoftMaximum(torch.autograd.Function):
-    """``sum(v softmax(coldness v))`` over the neighbours, ``v = weight * near``, a row at a time so that ``v`` stays small.
+class _SoftMaximum(Function):
+    """Soft maxima and their derivative, one cell of the footprint at a time.
 
-    Its derivative by v is ``softmax(coldness v) (1 + coldness (v - result))``.
+    For one cell, what all parameters add to the pixels they reach is two shifted sums, and a row's temporaries stay in a core's cache:
+    nothing of size neighbours x pixels is ever stored. With ``q = g / sum e^(coldness v)`` for a pixel of value m and incoming gradient
+    g, the derivative by a parameter is the sum over its pixels of ``k q e^(coldness v) (1 + coldness (v - m))``.
     """
 
     @staticmethod
-    def forward(ctx: Any, near: Tensor, weight: Tensor, coldness: float) -> Tensor:
-        results, sums = [], []
-        for row in near:
-            v, e = _weighted(row, weight, coldness)
-            sums.append(e.sum(0))
-            results.append(v.mul_(e).sum(0) / sums[-1])
+    def forward(
+        ctx: Any, parameters: Float[Tensor, "r gh gw"], kernel: Float[Tensor, "k k s"], coldness: float
+    ) -> Float[Tensor, "r ch cw s"]:
+        rows, gh, gw = parameters.shape
+        reach, _, pixels = kernel.shape
+        numerator = parameters.new_zeros(rows, gh + reach - 1, gw + reach - 1, pixels)
+        denominator = torch.full_like(numerator, reach**2)
+        for y, x in _cells(kernel):
+            denominator[:, y : y + gh, x : x + gw] -= 1  # what is left are the zeros off the grid
+        scaled = coldness * kernel
+        for row, above, below in _rows(parameters[..., None], numerator, denominator):
+            for y, x in _cells(kernel):
+                v = row * scaled[y, x]
+                e = v.exp()
+                above[:, y : y + gh, x : x + gw].addcmul_(v, e)
+                below[:, y : y + gh, x : x + gw].add_(e)
+        masks = numerator.div_(denominator).div_(coldness)
         ctx.coldness = coldness
-        ctx.save_for_backward(near, weight, torch.stack(sums), result := torch.stack(results))
-        return result
+        ctx.save_for_backward(parameters, kernel, masks, denominator)
+        return masks
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        near, weight, sums, results = ctx.saved_tensors
-        out = torch.empty_like(near)
-        for i, row in enumerate(near):
-            v, e = _weighted(row, weight, ctx.coldness)
-            v.sub_(results[i]).mul_(ctx.coldness).add_(1).mul_(e).mul_(gradients[0][i] / sums[i])
-            out[i] = torch.einsum("kpc,kp->kc", v, weight)
-        return out, None, None
+        parameters, kernel, masks, denominator = ctx.saved_tensors
+        gh, gw = parameters.shape[1:]
+        result, scaled = torch.zeros_like(parameters), ctx.coldness * kernel
+        for row, gradient, mask, below, out in _rows(parameters[..., None], gradients[0], masks, denominator, result):
+            q = gradient / below
+            u = q * (1 - ctx.coldness * mask)
+            for y, x in _cells(kernel):
+                v = row * scaled[y, x]
+                near = torch.addcmul(u[:, y : y + gh, x : x + gw], v, q[:, y : y + gh, x : x + gw])
+                out += near.mul_(v.exp_()) @ kernel[y, x]
+        return result, None, None
 
 
-def _weighted(near: Tensor, weight: Tensor, coldness: float) -> tuple[Tensor, Tensor]:
-    """Weighted parameters ``[neighbours, pixels of a cell, cells]`` and their exponentials, scaled so that the largest is 1."""
-    v = weight[:, :, None] * near[:, None, :]
-    return v, (v * coldness).sub_(coldness).exp_()
+def _cells(kernel: Tensor) -> Iterator[tuple[int, int]]:
+    return ((y, x) for y in range(kernel.shape[0]) for x in range(kernel.shape[1]))
+
+
+def _rows(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """One row at a time on a CPU, for its cache and so that a row's bits do not depend on the others; elsewhere all together."""
+    size = 1 if tensors[0].device.type == "cpu" else max(1, len(tensors[0]))
+    return zip(*(torch.split(tensor, size) for tensor in tensors), strict=True)
