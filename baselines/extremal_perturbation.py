@@ -131,14 +131,18 @@ def perturber(images: Images, areas: int, perturbation: str, levels: int, blur: 
         return lambda masks: masks[:, None] * images.repeat_interleave(areas, 0)
     top = blur * min(images.shape[-2:]) / SIDE
     pyramid = torch.stack([gaussian(images, top * (1 - level / (levels - 1)), border) for level in range(levels)], 1)
-    pyramid = pyramid.repeat_interleave(areas, 0)
+    # For each image, level and pixel three channels and their differences to the next level: a mask reads one row a pixel.
+    table = torch.cat([pyramid[:, :-1], pyramid.diff(dim=1)], 2).permute(0, 1, 3, 4, 2).reshape(-1, 6)
+    n, _, h, w = images.shape
+    first = torch.arange(n, device=images.device).repeat_interleave(areas)[:, None] * (levels - 1) * h * w
+    pixel = first + torch.arange(h * w, device=images.device)
 
     def blurred(masks: Tensor) -> Tensor:
-        at = masks * (levels - 1)
-        low: Int[Tensor, "r h w"] = at.detach().long().clamp_max(levels - 2)
-        index = low[:, None, None].expand(-1, 1, 3, -1, -1)
-        below, above = pyramid.gather(1, index)[:, 0], pyramid.gather(1, index + 1)[:, 0]
-        return torch.addcmul(below, above - below, (at - low)[:, None])
+        at = (masks * (levels - 1)).flatten(1)
+        low = at.detach().long().clamp_(0, levels - 2)
+        row = table.index_select(0, torch.add(pixel, low, alpha=h * w).flatten()).view(len(masks), h * w, 6)
+        shown = torch.addcmul(row[..., :3], row[..., 3:], (at - low)[..., None])
+        return shown.view(-1, h, w, 3).permute(0, 3, 1, 2)
 
     return blurred
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from benchmarks.access import LabelView, Passes, ScoreView, View, access, counted
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines import Engine
+from benchmarks.memory import peak_memory
 from benchmarks.models import Model
 from benchmarks.rng import image_rng
 from da.types import OK, Attribution, Images, LabelModel, Rngs, ScoreModel, Targets
@@ -39,7 +40,7 @@ class Job:
     """Everything that decides the numbers of one configuration, and where they are kept.
 
     method: the configured function. parameters: its hyper-parameters as JSON. engine_identity: what of the engine can change a
-    number. batch_size: images at a time, and a stored part; it changes no number.
+    number. batch_size: images at a time, and a stored part; it changes no number. measure_memory: record each attribution's peak.
     """
 
     model: Model
@@ -53,6 +54,7 @@ class Job:
     store: Store
     seed: int
     batch_size: int
+    measure_memory: bool = False
 
     @property
     def engine_name(self) -> str:
@@ -169,11 +171,13 @@ class Job:
         step = self.engine.batch if access(self.method) is nn.Module else len(batch.images)
         for i in range(0, len(batch.images), step):
             part = batch.take([i <= j < i + step for j in range(len(batch.images))])
-            start = self._clock()
             rngs = self._rngs("method", part.images)
-            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs)
-            seconds = (self._clock() - start) / len(part.images)
-            yield from outcomes(attribution, len(part.images), passes, seconds)
+            with peak_memory(self.engine.device, self.measure_memory) as peak:
+                start = self._clock()
+                attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs)
+                seconds = (self._clock() - start) / len(part.images)
+            for outcome in outcomes(attribution, len(part.images), passes, seconds):
+                yield outcome if isinstance(outcome, str) else replace(outcome, numbers=outcome.numbers | peak)
 
     def _measure(self, batch: Batch) -> int:
         """Run the benchmarks on stored attributions and return the queries spent."""
@@ -303,6 +307,8 @@ def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -
         arrays: Arrays = {"saliency": saliency[i]}
         if attribution.kept is not None:
             arrays["kept"] = np.packbits(attribution.kept[i].cpu().numpy())
+        if attribution.trace is not None:
+            arrays |= {f"trace_{name}": value[i].cpu().numpy() for name, value in vars(attribution.trace).items()}
         yield Outcome(attribution.status[i] if attribution.status else OK, numbers, arrays)
 
 
@@ -336,6 +342,15 @@ def code_version(function: Callable[..., Any]) -> str:
     return "source " + hashlib.sha256(inspect.getsource(module or function).encode()).hexdigest()[:12]
 
 
+def processor() -> str:
+    """The processor's and the GPU's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
+    )
+    return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
+
+
 @lru_cache(maxsize=1)
 def provenance() -> str:
     """Where a row comes from: git revision, package versions, machine. Recorded, never part of a key."""
@@ -345,5 +360,5 @@ def provenance() -> str:
     except (OSError, subprocess.TimeoutExpired):
         revision = ""
     packages = {name: version(name) for name in ("torch", "captum", "scikit-image", "numpy", "timm")}
-    machine = {"host": platform.node(), "processor": platform.machine(), "python": platform.python_version()}
+    machine = {"host": platform.node(), "processor": processor(), "python": platform.python_version(), "threads": torch.get_num_threads()}
     return json.dumps({"git": revision, **packages, **machine}, sort_keys=True)

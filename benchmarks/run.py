@@ -10,24 +10,42 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra import compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback
 from hydra.utils import instantiate
-from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf, open_dict
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks import report
+from benchmarks import plan, report
 from benchmarks.access import LabelView
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, prepared, select
 from benchmarks.engines import Engine
-from benchmarks.job import Job
+from benchmarks.job import Job, provenance
 from benchmarks.models import Model
+from benchmarks.progress import Bar
 from results.store import Store, digest, write_atomically
 
 STDERR = Console(stderr=True)
+BAR = Bar(STDERR)
+
+
+def join(values: ListConfig) -> str:
+    """``${join:${models}}``: a list as choices of a sweep."""
+    return ",".join(map(str, values))
+
+
+def axes(points: int, *names: str) -> str:
+    """``${axes:21,alpha_step,fc}``: choices of ``variation`` that sweep each hyper-parameter alone over 0 to 1."""
+    return ",".join(f"{{{name}: {value:.6g}}}" for name in names for value in np.linspace(0, 1, points))
+
+
+OmegaConf.register_new_resolver("join", join, replace=True)
+OmegaConf.register_new_resolver("axes", axes, replace=True)
 
 
 def run(cfg: DictConfig) -> None:
@@ -38,27 +56,11 @@ def run(cfg: DictConfig) -> None:
         record(job, cfg, out)
         title = f"{job.method_name} · {job.model.name} · {job.images.name}"
         left = len(job.left())
+        BAR.job(title, len(job.images), len(job.images) - left)
         if not left:
             STDERR.print(f"{title}: nothing to compute, all {len(job.images)} images are in the store", highlight=False)
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=STDERR, disable=not STDERR.is_terminal) as bar:
-            task = bar.add_task(title, total=left, rate="")
-            spent = 0
-
-            def progress(images: int, queries: int) -> None:
-                nonlocal spent
-                spent += queries
-                elapsed = bar.tasks[0].elapsed or 0
-                bar.update(task, advance=images, rate=f"{spent / elapsed:.0f} queries/s" if elapsed else "")
-
-            job.run(progress)
+        job.run(BAR.advance)
         STDERR.print(f"{title}: computed {left} of {len(job.images)} images", highlight=False)
     except Exception as error:
         fail(out, error, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
@@ -110,6 +112,7 @@ def make_job(cfg: DictConfig) -> Job:
         store=Store(Path(cfg.store)),
         seed=cfg.seed,
         batch_size=cfg.batch_size or engine.batch,
+        measure_memory=cfg.measure_memory,
     )
 
 
@@ -121,7 +124,7 @@ def with_model(cfg: DictConfig, model: Model) -> DictConfig:
     return cfg
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=6)
 def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
     """A model and its engine, kept for the next job of a sweep in this process."""
     model = instantiate(json.loads(model_json))
@@ -140,7 +143,7 @@ def chosen_method(cfg: DictConfig) -> tuple[DictConfig, str]:
             keep = {key.removeprefix("method.").split(".")[0] for key in given if key.startswith("method.")} | {"_target_", "_partial_"}
             method = OmegaConf.masked_copy(method, [key for key in method if key in keep])
     name = name or str(method._target_).rsplit(".", 1)[-1]
-    chosen = OmegaConf.merge(method, cfg.per_method.get(name, {}))
+    chosen = OmegaConf.merge(method, cfg.per_method.get(name, {}), cfg.variation or {})
     chosen._set_parent(cfg)
     assert isinstance(chosen, DictConfig)
     return chosen, name
@@ -156,12 +159,27 @@ def chosen_images(cfg: DictConfig) -> ImageSet:
     classifiers = []
     for name in rule.correct_for:
         other = compose("config", overrides=[f"model={name}"])
-        classifiers.append(partial(classify, *load(plain(other.model), plain(cfg.engine))))
+        classifiers.append(partial(classify, plain(other.model), plain(cfg.engine)))
     return correct_for_all(shuffled, classifiers, n=rule.count)
 
 
-def classify(model: Model, engine: Engine, photograph: Photograph) -> int | None:
+def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
+    """Accuracy of the models that an image had to please, over the images looked at to find the chosen ones, and how many these were."""
+    if not cfg.select.correct_for:
+        return {}
+    every = select(instantiate(cfg.dataset), n=None, order=cfg.select.order, seed=cfg.seed).photographs
+    looked = [photograph for photograph in every[: every.index(chosen.photographs[-1]) + 1] if photograph.label is not None]
+    found: dict[str, float] = {"images": len(looked)}
+    for name in cfg.select.correct_for:
+        other, engine = plain(compose("config", overrides=[f"model={name}"]).model), plain(cfg.engine)
+        found[name] = sum(classify(other, engine, photograph) == photograph.label for photograph in looked) / len(looked)
+    return found
+
+
+@lru_cache(maxsize=100_000)
+def classify(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
     """The class a model gives to a photograph, None where it cannot be read."""
+    model, engine = load(model_json, engine_json)
     try:
         pixels = prepared(photograph, photograph.digest()[:16], model.preprocessing)
     except UnreadableError:
@@ -186,6 +204,11 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "images": [[*key, photograph.label] for key, photograph in job.contents.items()],
         "config": resolved(cfg),
         "class_names": list(job.model.class_names),
+        "model_parameters": job.model.parameters,
+        "weights_sha256": job.model.weights_sha256,
+        "dataset_sha256": digest({"images": sorted(map(list, job.contents))}),
+        "accuracy": accuracies(cfg, job.images),
+        "provenance": json.loads(provenance()),
         "command": [sys.executable, *sys.argv],
     }
     write_atomically(out / "jobs" / f"{digest(named)}.json", json.dumps(content, indent=1).encode())
@@ -207,6 +230,28 @@ def plain(cfg: DictConfig) -> str:
     return json.dumps(resolved(cfg), sort_keys=True)
 
 
+def planned(config: DictConfig) -> list[tuple[plan.Work, DictConfig]]:
+    """The jobs of a sweep, as the sweeper will make them, with their configurations."""
+    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
+    jobs = []
+    for batch in BasicSweeper.split_arguments(overrides, None):
+        for arguments in batch:
+            cfg = compose("config", overrides=list(arguments))
+            choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
+            name = cfg.method_name or (choice[-1] if choice else "da_pos")
+            model, _ = load(plain(cfg.model), plain(cfg.engine))
+            with_model(cfg, model)
+            method = OmegaConf.merge(cfg.method, cfg.per_method.get(name, {}), cfg.variation or {})
+            assert isinstance(method, DictConfig)
+            method._set_parent(cfg)
+            benchmarks = [resolved(benchmark) for benchmark in cfg.benchmark.values()] if cfg.benchmark else []
+            count = cfg.select.count or len(chosen_images(cfg))
+            engine_name = str(cfg.engine._target_).rsplit(".", 1)[-1].removesuffix("_engine")
+            jobs.append((plan.work(model.name, engine_name, count, resolved(method), benchmarks), cfg))
+    return jobs
+
+
 class Report(Callback):
     """After the last job: tables and figures, and what failed."""
 
@@ -217,16 +262,33 @@ class Report(Callback):
         for path in (Path(config.out) / "failed").glob("*.json"):
             path.unlink()
 
-    on_multirun_start = on_run_start
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say what the sweep is going to do."""
+        self.on_run_start(config)
+        try:
+            jobs = planned(config)
+        except Exception:  # the job that cannot be composed will say why
+            return
+        BAR.expect(sum(job.images for job, _ in jobs))
+        cost = {}
+        for job, cfg in jobs:
+            key = (job.model, job.engine)
+            if key not in cost:
+                model, engine = load(plain(cfg.model), plain(cfg.engine))
+                cost[key] = plan.seconds_a_pass(engine, model.preprocessing.size)
+        wide = STDERR if STDERR.is_terminal else Console(stderr=True, width=120)
+        wide.print(plan.table([job for job, _ in jobs], cost))
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of a run that succeeded."""
+        BAR.stop()
         Report.out = Path(config.out)
         if not failures(Report.out):
             report.write(Report.out, config)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of what succeeded, and list what failed."""
+        BAR.stop()
         Report.out = Path(config.out)
         if any((Report.out / "jobs").glob("*.json")):
             report.write(Report.out, config)

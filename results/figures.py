@@ -51,6 +51,24 @@ def grid_of_pictures(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]], title
     return figure
 
 
+def number_grid(frame: pd.DataFrame, ax: Axes, title: str) -> Axes:
+    """A heat map with its numbers, such as MAR by k and sp_num; darker is more."""
+    sns.heatmap(frame.astype(float), ax=ax, annot=True, fmt=".3f", cmap="viridis_r", cbar=False, annot_kws={"size": 7})
+    ax.set_title(title, fontsize=9)
+    return ax
+
+
+def band(curve: pd.DataFrame, ax: Axes, label: str) -> Axes:
+    """A curve ``x, mean, low, high`` with its band, its least value marked."""
+    (line,) = ax.plot(curve["x"], curve["mean"], label=label, linewidth=1.2)
+    ax.fill_between(curve["x"], curve["low"], curve["high"], color=line.get_color(), alpha=0.15, linewidth=0)
+    least = curve.iloc[int(np.argmin(curve["mean"].to_numpy()))]
+    ax.plot(least["x"], least["mean"], "o", color=line.get_color(), markersize=5)
+    ax.annotate(f"{least['x']:g}", (least["x"], least["mean"]), xytext=(0, -9), textcoords="offset points", ha="center", fontsize=7)
+    sns.despine(ax=ax)
+    return ax
+
+
 def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method") -> Axes:
     """Accuracy against the share of pixels kept, with interval bands; ``frame`` has ``hue, x, mean, low, high`` (``tables.curves``)."""
     names = list(dict.fromkeys(frame[hue]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,15 @@ def _job_rows(record: dict[str, object], varying: list[str]) -> pd.DataFrame:
     rows = rows[~rows["metric"].isin(["prediction", "confidence"]) | failed]
     front: dict[str, Any] = {"dataset": record["dataset"], "model": record["model"], "method": record["method"], "engine": record["engine"]}
     front |= {"seed": record["seed"]} | {name: parameters.get(name) for name in varying}
-    rows = rows.drop(columns="digest").assign(hyperparameters=json.dumps(parameters, sort_keys=True))
+    rows = rows.drop(columns="digest").assign(hyperparameters=hyperparameters(parameters))
     for i, (name, value) in enumerate(front.items()):
         rows.insert(i, name, value if not isinstance(value, list) else json.dumps(value))
     return rows
+
+
+def hyperparameters(parameters: Mapping[str, Any]) -> str:
+    """A method's hyper-parameters as text, in the column of that name."""
+    return json.dumps(parameters, sort_keys=True)
 
 
 def groups(rows: pd.DataFrame) -> list[str]:
