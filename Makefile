@@ -3,10 +3,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: demo paper test check clean
+
+SCALE ?= laptop
+ARGS ?=
+EXPERIMENTS := table1 table2 fig1 fig2 fig3 fig4 fig5_cifar100 fig5_imagenet fig6 runtime
 
 demo: $(STAMP)  ## every method on embedded photographs: tables and pictures in runs/demo
 	$(BIN)/python -m benchmarks experiment=demo
+
+paper: $(STAMP)  ## every table and figure of the paper in runs/: make paper SCALE=smoke|laptop|paper ARGS="dataset.root=..."
+	for name in $(EXPERIMENTS); do $(BIN)/python -m benchmarks experiment=$$name scale=$(SCALE) $(ARGS) || failed="$$failed $$name"; done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 test: $(STAMP)  ## the tests
 	$(BIN)/python -m pytest

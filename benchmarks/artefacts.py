@@ -215,7 +215,7 @@ def fig6(run: Run) -> Iterator[Path]:
             curve = pd.DataFrame({"x": table_.columns, "mean": table_.mean().to_numpy(), "low": low, "high": high})
             figures.band(curve, ax, str(method))
             lines += [{"method": method, "parameter": name, "images": len(table_), **line} for line in curve.to_dict("records")]
-        ax.set(xlabel=name, ylabel="MAR", ylim=(0, None), xlim=(0, 1))
+        ax.set(xlabel=name, ylabel="MAR", ylim=(0, None), xlim=(-0.02, 1.02))
         ax.legend(fontsize=7, frameon=False)
     figure.suptitle(f"{named(run.records[0])}, {rows['image'].nunique()} images", fontsize=9)
     yield from save(figure, run.out / "figures" / "fig6")

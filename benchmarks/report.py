@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from benchmarks import artefacts
 from benchmarks.job import unpacked
-from benchmarks.pictures import pictured, save
+from benchmarks.pictures import pictured, records, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
@@ -109,11 +108,6 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[Path]:
         for name, shown in (("fig3", paper), ("maps", others)):
             if len(shown) > 1 and (maps := artefacts.maps([of_model[method] for method in shown], shown)) is not None:
                 yield from save(maps, folder / f"{name}_{dataset}_{model}")
-
-
-def records(out: Path) -> list[dict[str, Any]]:
-    """The records that a run's jobs left."""
-    return [json.loads(path.read_text()) for path in sorted((out / "jobs").glob("*.json"))]
 
 
 def _triptychs(record: dict[str, Any], folder: Path) -> Iterator[Path]:

@@ -197,12 +197,15 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "seed": job.seed,
         "parameters": dict(job.parameters),
     }
+    config = resolved(cfg)
+    config["method"] = {name: value for name, value in config["method"].items() if name.startswith("_")} | dict(job.parameters)
+    config |= {"method_name": job.method_name, "per_method": {}, "variation": None}  # they are in the method now
     content = {
         **named,
         "store": cfg.store,
         "keys": job.keys,
         "images": [[*key, photograph.label] for key, photograph in job.contents.items()],
-        "config": resolved(cfg),
+        "config": config,
         "class_names": list(job.model.class_names),
         "model_parameters": job.model.parameters,
         "weights_sha256": job.model.weights_sha256,

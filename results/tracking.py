@@ -46,7 +46,14 @@ def mirror(
         except Exception as error:
             LOG.warning("W&B stopped: %s", error)
         finally:
-            run.finish(quiet=True)
+            _finish(run)
+
+
+def _finish(run: Any) -> None:
+    try:
+        run.finish()
+    except Exception as error:
+        LOG.warning("W&B did not finish: %s", error)
 
 
 def _of_job(rows: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:

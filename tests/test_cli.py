@@ -80,8 +80,11 @@ def test_a_multirun_makes_tables_and_figures_and_its_repetition_computes_nothing
     for name in ("fig1_chelsea_da_pos.png", "fig1_coffee_da_neg.png", "insertion_demo_efficientnet_lite0.png"):
         assert (run / "figures" / name).stat().st_size > 5000
     offline = list(run.rglob("*.wandb"))
-    assert len(offline) == 1
-    assert wandb_summary(offline[0])["da_pos/queries"] == 11
+    assert len(offline) == 3  # one a job, and the sweep's
+    summaries = [wandb_summary(path) for path in offline]
+    assert sum(found.get("da_pos/queries") == 11 for found in summaries) == 2
+    assert sum("da_pos/queries" in found and "da_neg/queries" in found for found in summaries) == 1
+    assert any("fig3" in key or key.startswith("figures/") for found in summaries for key in found)
     again = command(*SWEEP, cwd=tmp_path)
     assert again.returncode == 0
     assert again.stderr.count("nothing to compute") == 2
