@@ -19,6 +19,8 @@ Parameters = Mapping[str, Any]
 # Forward passes, and forward passes that are followed by a backward pass, of one image: docs/methods.md.
 ATTRIBUTION: dict[str, Callable[[Parameters], tuple[int, int]]] = {
     "dynamic_ablation": lambda p: (p["iterations"] + 1, 0),
+    "minimal_region": lambda p: (p["budget"], 0),
+    "minimal_region_by_score": lambda p: (p["budget"], 0),
     "rise": lambda p: (p["masks"], 0),
     "extremal_perturbation": lambda p: (
         len(p["areas"]),

@@ -1,0 +1,316 @@
+"""Small sufficient regions with a certificate: a walk of circles, then removal of pieces until none can go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from da.fill import Fill, filled
+from da.superpixels import superpixels
+from da.types import OK, Attribution, Images, LabelModel, Rngs, ScoreModel, Targets
+from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
+
+__version__ = "1"
+
+Mask = Bool[np.ndarray, "h w"]
+
+
+def minimal_region(
+    model: LabelModel,
+    images: Images,
+    targets: Targets,
+    *,
+    rngs: Rngs,
+    rule: str,
+    budget: int,
+    sp_num: int,
+    k: int,
+    walk: int,
+    alpha_step: float,
+    fc: float,
+    prior: float,
+    prior_again: float,
+    prior_half: float,
+    levels: int,
+    reserve: float,
+    smallest: int,
+    fill: Fill,
+) -> Attribution:
+    """Find a region that decides the class and from which no single piece can be removed, within ``budget`` label queries an image.
+
+    First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. Then probabilistic delta
+    debugging (Wang et al., ESEC/FSE 2021) of the superpixels in the mask: each has a probability of being needed; the group whose
+    removal promises most area is tried; where that fails its members become likelier. Once every superpixel is known to be needed, each is
+    cut in two and the same goes on with the halves, while the budget is at least ``reserve`` queries a half.
+
+    rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). prior: probability of being needed at
+    first, least where the walk's accepted masks overlap least; prior_half: of a half; prior_again: of a piece that is tried
+    again since others have gone. levels: cuts at most. smallest: pixels below which a piece is not cut. fill: what replaces
+    the rest.
+
+    Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
+    image, and a map that agrees with the rule: the region on top, then what was removed last; each of these steps is a
+    region that was verified. Extras: ``certified`` (1: removing any single piece breaks the rule), ``checked`` pieces known to be
+    needed, of ``pieces`` in the region, ``level``, ``superpixels`` obtained.
+
+    Raises ValueError for a hyper-parameter out of range.
+    """
+
+    def accepts(shown: Images, y: Targets) -> Tensor:
+        return (model(shown) == y) == (rule == "positive")
+
+    settings = _Settings(rule, budget, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill)
+    return _regions(accepts, images, targets, rngs, settings)
+
+
+def minimal_region_by_score(
+    model: ScoreModel,
+    images: Images,
+    targets: Targets,
+    *,
+    rngs: Rngs,
+    criterion: str,
+    level: float,
+    budget: int,
+    sp_num: int,
+    k: int,
+    walk: int,
+    alpha_step: float,
+    fc: float,
+    prior: float,
+    prior_again: float,
+    prior_half: float,
+    levels: int,
+    reserve: float,
+    smallest: int,
+    fill: Fill,
+) -> Attribution:
+    """``minimal_region`` with another meaning of sufficient: the region alone has enough of the class's probability.
+
+    criterion: ``share`` (at least ``level`` of the whole image's probability, which costs one query) or ``threshold`` (at least ``level``).
+    """
+    if criterion not in ("share", "threshold"):
+        raise ValueError(f"criterion={criterion!r}: choose share or threshold")
+    if not 0 < level <= 1:
+        raise ValueError(f"level={level}: a share or probability above 0, at most 1")
+    whole = model(images).gather(1, targets[:, None])[:, 0] if criterion == "share" else torch.ones(len(images), device=images.device)
+
+    def accepts(shown: Images, y: Targets, rows: Tensor) -> Tensor:
+        return model(shown).gather(1, y[:, None])[:, 0] >= level * whole[rows]
+
+    spent = int(criterion == "share")
+    rule = "positive"
+    settings = _Settings(
+        rule, budget - spent, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill
+    )
+    return _regions(accepts, images, targets, rngs, settings, by_row=True, spent=spent)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    rule: str
+    budget: int
+    sp_num: int
+    k: int
+    walk: int
+    alpha_step: float
+    fc: float
+    prior: float
+    prior_again: float
+    prior_half: float
+    levels: int
+    reserve: float
+    smallest: int
+    fill: Fill
+
+    def __post_init__(self) -> None:
+        for name, valid, needed in (
+            ("rule", self.rule in ("positive", "negative"), "choose positive (Pos-R) or negative (Neg-R)"),
+            ("budget", self.budget >= 2, "at least 2 queries"),
+            ("k", self.k >= 1, "at least one circle"),
+            ("walk", self.walk >= 0, "0 or more steps"),
+            ("alpha_step", 0 <= self.alpha_step <= 1, "a fraction from 0 to 1"),
+            ("fc", 0 <= self.fc <= 1, "a factor from 0 to 1"),
+            ("prior", 0 < self.prior < 1, "a probability between 0 and 1"),
+            ("prior_again", 0 < self.prior_again < 1, "a probability between 0 and 1"),
+            ("prior_half", 0 < self.prior_half < 1, "a probability between 0 and 1"),
+            ("levels", self.levels >= 0, "0 or more"),
+            ("reserve", self.reserve >= 0, "0 or more queries"),
+            ("smallest", self.smallest >= 1, "at least 1 pixel"),
+        ):
+            if not valid:
+                raise ValueError(f"{name}={getattr(self, name)!r}: give {needed}")
+
+
+@dataclass
+class _Found:
+    """What is known of one image so far. layer: the order of the map; checked: pieces known to be needed."""
+
+    region: Mask
+    layer: Float[np.ndarray, "h w"]
+    queries: int = 0
+    pieces: int = 0
+    checked: int = 0
+    level: int = 0
+    changed: bool = False
+
+
+Search = Generator[Mask, bool, _Found]
+
+
+def _regions(
+    accepts: Callable[..., Tensor],
+    images: Images,
+    targets: Targets,
+    rngs: Rngs,
+    settings: _Settings,
+    *,
+    by_row: bool = False,
+    spent: int = 0,
+) -> Attribution:
+    """Run every image's search side by side: one batch asks for all that still go on."""
+    n, _, h, w = images.shape
+    segments = superpixels(images, settings.sp_num)
+    blank = filled(images, settings.fill)
+    positive = settings.rule == "positive"
+
+    def decide(masks: list[Mask], rows: list[int]) -> list[bool]:
+        at = torch.tensor(rows, device=images.device)
+        pixels = torch.from_numpy(np.stack(masks)).to(images.device)[:, None]
+        shown = torch.where(pixels if positive else ~pixels, images[at], blank[at])
+        answers: list[bool] = (accepts(shown, targets[at], at) if by_row else accepts(shown, targets[at])).tolist()
+        return answers
+
+    none = [np.zeros((h, w), bool)] * n
+    empty_holds = decide(none, list(range(n)))
+    # Pos-R: the empty region is enough. Neg-R: even without the whole image the class stays.
+    failed = empty_holds if positive else [not held for held in decide([~mask for mask in none], list(range(n)))]
+    premise = 1 if positive else 2
+    found: list[_Found] = [_Found(np.full((h, w), not positive or not failed[i]), np.zeros((h, w)), premise) for i in range(n)]
+    searches: dict[int, tuple[Search, Mask]] = {}
+    for i in range(n):
+        if not failed[i]:
+            start = segments.index[i].cpu().numpy(), segments.centres[i, : int(segments.count[i])].cpu().numpy()
+            search = _search(*start, rngs[i], settings, premise)
+            searches[i] = search, next(search)
+    while searches:
+        rows = list(searches)
+        for i, held in zip(rows, decide([searches[i][1] for i in rows], rows), strict=True):
+            try:
+                searches[i] = searches[i][0], searches[i][0].send(held)
+            except StopIteration as stop:
+                found[i] = stop.value
+                del searches[i]
+    word = VACUOUS if positive else UNSATISFIABLE
+    numbers = {name: [float(getattr(of, name)) for of in found] for name in ("pieces", "checked", "level")}
+    numbers["certified"] = [float(of.pieces == of.checked and not bad) for of, bad in zip(found, failed, strict=True)]
+    return Attribution(
+        saliency=torch.from_numpy(np.stack([of.layer / max(of.layer.max(), 1) for of in found])).to(images),
+        kept=torch.from_numpy(np.stack([of.region for of in found])).to(images.device),
+        status=tuple(word if bad else OK if of.changed else NOTHING_ACCEPTED for of, bad in zip(found, failed, strict=True)),
+        queries=torch.tensor([of.queries + spent for of in found]),
+        extras={name: torch.tensor(values) for name, values in numbers.items()} | {"superpixels": segments.count.float()},
+    )
+
+
+def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: _Settings, spent: int) -> Search:
+    """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found."""
+    found = _Found(np.ones(index.shape, bool), np.zeros(index.shape), spent)
+    overlap = yield from _walk(index, centres, rng, s, found)
+    prior = s.prior * (0.3 + 1.4 * overlap / overlap.max()) if overlap.any() else np.full(len(centres), s.prior)
+    pieces, chances = index, np.clip(prior, 1e-3, 0.9)
+    while True:
+        yield from _remove(pieces, chances, rng, s, found)
+        halves = _cut(pieces, found.region, s.smallest)
+        count = int(halves.max())
+        enough = s.budget - found.queries >= s.reserve * count
+        if found.checked < found.pieces or found.level == s.levels or not enough or count <= found.pieces:
+            break
+        pieces, chances = halves, np.full(count + 1, s.prior_half)
+        found.level += 1
+    found.layer += found.region  # on top of all that was removed
+    return found
+
+
+def _walk(
+    index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: _Settings, found: _Found
+) -> Generator[Mask, bool, NDArray[np.float64]]:
+    """Algorithm 1 whose centres move in proportion to the square root of the area bound; returns the sum of the accepted masks."""
+    h, w = index.shape
+    x, y, r = h * rng.random(s.k), w * rng.random(s.k), rng.random(s.k)
+    bound, overlap = float(h * w), np.zeros(len(centres))
+    for _ in range(min(s.walk, s.budget - found.queries)):
+        reach, scale = math.sqrt(bound / math.pi), math.sqrt(bound / (h * w))
+        x_new = x + h * s.alpha_step * scale * rng.uniform(-1, 1, s.k)
+        y_new = y + w * s.alpha_step * scale * rng.uniform(-1, 1, s.k)
+        r_new = r + reach * s.alpha_step * rng.uniform(-1, 1, s.k)
+        r_new *= reach / max(math.sqrt((r_new**2).sum()), 1e-12)
+        inside = ((centres[:, :1] - x_new) ** 2 + (centres[:, 1:] - y_new) ** 2 <= r_new**2).any(1)
+        held = yield inside[index]
+        found.queries += 1
+        if held:
+            x, y, r, bound = x_new, y_new, r_new, bound * s.fc
+            overlap += inside
+            found.region, found.changed = inside[index], True
+    if found.changed:
+        found.layer = np.where(found.region, 1, overlap[index] / (overlap.max() + 1))  # the last accepted mask above all else
+    return overlap
+
+
+def _remove(
+    pieces: Int[np.ndarray, "h w"], chances: NDArray[np.float64], rng: np.random.Generator, s: _Settings, found: _Found
+) -> Generator[Mask, bool, None]:
+    """Remove groups of pieces until each that is left is known to be needed, or the budget is spent. chances: of being needed."""
+    area = np.bincount(pieces.ravel(), minlength=len(chances))
+    left = np.zeros(len(chances), bool)
+    left[np.unique(pieces[found.region])] = True
+    needed = np.zeros(len(chances), bool)  # in the region as it is now
+    while found.queries < s.budget and not needed[left].all():
+        open_ = np.flatnonzero(left & ~needed & (chances < 1))
+        if not len(open_):  # all were needed once, some before others had gone
+            chances[left & ~needed] = s.prior_again
+            continue
+        order = open_[np.argsort(chances[open_] + 1e-6 * rng.random(len(open_)), kind="stable")]
+        all_superfluous = np.cumprod(1 - chances[order])
+        size = int(np.argmax(np.cumsum(area[order]) * all_superfluous)) + 1
+        if size == left.sum() > 1:
+            size -= 1  # without any piece the rule is known not to hold
+        group = order[:size]
+        left[group] = False
+        region = left[pieces]
+        held = yield region
+        found.queries += 1
+        if held:
+            needed[:] = False
+            found.region, found.changed = region, True
+            found.layer += region
+        else:
+            left[group] = True
+            if size == 1:
+                chances[group], needed[group] = 1, True
+            else:
+                chances[group] = np.minimum(chances[group] / (1 - all_superfluous[size - 1]), 1 - 1e-6)
+    found.pieces, found.checked = int(left.sum()), int((needed & left).sum())
+
+
+def _cut(pieces: Int[np.ndarray, "h w"], region: Mask, smallest: int) -> NDArray[np.int64]:
+    """Every piece in the region cut in two across its longer axis, numbered from 0; all that is outside the region has the last number."""
+    halves = np.full(pieces.shape, -1)
+    count: int = 0
+    for piece in np.unique(pieces[region]):
+        at = np.argwhere((pieces == piece) & region)
+        second = np.zeros(len(at), bool)
+        if len(at) >= 2 * smallest:
+            centred = at - at.mean(0)
+            along = centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1]
+            second = np.argsort(np.argsort(along, kind="stable")) >= len(at) / 2
+        halves[tuple(at.T)] = count + second
+        count += 1 + int(second.any())
+    return np.where(halves < 0, count, halves)

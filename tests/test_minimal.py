@@ -1,0 +1,150 @@
+"""Small certified regions: planted answers, the budget, the certificate, invariance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from benchmarks.access import LabelView, ScoreView
+from da.minimal import _cut, minimal_region, minimal_region_by_score
+from da.superpixels import superpixels
+from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
+
+
+def settings(name: str = "da_minimal", **changes):
+    stated = OmegaConf.to_object(OmegaConf.load(REPOSITORY / "conf" / "method" / f"{name}.yaml"))
+    return {key: value for key, value in stated.items() if not key.startswith("_")} | changes
+
+
+def holds(net, images, region, rule: str):
+    shown = torch.where(region[:, None] if rule == "positive" else ~region[:, None], images, 0.0)
+    return (net(shown).argmax(1) == 1) == (rule == "positive")
+
+
+@pytest.mark.parametrize("rule", ["positive", "negative"])
+def test_the_region_is_the_smallest_set_of_superpixels_that_decides(rule):
+    net, images = PatchNet(20, 24, 10, 9), textured(3, 64, 64)
+    found = minimal_region(Labels(net), images, torch.ones(3).long(), rngs=rngs(3), **settings(rule=rule, sp_num=60, levels=0, walk=60))
+    index = superpixels(images, 60).index
+    assert found.status == ("ok",) * 3
+    assert found.extras["certified"].tolist() == [1, 1, 1]
+    for i in range(3):
+        patch = set(index[i][20:30, 24:33].flatten().tolist())
+        inside = set(index[i][found.kept[i]].flatten().tolist())
+        assert inside == patch if rule == "positive" else (len(inside) == 1 and inside <= patch)
+        assert found.extras["pieces"][i] == found.extras["checked"][i] == len(inside)
+
+
+@pytest.mark.parametrize("rule", ["positive", "negative"])
+def test_finer_pieces_shrink_it_and_the_certificate_is_true(rule):
+    net, images = PatchNet(20, 24, 10, 9), textured(2, 64, 64)
+    y = torch.ones(2).long()
+    coarse, fine = (
+        minimal_region(
+            Labels(net), images, y, rngs=rngs(2), **settings(rule=rule, sp_num=30, levels=levels, walk=40, smallest=8, reserve=1)
+        )
+        for levels in (0, 3)
+    )
+    assert (fine.kept.float().mean((1, 2)) < coarse.kept.float().mean((1, 2))).all()
+    assert holds(net, images, fine.kept, rule).all()
+    assert fine.extras["level"].min() >= 1
+    assert fine.extras["certified"].tolist() == [1, 1]
+    if rule == "positive":  # the patch itself may not be lost
+        assert fine.kept[:, 20:30, 24:33].all()
+    index = superpixels(images, 30).index
+    for i in range(2):  # no superpixel's share of the region can go
+        for piece in index[i][coarse.kept[i]].unique():
+            without = coarse.kept[i] & (index[i] != piece)
+            assert not holds(net, images[i : i + 1], without[None], rule).any()
+
+
+def test_the_budget_is_kept_and_what_was_found_holds():
+    net, images = PatchNet(16, 16, 30, 30), textured(2, 64, 64)
+    for budget in (2, 9, 40, 500):
+        labels = Labels(net)
+        found = minimal_region(labels, images, torch.ones(2).long(), rngs=rngs(2), **settings(budget=budget, sp_num=100))
+        assert (found.queries <= budget).all()
+        assert sum(map(len, labels.shown)) == found.queries.sum()
+        assert holds(net, images, found.kept, "positive").all()
+        if budget <= 9:
+            assert found.extras["certified"].sum() == 0
+            assert (found.extras["checked"] < found.extras["pieces"]).all()
+
+
+def test_premises_that_fail_are_statuses():
+    images = textured(1, 32, 32)
+
+    class Constant(torch.nn.Module):
+        def forward(self, x):
+            return torch.tensor([[0.0, 1.0]]).expand(len(x), 2)
+
+    y = torch.ones(1).long()
+    vacuous = minimal_region(Labels(Constant()), images, y, rngs=rngs(1), **settings())
+    assert (vacuous.status, float(vacuous.kept.sum()), int(vacuous.queries)) == (("vacuous",), 0, 1)
+    stays = minimal_region(Labels(Constant()), images, y, rngs=rngs(1), **settings(rule="negative"))
+    assert stays.status == ("unsatisfiable",)
+    assert stays.extras["certified"].tolist() == [0]
+
+
+def test_an_image_is_the_same_alone_and_in_a_batch():
+    net, images = PatchNet(20, 24, 10, 9), textured(3, 64, 64)
+    y = torch.ones(3).long()
+    chosen = settings(sp_num=60, walk=30)
+    together = minimal_region(Labels(net), images, y, rngs=rngs(3), **chosen)
+    for i in range(3):
+        alone = minimal_region(Labels(net), images[i : i + 1], y[:1], rngs=[rngs(3)[i]], **chosen)
+        assert torch.equal(alone.kept[0], together.kept[i])
+        assert torch.equal(alone.saliency[0], together.saliency[i])
+        assert alone.queries[0] == together.queries[i]
+
+
+def test_the_map_agrees_with_the_rule(lite0_engine, photographs):
+    """Its top is the region, and the levels above the walk's are regions that were verified."""
+    view = LabelView(lite0_engine)
+    y = view(photographs[1:3])
+    found = minimal_region(view, photographs[1:3], y, rngs=rngs(2), **settings(budget=150, walk=40))
+    assert torch.isfinite(found.saliency).all()
+    for i in range(2):
+        top = found.saliency[i] == found.saliency[i].max()
+        assert torch.equal(top, found.kept[i])
+        for value in found.saliency[i].unique()[-5:]:
+            shown = torch.where((found.saliency[i] >= value)[None, None], photographs[i + 1 : i + 2], 0.0)
+            assert view(shown) == y[i]
+
+
+def test_by_score_keeps_the_share(lite0_engine, photographs):
+    scores = ScoreView(lite0_engine)
+    images = photographs[1:3]
+    whole, y = scores(images).max(1)
+    scores.queries = 0
+    found = minimal_region_by_score(scores, images, y, rngs=rngs(2), **settings("da_minimal_share", budget=120, walk=40))
+    assert int(found.queries.sum()) == scores.queries
+    assert (found.queries <= 120).all()
+    kept = scores(torch.where(found.kept[:, None], images, 0.0)).gather(1, y[:, None])[:, 0]
+    assert (kept >= 0.9 * whole).all()
+    assert (found.kept.float().mean((1, 2)) < 1).all()
+    for change in ({"criterion": "top1"}, {"level": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            minimal_region_by_score(scores, images, y, rngs=rngs(2), **settings("da_minimal_share", **change))
+
+
+def test_cutting_halves_every_piece_and_nothing_else():
+    pieces = np.repeat(np.repeat(np.arange(4).reshape(2, 2), 8, 0), 8, 1)
+    region = pieces != 3
+    region[0, 0] = True
+    halves = _cut(pieces, region, 16)
+    assert set(halves[~region].tolist()) == {6}
+    for piece in range(3):
+        parts = halves[(pieces == piece) & region]
+        assert sorted(np.bincount(parts)[np.unique(parts)].tolist()) == [32, 32]
+    assert _cut(pieces, region, 64).max() == 3  # too small to cut
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"rule": "both"}, "rule"), ({"budget": 1}, "budget"), ({"k": 0}, "k"), ({"prior": 1.0}, "prior")]
+)
+def test_a_value_out_of_range_is_named(change, name):
+    with pytest.raises(ValueError, match=f"^{name}="):
+        minimal_region(Labels(PatchNet(1, 1, 2, 2)), textured(1, 16, 16), torch.ones(1).long(), rngs=rngs(1), **settings(**change))
