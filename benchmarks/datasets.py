@@ -176,6 +176,34 @@ def image_folder(root: str, *, name: str = "image_folder") -> ImageSet:
     return ImageSet(name, _from_files(folder, [(file, None) for file in _images_below(folder)]))
 
 
+def mosaics(of: ImageSet, *, cells: int = 2, count: int | None = None, side: int = 224, seed: int = 0) -> ImageSet:
+    """Square mosaics of ``cells`` x ``cells`` photographs, without labels, each photograph used once; for the grid pointing game.
+
+    of: where the photographs come from, shuffled by ``seed``. count: how many mosaics, None for as many as there are. side: of a cell
+    before the model's own resizing, in pixels. Photographs that cannot be read are left out. Raises ValueError where there are too few.
+    """
+    pieces: list[tuple[str, Image.Image]] = []
+    wanted = len(of) if count is None else count * cells**2
+    for photograph in select(of, n=None, order="random", seed=seed).photographs:
+        if len(pieces) == wanted:
+            break
+        try:
+            pieces.append((photograph.id, ImageOps.fit(photograph.load(), (side, side), Image.Resampling.BICUBIC)))
+        except UnreadableError:
+            continue
+    found = len(pieces) // cells**2
+    if not found or (count is not None and found < count):
+        raise ValueError(f"dataset.count={count}: {of.name} gives {found} mosaics of {cells} x {cells} photographs")
+    made = []
+    for i in range(found):
+        here = pieces[i * cells**2 : (i + 1) * cells**2]
+        canvas = Image.new("RGB", (cells * side, cells * side))
+        for place, (_, piece) in enumerate(here):
+            canvas.paste(piece, (place % cells * side, place // cells * side))
+        made.append(Photograph(" + ".join(name for name, _ in here), None, canvas))
+    return ImageSet(f"{of.name}_mosaics", tuple(made))
+
+
 def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int = 0) -> ImageSet:
     """The first ``n`` photographs, or the first ``n`` of a seeded shuffle that does not depend on ``n``; None takes all.
 

@@ -90,12 +90,16 @@ def build(
     gradcam_layer: str | None = None,
     weights: str | None = None,
     rise_masks: int | None = None,
+    randomise: Sequence[float] | None = None,
 ) -> Model:
     """Make a classifier of a loaded network; ``conf/model/*.yaml`` calls this.
 
     classes: ``imagenet``, ``cifar100``, or the list of class names. Preprocessing left out is what timm records for the network.
-    weights and rise_masks are for the configuration's other parts to refer to.
+    weights and rise_masks are for the configuration's other parts to refer to. randomise: ``[first, last]``, see ``randomised``.
     """
+    if randomise is not None:
+        randomised(net, *randomise)
+        name = f"{name} randomised {randomise[0]:g} to {randomise[1]:g}"
     known = {} if None not in (size, crop_pct, interpolation, mean, std) else resolve_data_config({}, model=net)
     preprocessing = Preprocessing(
         size=size or known["input_size"][-1],
@@ -115,6 +119,23 @@ def build(
         differentiable=not isinstance(net, OnnxNet),
         parameters=sum(p.numel() for p in net.parameters()),
     )
+
+
+def randomised(net: nn.Module, first: float, last: float) -> None:
+    """Destroy what some layers have learned: permute the weights of each convolution and linear layer (Adebayo et al., NeurIPS 2018).
+
+    Layers are counted from the output: those whose place, as a share of all, lies in ``[first, last)``. From 0 on: cascading
+    randomisation; a window: independent. A permutation, always the same, keeps the distribution of the weights. Raises ValueError
+    for shares that are not rising within 0 to 1.
+    """
+    if not 0 <= first <= last <= 1:
+        raise ValueError(f"model.randomise=[{first}, {last}]: give two rising shares of the layers, counted from the output")
+    layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)][::-1]
+    for place, layer in enumerate(layers):
+        if first <= place / len(layers) < last:
+            order = torch.randperm(layer.weight.numel(), generator=torch.Generator().manual_seed(place))
+            with torch.no_grad():
+                layer.weight.copy_(layer.weight.flatten()[order].view_as(layer.weight))
 
 
 def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:

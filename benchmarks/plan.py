@@ -39,6 +39,8 @@ ATTRIBUTION: dict[str, Callable[[Parameters], tuple[int, int]]] = {
 MEASURE: dict[str, Callable[[Parameters], int]] = {
     "insertion_game": lambda p: len(p["shares"]),
     "minimum_attribution_ratio": lambda p: p["points"],
+    "sufficient_shares": lambda p: 1 + len(p["fills"]) * p["points"],
+    "grid_pointing": lambda p: p["cells"] ** 2,
     "rise_metrics": lambda p: 2 * (1 + -(-(224**2) // p["step"])),
 }
 

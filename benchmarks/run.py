@@ -159,7 +159,7 @@ def chosen_images(cfg: DictConfig) -> ImageSet:
     classifiers = []
     for name in rule.correct_for:
         other = compose("config", overrides=[f"model={name}"])
-        classifiers.append(partial(classify, plain(other.model), plain(cfg.engine)))
+        classifiers.append(partial(classify_of, plain(other.model), plain(cfg.engine)))
     return correct_for_all(shuffled, classifiers, n=rule.count)
 
 
@@ -172,13 +172,18 @@ def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
     found: dict[str, float] = {"images": len(looked)}
     for name in cfg.select.correct_for:
         other, engine = plain(compose("config", overrides=[f"model={name}"]).model), plain(cfg.engine)
-        found[name] = sum(classify(other, engine, photograph) == photograph.label for photograph in looked) / len(looked)
+        found[name] = sum(classify_of(other, engine, photograph) == photograph.label for photograph in looked) / len(looked)
     return found
 
 
-@lru_cache(maxsize=100_000)
-def classify(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
+def classify_of(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
     """The class a model gives to a photograph, None where it cannot be read."""
+    return classify(model_json, engine_json, photograph, repr(photograph.source))
+
+
+@lru_cache(maxsize=100_000)
+def classify(model_json: str, engine_json: str, photograph: Photograph, source: str = "") -> int | None:
+    """The class a model gives to a photograph, None where it cannot be read; remembered, ``source`` telling equal names apart."""
     model, engine = load(model_json, engine_json)
     try:
         pixels = prepared(photograph, photograph.digest()[:16], model.preprocessing)
@@ -287,13 +292,19 @@ class Report(Callback):
         BAR.stop()
         Report.out = Path(config.out)
         if not failures(Report.out):
-            report.write(Report.out, config)
+            self._report(config)
+
+    def _report(self, config: DictConfig) -> None:
+        try:
+            report.write(Path(config.out), config)
+        except Exception as error:  # Hydra would make a warning of it
+            fail(Path(config.out), error, list(config.hydra.overrides.task))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of what succeeded, and list what failed."""
         BAR.stop()
         Report.out = Path(config.out)
         if any((Report.out / "jobs").glob("*.json")):
-            report.write(Report.out, config)
+            self._report(config)
         for failure in failures(Report.out):
             STDERR.print(f"[red]failed:[/red] {failure['error']}\n  again: {failure['command']}", highlight=False, soft_wrap=True)

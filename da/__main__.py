@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from benchmarks.access import LabelView, ScoreView
+from benchmarks.access import LabelView, Passes, ScoreView
 from benchmarks.datasets import Photograph, prepare
 from benchmarks.insertion import importance_rank
 from benchmarks.job import attribute
@@ -37,7 +38,8 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m da",
         description="Say which parts of a photograph decide its class, as a rule, and draw them.",
-        epilog="Examples:  python -m da cat.jpg   python -m da cat.jpg --rule neg --k 8 --json   python -m da cat.jpg --method rise\n"
+        epilog="Examples:  python -m da cat.jpg   python -m da cat.jpg --rule neg --k 8 --json\n"
+        "           python -m da cat.jpg --method da_minimal --rules 3\n"
         "Each method's hyper-parameters are options too: python -m da --method rise --help",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
@@ -45,6 +47,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("photo", nargs="?", type=Path, help="an image file")
     parser.add_argument("-h", "--help", action="store_true", help="show this and the method's hyper-parameters")
     parser.add_argument("--rule", choices=RULES, default="pos", help="pos: these parts keep the class; neg: without them it is lost")
+    parser.add_argument("--rules", type=int, default=1, metavar="N", help="look for up to N disjoint regions that each suffice")
     parser.add_argument(
         "--method", choices=names("method"), metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(names('method'))}"
     )
@@ -73,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = options()
     first, _ = parser.parse_known_args(arguments)
     method = first.method or f"da_{first.rule}"
+    method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
     engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
     with initialize_config_module("conf", version_base="1.3"):
@@ -90,6 +94,8 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     if args.photo is None:
         parser.error("which photograph? python -m da photo.jpg")
+    if args.rules < 1:
+        parser.error(f"--rules {args.rules}: at least 1")
     cfg.seed, cfg.engine.batch = args.seed, 1
     if "device" in cfg.engine:
         cfg.engine.device = args.device
@@ -101,7 +107,7 @@ def main(arguments: Sequence[str]) -> int:
     if "rule" in cfg.method:
         cfg.method.rule = RULES[args.rule]
     try:
-        answer = explain(cfg, args.photo, method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"))
+        answer = explain(cfg, args.photo, method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
     except Exception as error:
         if args.debug:
             raise
@@ -111,41 +117,62 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path) -> dict[str, Any]:
-    """Explain a photograph, draw it to ``out``, and return what there is to say."""
+def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path, rules: int = 1) -> dict[str, Any]:
+    """Explain a photograph, draw it to ``out``, and return what there is to say; with ``rules`` also further, disjoint reasons."""
     model, engine = load(plain(cfg.model), plain(cfg.engine))
     method = instantiate(with_model(cfg, model).method)
     image = prepare(Photograph(photo.name, None, photo).load(), model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
-    rngs = [image_rng(cfg.seed, "method", photo.name)]
-    attribution, passes = attribute(method, model, engine, image, target, rngs)
-    view = LabelView(engine)
-    fill = cfg.method.get("fill", "black")
-    kept = attribution.kept if attribution.kept is not None else sufficient_prefix(view, image, target, attribution, rule, fill, cfg.seed)
-    queries = passes.forward + view.queries
+    view, fill = LabelView(engine), cfg.method.get("fill", "black")
     blank = filled(image, fill)
-    shown, hidden = (image, blank) if rule == "pos" else (blank, image)
-    same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
-    mask, pixels = kept[0].cpu().numpy(), image[0].permute(1, 2, 0).cpu().numpy()
+    spent = Passes()
+
+    def regions() -> Iterator[tuple[Attribution, Tensor]]:
+        """The region of the image, then of what is left without it, and so on while that still has the class."""
+        rest = image
+        while True:
+            rngs = [image_rng(cfg.seed, "method", photo.name)]
+            attribution, passes = attribute(method, model, engine, rest, target, rngs)
+            spent.forward, spent.backward = spent.forward + passes.forward, spent.backward + passes.backward
+            kept = attribution.kept
+            kept = kept if kept is not None else sufficient_prefix(view, rest, target, attribution, rule, fill, cfg.seed)
+            yield attribution, kept & (rest != blank).any(1) if rest is not image else kept
+            rest = torch.where(kept[:, None], blank, rest)
+            if bool(view(rest) != target) or not kept.any():
+                return
+
+    found = list(islice(regions(), rules))
+    queries = spent.forward + view.queries
     name, index = model.class_names[int(target)], int(target)
-    drawn = [pixels, picture(pixels, mask), heat_map(pixels, attribution.saliency[0].cpu().numpy())]
+    attribution = found[0][0]
+    pixels = image[0].permute(1, 2, 0).cpu().numpy()
+    drawn, titles = [pixels], [f"{name} {float(confidence):.2f}"]
     when = "if present" if rule == "pos" else "if absent"
-    titles = [f"{name} {float(confidence):.2f}", f"{when}: {100 * mask.mean():.1f} %", f"map, {method_name}"]
-    row_of_pictures(drawn, titles).savefig(out, dpi=200)
+    reasons = []
+    for _, kept in found:
+        mask = kept[0].cpu().numpy()
+        shown, hidden = (image, blank) if rule == "pos" else (blank, image)
+        same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
+        reason = {"rule": text(mask, name, RULES[rule]), "mar": float(mask.mean()), "verified": same if rule == "pos" else not same}
+        reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
+        drawn.append(picture(pixels, mask))
+        titles.append(f"{when}: {100 * mask.mean():.1f} %")
+    drawn.append(heat_map(pixels, attribution.saliency[0].cpu().numpy()))
+    row_of_pictures(drawn, [*titles, f"map, {method_name}"]).savefig(out, dpi=200)
+    certified = attribution.extras.get("certified")
     return {
-        "rule": text(mask, name, RULES[rule]),
+        **reasons[0],
         "class_name": name,
         "class_index": index,
         "confidence": float(confidence),
-        "mar": float(mask.mean()),
         "queries": queries,
-        "backward_passes": passes.backward,
-        "verified": same if rule == "pos" else not same,
-        "parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)],
+        "backward_passes": spent.backward,
+        "certified": None if certified is None else bool(certified[0]),
         "method": method_name,
         "model": model.name,
         "status": attribution.status[0] if attribution.status else OK,
         "picture": str(out),
+        **({"rules": reasons} if rules > 1 else {}),
     }
 
 
@@ -166,10 +193,16 @@ def words(answer: dict[str, Any]) -> str:
     """The answer for people."""
     of = f"model {answer['model']} ({answer['confidence']:.2f} for this class), method {answer['method']}"
     lines = [
-        answer["rule"],
+        *[reason["rule"] for reason in answer.get("rules", [answer])],
         f"MAR {100 * answer['mar']:.2f} %, {answer['queries']} queries, {of}",
         "Verified by one more forward pass." if answer["verified"] else "NOT verified: the masked image does not satisfy the rule.",
     ]
+    if answer["certified"] is not None:
+        lines.append(
+            "Certified: no single piece can go."
+            if answer["certified"]
+            else "Not certified: the budget ended before every piece was checked."
+        )
     if answer["status"] != OK:
         lines.append(f"Status: {answer['status']}.")
     return "\n".join([*lines, f"Picture: {answer['picture']}"])

@@ -58,6 +58,15 @@ def number_grid(frame: pd.DataFrame, ax: Axes, title: str) -> Axes:
     return ax
 
 
+def lines(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """A line a column against the index."""
+    for name in frame.columns:
+        ax.plot(frame.index, frame[name], marker="o", markersize=3, linewidth=1.2, label=str(name))
+    ax.legend(fontsize=6, frameon=False)
+    sns.despine(ax=ax)
+    return ax
+
+
 def band(curve: pd.DataFrame, ax: Axes, label: str) -> Axes:
     """A curve ``x, mean, low, high`` with its band, its least value marked."""
     (line,) = ax.plot(curve["x"], curve["mean"], label=label, linewidth=1.2)

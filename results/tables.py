@@ -25,6 +25,7 @@ SUMMARY = (
     "insertion_consistency_auc",
     "eclique_insertion_auc",
     "eclique_deletion_auc",
+    "grid_pointing",
     "queries",
     "backwards",
     "seconds",

@@ -1,0 +1,53 @@
+"""The grid pointing game: on a mosaic, how much of a map lies in the cell whose class it explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.functional import interpolate
+
+from da.types import Attribution, Images, Rngs, ScoreModel, Targets
+
+__version__ = "1"
+
+
+def grid_pointing(
+    model: ScoreModel,
+    images: Images,
+    targets: Targets,
+    labels: Sequence[int | None],
+    attribution: Attribution,
+    *,
+    rngs: Rngs,
+    cells: int,
+    confident: float,
+) -> pd.DataFrame:
+    """The share of positive attribution in the right cell of a mosaic (after Boehle, Fritz and Schiele, CVPR 2021).
+
+    images: mosaics of ``cells`` x ``cells`` photographs (``dataset=mosaic``). The right cell is the one which alone, enlarged to the whole
+    input, is given the mosaic's class with at least the probability ``confident``. A mosaic with no such cell, or two, or a map
+    without positive values has no value. One forward pass a cell. Chance is ``1 / cells^2``.
+
+    Returns rows ``image, metric, x, value`` with the metric ``grid_pointing``.
+    """
+    n, _, h, w = images.shape
+    if cells < 2 or h % cells or w % cells:
+        raise ValueError(f"benchmark.pointing.cells={cells}: at least 2, and a divisor of the input's {h} x {w} pixels")
+    high, wide = h // cells, w // cells
+    boxes = [(slice(y * high, (y + 1) * high), slice(x * wide, (x + 1) * wide)) for y in range(cells) for x in range(cells)]
+    right = []
+    for rows_, columns in boxes:
+        alone = interpolate(images[:, :, rows_, columns], (h, w), mode="bilinear", align_corners=False)
+        confidence, classes = model(alone).max(1)
+        right.append((classes == targets) & (confidence >= confident))
+    chosen = torch.stack(right, 1).cpu().numpy()
+    positive = attribution.saliency.clamp_min(0).cpu().double().numpy()
+    rows = []
+    for i in range(n):
+        total = positive[i].sum()
+        if chosen[i].sum() == 1 and total > 0:
+            rows.append((i, "grid_pointing", np.nan, float(positive[i][boxes[int(np.argmax(chosen[i]))]].sum() / total)))
+    return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])

@@ -1,0 +1,139 @@
+"""Sufficiency, grid pointing, mosaics, randomised layers, several rules: against answers known beforehand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from benchmarks.artefacts import _iou, _top, spearman, ssim
+from benchmarks.datasets import ImageSet, Photograph, demo, mosaics
+from benchmarks.models import randomised
+from benchmarks.pointing import grid_pointing
+from benchmarks.sufficiency import sufficient_shares
+from da.types import Attribution
+from tests.conftest import rngs, textured
+from tests.test_cli import COFFEE, command
+from tests.test_experiments import experiment, folder, read  # noqa: F401  a fixture
+
+
+def brightness(images):
+    """Probability of class 1: the mean brightness."""
+    p = images.mean((1, 2, 3))
+    return torch.stack([1 - p, p], 1)
+
+
+def test_sufficient_shares_by_hand():
+    images = torch.full((1, 3, 10, 10), 0.8)  # p = 0.8: with the share s shown, 0.8 s on black
+    saliency = torch.arange(100.0).view(1, 10, 10)
+    criteria = {"top1": None, "share": 0.5, "threshold": 0.3}
+    frame = sufficient_shares(
+        brightness, images, torch.ones(1).long(), [None], Attribution(saliency), rngs=rngs(1), criteria=criteria,
+        fills=["black", "mean"], smallest=0.1, points=10,
+    )  # fmt: skip
+    found = frame.set_index("metric")["value"]
+    shares = np.geomspace(0.1, 1, 10)
+    assert found["mar_top1_black"] == pytest.approx(shares[shares > 0.625][0])
+    assert found["mar_share_black"] == pytest.approx(shares[np.round(100 * shares) >= 50][0])
+    assert found["mar_threshold_black"] == pytest.approx(shares[np.round(100 * shares) * 0.008 >= 0.3][0])
+    assert found["mar_top1_mean"] == pytest.approx(0.1)  # the mean colour is all there is
+    dim = sufficient_shares(
+        brightness, images / 4, torch.ones(1).long(), [None], Attribution(saliency), rngs=rngs(1), criteria={"threshold": 0.3},
+        fills=["black"], smallest=0.1, points=4,
+    )  # fmt: skip
+    assert dim.empty  # the whole image does not have it
+    with pytest.raises(ValueError, match="top5"):
+        sufficient_shares(
+            brightness, images, torch.ones(1).long(), [None], Attribution(saliency), rngs=rngs(1), criteria={"top5": 1.0},
+            fills=["black"], smallest=0.1, points=4,
+        )  # fmt: skip
+
+
+def colours(images):
+    """Probability of red, green, blue: the channels' shares."""
+    total = images.mean((2, 3))
+    return total / total.sum(1, keepdim=True)
+
+
+def test_grid_pointing_by_hand():
+    cells = torch.zeros(1, 3, 8, 8)
+    cells[:, 0, :4, :4] = cells[:, 1, :4, 4:] = cells[:, 2, 4:, :4] = 1.0
+    cells[:, 1, 4:, 4:] = cells[:, 2, 4:, 4:] = 0.5  # half green, half blue: not confident
+    saliency = torch.full((1, 8, 8), -1.0)
+    saliency[:, :4, :4] = 3
+    saliency[:, 4:, 4:] = 1
+    chosen = {"rngs": rngs(1), "cells": 2, "confident": 0.6}
+    frame = grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(saliency), **chosen)
+    assert frame["value"].tolist() == [0.75]
+    assert grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(-saliency.clamp_min(0)), **chosen).empty  # nothing positive
+    cells[:, :, 4:, 4:] = cells[:, :, :4, :4]
+    assert grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(saliency), **chosen).empty  # two red cells
+    with pytest.raises(ValueError, match="cells=3"):
+        grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(saliency), **(chosen | {"cells": 3}))
+
+
+def test_mosaics_use_each_photograph_once_and_leave_out_what_cannot_be_read(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    plain = [Photograph(f"{i}", None, Image.new("RGB", (20, 30), (i, i, i))) for i in range(9)]
+    found = mosaics(ImageSet("set", (*plain, Photograph("broken", None, tmp_path / "broken.png"))), cells=2, side=8)
+    assert len(found) == 2
+    pixels = [np.asarray(photograph.load())[::8, ::8, 0].ravel().tolist() for photograph in found.photographs]
+    assert [" + ".join(map(str, row)) for row in pixels] == [photograph.id for photograph in found.photographs]
+    assert len({value for row in pixels for value in row}) == 8
+    with pytest.raises(ValueError, match="gives 1 mosaics"):
+        mosaics(demo(), cells=2, count=2)
+
+
+def test_randomised_layers_are_permuted_from_the_output():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(4, 2))
+    before = [layer.weight.clone() for layer in (net[0], net[2], net[4])]
+    randomised(net, 0, 0.5)  # the last two of three
+    same = [torch.equal(layer.weight, old) for layer, old in zip((net[0], net[2], net[4]), before, strict=True)]
+    assert same == [True, False, False]
+    assert torch.equal(net[2].weight.flatten().sort().values, before[1].flatten().sort().values)
+    randomised(net, 0.5, 1)
+    assert not torch.equal(net[0].weight, before[0])
+    with pytest.raises(ValueError, match="randomise"):
+        randomised(net, 0.5, 0.2)
+
+
+def test_likeness_of_maps():
+    a = textured(1, 16, 16)[0, 0].numpy()
+    assert spearman(a, 3 * a + 1) == pytest.approx(1)
+    assert spearman(a, -a) == pytest.approx(-1)
+    assert np.isnan(spearman(a, np.zeros_like(a)))
+    assert ssim(a, 3 * a + 1) == pytest.approx(1)
+    assert ssim(a, -a) < 0.5
+    assert _top(np.array([[1, 2], [2, 0]], dtype=np.float32), 0.25).tolist() == [False, True, True, False]
+    assert _iou(np.array([True, True, False]), np.array([False, True, True])) == pytest.approx(1 / 3)
+
+
+def test_several_rules_are_disjoint_and_verified(tmp_path):
+    said = command("da", COFFEE, "--method", "da_minimal", "--budget", "150", "--rules", "2", "--json", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    answer = json.loads(said.stdout)
+    assert len(answer["rules"]) == 2
+    assert all(reason["verified"] for reason in answer["rules"])
+    assert sum(reason["mar"] for reason in answer["rules"]) <= 1
+    assert answer["mar"] == answer["rules"][0]["mar"]
+    assert isinstance(answer["certified"], bool)
+    assert answer["queries"] <= 2 * 150 + 1
+
+
+@pytest.mark.parametrize("name", ["stability", "criteria", "sanity", "grid_pointing"])
+def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
+    frame = read(experiment(folder, name), name)
+    assert {"da_pos", "da_minimal", "random"} <= set(frame["method"])
+    if name == "stability":
+        assert (frame["seeds"] == 2).all()
+        random = frame.set_index("method").loc["random"]
+        assert abs(random["Spearman of maps"]) < 0.05
+    if name == "sanity":  # knows nothing of the model, so nothing changes
+        images = pd.read_csv(folder / "runs" / "sanity" / "sanity_images.csv")
+        assert images.loc[images["method"].isin(["random", "centre", "sobel"]), "spearman"].min() == pytest.approx(1)
+        assert images.loc[images["method"] == "gradcam", "spearman"].max() < 0.9
