@@ -7,7 +7,7 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from benchmarks.run import Report, failures, run
+from benchmarks.run import Report, expand_shards, failures, run
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
@@ -17,5 +17,11 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.argv[1:] = expand_shards(sys.argv[1:])
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     sys.exit(1 if Report.out and failures(Report.out) else 0)

@@ -33,6 +33,7 @@ from results.store import FAILED, Arrays, ImageKey, Store, digest
 
 Progress = Callable[[int, int], None]  # images finished, queries spent
 UNREADABLE = "unreadable"
+POLL = 1.0  # seconds between looks at what other processes have finished
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Job:
 
     method: the configured function. parameters: its hyper-parameters as JSON. engine_identity: what of the engine can change a
     number. batch_size: images at a time, and a stored part; it changes no number. measure_memory: record each attribution's peak.
+    shard: ``(i, n)`` computes every n-th image from the i-th on.
     """
 
     model: Model
@@ -55,6 +57,7 @@ class Job:
     seed: int
     batch_size: int
     measure_memory: bool = False
+    shard: tuple[int, int] = (0, 1)
 
     @property
     def engine_name(self) -> str:
@@ -95,20 +98,35 @@ class Job:
         return {name: self.store.index(key) for name, key in self.keys.items()}
 
     def left(self) -> list[ImageKey]:
-        """The images that lack any of the job's results."""
-        return [image for image in self.contents if not all(image in done for done in self.index.values())]
+        """The images of this job's shard that lack any of its results."""
+        part, parts = self.shard
+        return [image for image in list(self.contents)[part::parts] if not all(image in done for done in self.index.values())]
 
-    def run(self, progress: Progress = lambda images, queries: None) -> int:
-        """Compute what the store lacks, a batch at a time, and return the number of images that were computed."""
-        left = self.left()
-        for i in range(0, len(left), self.batch_size):
-            images = left[i : i + self.batch_size]
-            for batch in self._predicted(images):
-                queries = self._attribute(batch.take([image not in self.index["attribution"] for image in batch.images]))
-                queries += self._measure(batch.take([image in self.index["attribution"] for image in batch.images]))
-                progress(0, queries)
-            progress(len(images), 0)
-        return len(left)
+    def run(self, progress: Progress = lambda images, queries: None, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Compute what the store lacks, a batch at a time, and return the number of images that were computed.
+
+        What another live process is computing is left to it, and waited for. stopping: asked before each batch whether to end here.
+        """
+        waiting, computed, idle = self.left(), 0, 0
+        while waiting and not stopping():
+            images, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
+            with self.store.claimed(self.keys["attribution"], images) as mine:
+                for name, key in self.keys.items():
+                    self.index[name] |= self.store.index(key)
+                done = [image for image in images if all(image in index for index in self.index.values())]
+                todo = [image for image in mine if image not in done]
+                for batch in self._predicted(todo) if todo else []:
+                    queries = self._attribute(batch.take([image not in self.index["attribution"] for image in batch.images]))
+                    queries += self._measure(batch.take([image in self.index["attribution"] for image in batch.images]))
+                    progress(0, queries)
+            others = [image for image in images if image not in mine and image not in done]
+            waiting += others
+            computed += len(todo)
+            progress(len(images) - len(others), 0)
+            idle = idle + 1 if len(others) == len(images) else 0
+            if idle > len(waiting) / self.batch_size:  # all that is left is in other hands
+                time.sleep(POLL)
+        return computed
 
     def prediction(self, image: ImageKey) -> int:
         """The class the model gives to an image. Raises UnreadableError where it cannot be read."""

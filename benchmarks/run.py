@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
 import sys
+import threading
 import traceback
 from dataclasses import asdict
 from functools import lru_cache, partial
@@ -28,10 +31,11 @@ from benchmarks.engines import Engine
 from benchmarks.job import Job, provenance
 from benchmarks.models import Model
 from benchmarks.progress import Bar
-from results.store import Store, digest, write_atomically
+from results.store import Store, StoreError, digest, write_atomically
 
 STDERR = Console(stderr=True)
 BAR = Bar(STDERR)
+FAILED_UNWRITTEN: list[dict[str, str]] = []  # failures of this process that could not be recorded
 
 
 def join(values: ListConfig) -> str:
@@ -60,10 +64,59 @@ def run(cfg: DictConfig) -> None:
         if not left:
             STDERR.print(f"{title}: nothing to compute, all {len(job.images)} images are in the store", highlight=False)
             return
-        job.run(BAR.advance)
-        STDERR.print(f"{title}: computed {left} of {len(job.images)} images", highlight=False)
+        with Interruption() as interruption:
+            computed = job.run(BAR.advance, lambda: interruption.asked)
+        STDERR.print(f"{title}: computed {computed} of {len(job.images)} images", highlight=False)
+        if interruption.asked:
+            command = "python -m benchmarks " + " ".join(map(shlex.quote, sys.argv[1:]))
+            STDERR.print(f"Interrupted: all that was computed is stored. Go on with: {command}", highlight=False, soft_wrap=True)
+            raise KeyboardInterrupt
     except Exception as error:
         fail(out, error, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+
+
+class Interruption:
+    """While it lasts, the first Ctrl-C asks for an end after the batch in flight; a second one ends at once."""
+
+    asked = False
+
+    def __enter__(self) -> Interruption:
+        self.before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self.before)
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        STDERR.print("Finishing the batch in flight; Ctrl-C again ends at once and loses it.", highlight=False)
+
+
+def shard_of(text: str | None) -> tuple[int, int]:
+    """``1/4``, the first of four shards, as ``(0, 4)``; None is all. Raises ValueError for anything else."""
+    if text is None:
+        return 0, 1
+    part, _, parts = str(text).partition("/")
+    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+        raise ValueError(f"shard={text!r}: give i/n, such as 1/4 to 4/4")
+    return int(part) - 1, int(parts)
+
+
+def expand_shards(arguments: list[str]) -> list[str]:
+    """``shards=4`` as the sweep it stands for. Raises ValueError where it is no number."""
+    found = [argument for argument in arguments if argument.startswith("shards=")]
+    if not found:
+        return arguments
+    count = found[-1].removeprefix("shards=")
+    if not count.isdigit() or int(count) < 1:
+        raise ValueError(f"shards={count!r}: give how many, at least 1")
+    sweep = "shard=" + ",".join(f"{i + 1}/{count}" for i in range(int(count)))
+    return ["-m", *(argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in found), sweep]
 
 
 def fail(out: Path, error: Exception, overrides: list[str]) -> None:
@@ -71,7 +124,10 @@ def fail(out: Path, error: Exception, overrides: list[str]) -> None:
     message = cause(error)
     command = "python -m benchmarks " + " ".join(overrides)
     content = {"error": message, "command": command, "traceback": traceback.format_exc()}
-    write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
+    try:
+        write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
+    except OSError:  # the disk is full or read-only, which may be the very failure
+        FAILED_UNWRITTEN.append(content)
     STDERR.print(f"[red]error:[/red] {message}", highlight=False)
 
 
@@ -81,12 +137,12 @@ def cause(error: Exception) -> str:
         error = error.__cause__
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key} is not given: add {error.full_key}=VALUE"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, ValueError | StoreError) else f"{type(error).__name__}: {error}"
 
 
 def failures(out: Path) -> list[dict[str, str]]:
     """The jobs that failed since the run began."""
-    return [json.loads(path.read_text()) for path in sorted((out / "failed").glob("*.json"))]
+    return [*(json.loads(path.read_text()) for path in sorted((out / "failed").glob("*.json"))), *FAILED_UNWRITTEN]
 
 
 def make_job(cfg: DictConfig) -> Job:
@@ -113,6 +169,7 @@ def make_job(cfg: DictConfig) -> Job:
         seed=cfg.seed,
         batch_size=cfg.batch_size or engine.batch,
         measure_memory=cfg.measure_memory,
+        shard=shard_of(cfg.shard),
     )
 
 
@@ -143,7 +200,7 @@ def chosen_method(cfg: DictConfig) -> tuple[DictConfig, str]:
             keep = {key.removeprefix("method.").split(".")[0] for key in given if key.startswith("method.")} | {"_target_", "_partial_"}
             method = OmegaConf.masked_copy(method, [key for key in method if key in keep])
     name = name or str(method._target_).rsplit(".", 1)[-1]
-    chosen = OmegaConf.merge(method, cfg.per_method.get(name, {}), cfg.variation or {})
+    chosen = OmegaConf.merge(method, (cfg.per_method or {}).get(name, {}), cfg.variation or {})
     chosen._set_parent(cfg)
     assert isinstance(chosen, DictConfig)
     return chosen, name
@@ -204,7 +261,7 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
     }
     config = resolved(cfg)
     config["method"] = {name: value for name, value in config["method"].items() if name.startswith("_")} | dict(job.parameters)
-    config |= {"method_name": job.method_name, "per_method": {}, "variation": None}  # they are in the method now
+    config |= {"method_name": job.method_name, "per_method": None, "variation": None}  # they are in the method now
     content = {
         **named,
         "store": cfg.store,
@@ -250,7 +307,7 @@ def planned(config: DictConfig) -> list[tuple[plan.Work, DictConfig]]:
             name = cfg.method_name or (choice[-1] if choice else "da_pos")
             model, _ = load(plain(cfg.model), plain(cfg.engine))
             with_model(cfg, model)
-            method = OmegaConf.merge(cfg.method, cfg.per_method.get(name, {}), cfg.variation or {})
+            method = OmegaConf.merge(cfg.method, (cfg.per_method or {}).get(name, {}), cfg.variation or {})
             assert isinstance(method, DictConfig)
             method._set_parent(cfg)
             benchmarks = [resolved(benchmark) for benchmark in cfg.benchmark.values()] if cfg.benchmark else []

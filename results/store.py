@@ -6,23 +6,34 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import logging
 import os
+import socket
 import tempfile
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+LOG = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 ImageKey = tuple[str, str]  # the image's id and the start of its content's SHA-256
 
+LEASE = 60.0  # seconds after which a claim without a sign of life is over
+COLUMNS = ("image", "digest", "status")
 FAILED = "error"  # how the status of an image starts that is to be tried again
 
 
@@ -36,8 +47,32 @@ def canonical(config: Mapping[str, Any]) -> str:
     return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+class StoreError(OSError):
+    """The store cannot be written: the disk is full, or read-only."""
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Say in a StoreError what to do where a folder has no space or gives no permission."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreError(
+                f"no space left in {folder}: free some, or choose another place with store=DIR; nothing stored is lost"
+            ) from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+            raise StoreError(f"{folder} cannot be written ({error.strerror}): choose another place with store=DIR and out=DIR") from None
+        raise
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, even after a power cut."""
+    """Write a file that is there whole or not at all, even after a power cut. Raises StoreError where there is no space or permission."""
+    with explained(path.parent):
+        _write(path, content)
+
+
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     try:
@@ -61,6 +96,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
+        self._read: dict[tuple[Path, int], dict[ImageKey, bool]] = {}  # parts read, by path and time: images, and whether they failed
 
     def put(self, config: Mapping[str, Any], rows: pd.DataFrame, arrays: Arrays | None = None) -> Path:
         """Add a part and return its Parquet file. Every array has one entry an image, in the order of first appearance in the rows."""
@@ -112,12 +148,86 @@ class Store:
             arrays = {name: file[name] for name in file.files}
         return {image: {name: array[i] for name, array in arrays.items()} for i, image in enumerate(images)}
 
+    @contextmanager
+    def claimed(self, key: str, images: Sequence[ImageKey]) -> Iterator[list[ImageKey]]:
+        """Hold a claim on those of the images that no other live process holds, so that work is done once.
+
+        A claim is a file whose time is renewed while its holder lives; it is over when its process is gone or it is ``LEASE`` seconds old.
+        """
+        folder = self.root / key / "claims"
+        with explained(self.root / key):
+            folder.mkdir(parents=True, exist_ok=True)
+        held = {image: path for image in images if _claim(path := folder / hashlib.sha256(json.dumps(image).encode()).hexdigest()[:16])}
+        over = threading.Event()
+
+        def renew() -> None:
+            while not over.wait(LEASE / 4):
+                for path in held.values():
+                    path.touch()
+
+        threading.Thread(target=renew, daemon=True).start()
+        try:
+            yield list(held)
+        finally:
+            over.set()
+            for path in held.values():
+                path.unlink(missing_ok=True)
+
     def _index(self, key: str) -> dict[ImageKey, tuple[Path, bool]]:
         found: dict[ImageKey, tuple[Path, bool]] = {}
         for part in sorted((self.root / key).glob("*.parquet")):
-            table = pq.read_table(part, columns=["image", "digest", "status"]).to_pydict()
-            for image, content, status in zip(table["image"], table["digest"], table["status"], strict=True):
-                failed = status.startswith(FAILED)
-                if (image, content) not in found or (found[image, content][1] and not failed):
-                    found[image, content] = (part, failed)
+            for image, failed in self._images(part).items():
+                if image not in found or (found[image][1] and not failed):
+                    found[image] = (part, failed)
         return found
+
+    def _images(self, part: Path) -> dict[ImageKey, bool]:
+        """The images of a part and whether they failed; a part that cannot be read is set aside, and its images count as not there."""
+        try:
+            version = (part, part.stat().st_mtime_ns)
+            if version not in self._read:
+                table = pq.read_table(part, columns=list(COLUMNS)).to_pydict()
+                rows = zip(*(table[name] for name in COLUMNS), strict=True)
+                self._read[version] = {(image, content): status.startswith(FAILED) for image, content, status in rows}
+            return self._read[version]
+        except FileNotFoundError:  # another process has replaced it
+            return {}
+        except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
+            aside = part.with_suffix(".parquet.unreadable")
+            try:
+                part.replace(aside)
+            except OSError:
+                aside = part
+            LOG.warning(
+                "%s cannot be read (%s): it is left out, and its images will be computed again", aside, " ".join(str(error).split())[:120]
+            )
+            return {}
+
+
+def _claim(path: Path) -> bool:
+    """Claim a file, taking over from a process that is gone."""
+    mine = f"{socket.gethostname()} {os.getpid()}"
+    for _ in range(2):
+        try:
+            with path.open("x") as file:
+                file.write(mine)
+            return True
+        except FileExistsError:
+            try:
+                holder = path.read_text()
+                if not _gone(holder) and time.time() - path.stat().st_mtime < LEASE:
+                    return False
+                path.rename(aside := path.with_name(f"{path.name}.{os.getpid()}"))
+                renewed = aside.read_text() != holder  # by another process, since it was read
+                aside.rename(path) if renewed else aside.unlink()
+                if renewed:
+                    return False
+            except FileNotFoundError:
+                continue
+    return False
+
+
+def _gone(holder: str) -> bool:
+    """Whether a claim's process, written as ``host pid``, ran on this machine and does so no more."""
+    host, _, process = holder.partition(" ")
+    return host == socket.gethostname() and Path("/proc/self").exists() and not Path(f"/proc/{process}").exists()
