@@ -33,6 +33,8 @@ Arrays = dict[str, NDArray[Any]]
 ImageKey = tuple[str, str]  # the image's id and the start of its content's SHA-256
 
 LEASE = 60.0  # seconds after which a claim without a sign of life is over
+UMASK = os.umask(0o022)
+os.umask(UMASK)
 COLUMNS = ("image", "digest", "status")
 FAILED = "error"  # how the status of an image starts that is to be tried again
 
@@ -80,6 +82,7 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~UMASK)  # a temporary file is its owner's alone, a store may be shared
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

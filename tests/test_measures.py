@@ -127,7 +127,9 @@ def test_several_rules_are_disjoint_and_verified(tmp_path):
 
 @pytest.mark.parametrize("name", ["stability", "criteria", "sanity", "grid_pointing"])
 def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
-    frame = read(experiment(folder, name), name)
+    methods = "da_pos,da_minimal,gradcam,random,sobel"
+    fewer = {"criteria": ["benchmark.sufficiency.points=5", f"method={methods}"], "sanity": [f"method={methods}"]}
+    frame = read(experiment(folder, name, *fewer.get(name, [])), name)
     assert {"da_pos", "da_minimal", "random"} <= set(frame["method"])
     if name == "stability":
         assert (frame["seeds"] == 2).all()
@@ -135,5 +137,5 @@ def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
         assert abs(random["Spearman of maps"]) < 0.05
     if name == "sanity":  # knows nothing of the model, so nothing changes
         images = pd.read_csv(folder / "runs" / "sanity" / "sanity_images.csv")
-        assert images.loc[images["method"].isin(["random", "centre", "sobel"]), "spearman"].min() == pytest.approx(1)
+        assert images.loc[images["method"].isin(["random", "sobel"]), "spearman"].min() == pytest.approx(1)
         assert images.loc[images["method"] == "gradcam", "spearman"].max() < 0.9

@@ -82,7 +82,7 @@ def test_shards_together_are_the_whole(undisturbed, tmp_path):
 
 
 def test_ctrl_c_stores_the_batch_in_flight_and_says_how_to_go_on(tmp_path):
-    process = start(tmp_path, "per_method={da_pos: {iterations: 1500}}")
+    process = start(tmp_path, "per_method={da_pos: {iterations: 300}}")
     deadline = time.monotonic() + 120
     while not list((tmp_path / "runs").rglob("claims/*")) and time.monotonic() < deadline:
         time.sleep(0.2)
