@@ -262,6 +262,7 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
     config = resolved(cfg)
     config["method"] = {name: value for name, value in config["method"].items() if name.startswith("_")} | dict(job.parameters)
     config |= {"method_name": job.method_name, "per_method": None, "variation": None}  # they are in the method now
+    config["shard"] = None  # the shards of a job share its record
     content = {
         **named,
         "store": cfg.store,

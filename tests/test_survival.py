@@ -79,6 +79,8 @@ def test_shards_together_are_the_whole(undisturbed, tmp_path):
         == ["3 of 7 images"] * 2 + ["4 of 7 images"] * 2
     )
     pd.testing.assert_frame_equal(rows(tmp_path), undisturbed)
+    again = command("results", "verify", "runs/run", "--sample", "4", cwd=tmp_path)
+    assert again.returncode == 0, again.stdout
 
 
 def test_ctrl_c_stores_the_batch_in_flight_and_says_how_to_go_on(tmp_path):
