@@ -196,6 +196,8 @@ class Store:
         except FileNotFoundError:  # another process has replaced it
             return {}
         except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
+            if isinstance(error, OSError) and error.errno:  # the disk or the network, not the file's content
+                raise
             aside = part.with_suffix(".parquet.unreadable")
             try:
                 part.replace(aside)

@@ -103,7 +103,7 @@ def frame(*images: str) -> pd.DataFrame:
     )
 
 
-def test_a_damaged_or_foreign_part_is_set_aside_and_the_rest_is_read(tmp_path, caplog):
+def test_a_damaged_or_foreign_part_is_set_aside_and_the_rest_is_read(tmp_path, caplog, monkeypatch):
     store = Store(tmp_path)
     parts = [store.put({"a": 1}, frame(name)) for name in ("one", "two", "three")]
     key = parts[0].parent.name
@@ -112,6 +112,11 @@ def test_a_damaged_or_foreign_part_is_set_aside_and_the_rest_is_read(tmp_path, c
     assert set(Store(tmp_path).index(key)) == {("three", "d")}
     assert len(list(parts[0].parent.glob("*.unreadable"))) == 2
     assert "will be computed again" in caplog.text
+    monkeypatch.setattr(stores.pq, "read_table", lambda *_, **__: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+    with pytest.raises(OSError, match="Too many open files"):  # no fault of the part's
+        Store(tmp_path).index(key)
+    assert parts[2].exists()
+    monkeypatch.undo()
     store.put({"a": 1}, frame("one"))
     assert set(store.index(key)) == {("one", "d"), ("three", "d")}
 
