@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, ScoreModel, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "1"
+__version__ = "2"
 
 Mask = Bool[np.ndarray, "h w"]
+Accepts = Callable[[Images, Tensor], Tensor]
 
 
 def minimal_region(
@@ -63,11 +64,11 @@ def minimal_region(
     Raises ValueError for a hyper-parameter out of range.
     """
 
-    def accepts(shown: Images, y: Targets) -> Tensor:
-        return (model(shown) == y) == (rule == "positive")
+    def accepts(shown: Images, rows: Tensor) -> Tensor:
+        return (model(shown) == targets[rows]) == (rule == "positive")
 
     settings = _Settings(rule, budget, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill)
-    return _regions(accepts, images, targets, rngs, settings)
+    return _regions(accepts, images, rngs, settings)
 
 
 def minimal_region_by_score(
@@ -94,23 +95,27 @@ def minimal_region_by_score(
 ) -> Attribution:
     """``minimal_region`` with another meaning of sufficient: the region alone has enough of the class's probability.
 
-    criterion: ``share`` (at least ``level`` of the whole image's probability, which costs one query) or ``threshold`` (at least ``level``).
+    criterion: ``share`` (at least ``level`` of the whole image's probability) or ``threshold`` (at least ``level``; the status is
+    ``unsatisfiable`` where the whole image has less). One of the ``budget`` queries is for the whole image. The rule is Pos-R.
+
+    Raises ValueError for a hyper-parameter out of range.
     """
     if criterion not in ("share", "threshold"):
         raise ValueError(f"criterion={criterion!r}: choose share or threshold")
     if not 0 < level <= 1:
         raise ValueError(f"level={level}: a share or probability above 0, at most 1")
-    whole = model(images).gather(1, targets[:, None])[:, 0] if criterion == "share" else torch.ones(len(images), device=images.device)
-
-    def accepts(shown: Images, y: Targets, rows: Tensor) -> Tensor:
-        return model(shown).gather(1, y[:, None])[:, 0] >= level * whole[rows]
-
-    spent = int(criterion == "share")
-    rule = "positive"
     settings = _Settings(
-        rule, budget - spent, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill
+        "positive", budget - 1, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill
     )
-    return _regions(accepts, images, targets, rngs, settings, by_row=True, spent=spent)
+    whole = model(images).gather(1, targets[:, None])[:, 0]
+    needed = level * whole if criterion == "share" else torch.full_like(whole, level)
+
+    def accepts(shown: Images, rows: Tensor) -> Tensor:
+        return model(shown).gather(1, targets[rows, None])[:, 0] >= needed[rows]
+
+    found = _regions(accepts, images, rngs, settings, reachable=(whole >= needed).tolist())
+    assert found.queries is not None
+    return replace(found, queries=found.queries + 1)
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,7 @@ class _Found:
 
     region: Mask
     layer: Float[np.ndarray, "h w"]
-    queries: int = 0
+    queries: int
     pieces: int = 0
     checked: int = 0
     level: int = 0
@@ -165,17 +170,12 @@ class _Found:
 Search = Generator[Mask, bool, _Found]
 
 
-def _regions(
-    accepts: Callable[..., Tensor],
-    images: Images,
-    targets: Targets,
-    rngs: Rngs,
-    settings: _Settings,
-    *,
-    by_row: bool = False,
-    spent: int = 0,
-) -> Attribution:
-    """Run every image's search side by side: one batch asks for all that still go on."""
+def _regions(accepts: Accepts, images: Images, rngs: Rngs, settings: _Settings, reachable: Sequence[bool] | None = None) -> Attribution:
+    """Run every image's search side by side: one batch asks for all that still go on.
+
+    accepts: whether the rule holds for shown images ``[m, 3, h, w]`` of the rows ``[m]`` of ``images``. reachable: whether it can hold
+    at all, where that is known beforehand.
+    """
     n, _, h, w = images.shape
     segments = superpixels(images, settings.sp_num)
     blank = filled(images, settings.fill)
@@ -185,20 +185,20 @@ def _regions(
         at = torch.tensor(rows, device=images.device)
         pixels = torch.from_numpy(np.stack(masks)).to(images.device)[:, None]
         shown = torch.where(pixels if positive else ~pixels, images[at], blank[at])
-        answers: list[bool] = (accepts(shown, targets[at], at) if by_row else accepts(shown, targets[at])).tolist()
+        answers: list[bool] = accepts(shown, at).tolist()
         return answers
 
-    none = [np.zeros((h, w), bool)] * n
-    empty_holds = decide(none, list(range(n)))
-    # Pos-R: the empty region is enough. Neg-R: even without the whole image the class stays.
-    failed = empty_holds if positive else [not held for held in decide([~mask for mask in none], list(range(n)))]
-    premise = 1 if positive else 2
-    found: list[_Found] = [_Found(np.full((h, w), not positive or not failed[i]), np.zeros((h, w)), premise) for i in range(n)]
+    # The wholly ablated image must not have the class. Shown by Pos-R's empty region, and by all that Neg-R can remove.
+    everything = np.ones((h, w), bool)
+    ablated = decide([~everything if positive else everything] * n, list(range(n)))
+    statuses = [VACUOUS if positive and holds else UNSATISFIABLE if not positive and not holds else OK for holds in ablated]
+    statuses = [UNSATISFIABLE if reachable and not reachable[i] else status for i, status in enumerate(statuses)]
+    found = [_Found(~everything if status == VACUOUS else everything, np.zeros((h, w)), queries=1) for status in statuses]
     searches: dict[int, tuple[Search, Mask]] = {}
     for i in range(n):
-        if not failed[i]:
+        if statuses[i] == OK:
             start = segments.index[i].cpu().numpy(), segments.centres[i, : int(segments.count[i])].cpu().numpy()
-            search = _search(*start, rngs[i], settings, premise)
+            search = _search(*start, rngs[i], settings)
             searches[i] = search, next(search)
     while searches:
         rows = list(searches)
@@ -208,21 +208,20 @@ def _regions(
             except StopIteration as stop:
                 found[i] = stop.value
                 del searches[i]
-    word = VACUOUS if positive else UNSATISFIABLE
     numbers = {name: [float(getattr(of, name)) for of in found] for name in ("pieces", "checked", "level")}
-    numbers["certified"] = [float(of.pieces == of.checked and not bad) for of, bad in zip(found, failed, strict=True)]
+    numbers["certified"] = [float(of.pieces == of.checked > 0) for of in found]
     return Attribution(
         saliency=torch.from_numpy(np.stack([of.layer / max(of.layer.max(), 1) for of in found])).to(images),
         kept=torch.from_numpy(np.stack([of.region for of in found])).to(images.device),
-        status=tuple(word if bad else OK if of.changed else NOTHING_ACCEPTED for of, bad in zip(found, failed, strict=True)),
-        queries=torch.tensor([of.queries + spent for of in found]),
+        status=tuple(NOTHING_ACCEPTED if status == OK and not of.changed else status for status, of in zip(statuses, found, strict=True)),
+        queries=torch.tensor([of.queries for of in found]),
         extras={name: torch.tensor(values) for name, values in numbers.items()} | {"superpixels": segments.count.float()},
     )
 
 
-def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: _Settings, spent: int) -> Search:
+def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: _Settings) -> Search:
     """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found."""
-    found = _Found(np.ones(index.shape, bool), np.zeros(index.shape), spent)
+    found = _Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
     overlap = yield from _walk(index, centres, rng, s, found)
     prior = s.prior * (0.3 + 1.4 * overlap / overlap.max()) if overlap.any() else np.full(len(centres), s.prior)
     pieces, chances = index, np.clip(prior, 1e-3, 0.9)

@@ -85,7 +85,7 @@ def test_premises_that_fail_are_statuses():
     assert (vacuous.status, float(vacuous.kept.sum()), int(vacuous.queries)) == (("vacuous",), 0, 1)
     stays = minimal_region(Labels(Constant()), images, y, rngs=rngs(1), **settings(rule="negative"))
     assert stays.status == ("unsatisfiable",)
-    assert stays.extras["certified"].tolist() == [0]
+    assert (stays.extras["certified"].tolist(), stays.queries.tolist()) == ([0], [1])
 
 
 def test_an_image_is_the_same_alone_and_in_a_batch():
@@ -125,6 +125,11 @@ def test_by_score_keeps_the_share(lite0_engine, photographs):
     kept = scores(torch.where(found.kept[:, None], images, 0.0)).gather(1, y[:, None])[:, 0]
     assert (kept >= 0.9 * whole).all()
     assert (found.kept.float().mean((1, 2)) < 1).all()
+    out_of_reach = settings("da_minimal_share", criterion="threshold", level=1.0)
+    never = minimal_region_by_score(scores, images, y, rngs=rngs(2), **out_of_reach)
+    assert never.status == ("unsatisfiable",) * 2
+    assert never.extras["certified"].tolist() == [0, 0]
+    assert never.kept.all()
     for change in ({"criterion": "top1"}, {"level": 0.0}):
         with pytest.raises(ValueError, match=next(iter(change))):
             minimal_region_by_score(scores, images, y, rngs=rngs(2), **settings("da_minimal_share", **change))
