@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from baselines.smooth_mask import SmoothMask
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 SIDE = 224  # step and sigma are pixels of an image of this side
 Perturb = Callable[[Tensor], Tensor]
