@@ -15,18 +15,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from scipy.stats import spearmanr
-from skimage.metrics import structural_similarity
 
-from benchmarks.job import unpacked
-from benchmarks.pictures import Pictured, named, pictured, save
-from da.circles import segment_masks, segments_inside
-from da.rule import picture
-from da.superpixels import superpixels
+from benchmarks.pictures import named, save
 from results import figures, tables
 from results.export import NOTHING, interval, to_latex, to_markdown
 from results.paper import beside, published
@@ -110,58 +101,6 @@ def table2(run: Run) -> Iterator[Path]:
         yield from table(_compared(compared), run.out / "table2_tests", caption)
 
 
-def fig1(run: Run) -> Iterator[Path]:
-    """Fig. 1: image, kept region, map; a row an image."""
-    for record in run.records:
-        rows, titles = [], []
-        for shown in pictured(record):
-            mask = unpacked(shown.arrays["kept"], shown.image.shape[:2])
-            rows.append([shown.image, picture(shown.image, mask), figures.heat_map(shown.image, shown.arrays["saliency"])])
-            titles.append([shown.words, f"if present: {100 * mask.mean():.1f} %", "sum of the accepted masks"])
-        yield from save(figures.grid_of_pictures(rows, titles), run.out / "figures" / f"fig1_{record['model']}")
-
-
-def fig2(run: Run, states: int = 6) -> Iterator[Path]:
-    """Fig. 2: accepted states of each walk as the area shrinks, and under each the first proposal rejected after it."""
-    for record in run.records:
-        for shown in pictured(record):
-            if "trace_accepted" not in shown.arrays:
-                raise ValueError("fig2 draws a walk's states: run it with method.trace=true")
-            accepted = np.flatnonzero(shown.arrays["trace_accepted"])
-            if not len(accepted):
-                continue
-            chosen = accepted[np.unique(np.linspace(0, len(accepted) - 1, states).astype(int))]
-            rejected = np.flatnonzero(~shown.arrays["trace_accepted"])
-            below = [rejected[rejected > step][:1] for step in chosen]
-            masks = _states(shown, [*chosen, *(int(step[0]) for step in below if len(step))], record["parameters"]["sp_num"])
-            top = [picture(shown.image, masks[int(step)]) for step in chosen]
-            nothing, red = np.ones_like(shown.image), (1.0, 0.2, 0.2)
-            bottom = [picture(shown.image, masks[int(step[0])], colour=red) if len(step) else nothing for step in below]
-            share = shown.arrays["trace_share"]
-            titles = [
-                [f"step {step + 1}: {100 * share[step]:.0f} %" for step in chosen],
-                [f"rejected: {100 * share[step[0]]:.0f} %" if len(step) else "" for step in below],
-            ]
-            rows = [[shown.image, *top], [nothing, *bottom]]
-            figure = figures.grid_of_pictures(rows, [[shown.words, *titles[0]], ["", *titles[1]]])
-            yield from save(figure, run.out / "figures" / f"fig2_{shown.key[0].replace('/', '_')}")
-
-
-def fig3(run: Run) -> Iterator[Path]:
-    """Fig. 3: one row an image, one column a method."""
-    records = sorted(run.records, key=lambda record: tables.method_place(record["method"]))
-    figure = maps(records, [record["method"] for record in records])
-    yield from save(figure, run.out / "figures" / "fig3") if figure else ()
-
-
-def fig4(run: Run) -> Iterator[Path]:
-    """Fig. 4: one row an image, one column a model."""
-    order = list(dict.fromkeys(run.rows["model"]))
-    records = sorted(run.records, key=lambda record: order.index(record["model"]))
-    figure = maps(records, [record["model"] for record in records], words=False)
-    yield from save(figure, run.out / "figures" / "fig4") if figure else ()
-
-
 def fig5(run: Run) -> Iterator[Path]:
     """Fig. 5: accuracy against the share of pixels kept, and the areas under the curves, as insertion game and as in eclique/RISE."""
     rows = run.rows
@@ -192,8 +131,8 @@ def fig5(run: Run) -> Iterator[Path]:
         lines[heading] = [interval(*cell) for cell in zip(*ends, strict=True)]
     lines["images"], lines["statuses"] = summary["images"], summary["statuses"]
     theirs = published()
-    theirs = theirs[(theirs["source"] == "Fig. 5") & (theirs["dataset"].isin([run.records[0]["dataset"].split("_")[0]]))]
-    paper = f" (paper: {', '.join(f'{v:.3f}' for v in theirs['value'])})" if len(theirs) else ""
+    theirs = theirs[(theirs["source"] == "Fig. 5") & (theirs["dataset"] == run.settings.get("paper_dataset"))]
+    paper = "".join(f" (paper: {line['value']:.3f}, {line['model']}, {line['n']} images)" for line in theirs.to_dict("records"))
     caption = f"Areas under the curves, mean and 95 % bootstrap interval over images. Unmasked accuracy {accuracy:.3f}{paper}."
     yield from table(lines, run.out / "fig5_auc", caption)
     first = next(iter(headings))
@@ -253,28 +192,6 @@ def runtime(run: Run) -> Iterator[Path]:
     yield from table(pd.DataFrame(lines), run.out / "runtime", caption)
 
 
-def maps(records: Records, columns: Sequence[str], *, words: bool = True) -> Figure | None:
-    """A row an image: the image and then each job's map, blank where it failed; None where all did.
-
-    words: the class over each image, else over each map.
-    """
-    rows: dict[tuple[str, str], list[NDArray[np.float32]]] = {}
-    titles: dict[tuple[str, str], list[str]] = {}
-    for i, record in enumerate(records):
-        for shown in pictured(record):
-            row, title = rows.setdefault(shown.key, [shown.image]), titles.setdefault(shown.key, [shown.words if words else ""])
-            row += [np.ones_like(shown.image)] * (i + 1 - len(row))
-            title += [""] * (i + 1 - len(title))
-            row.append(figures.heat_map(shown.image, shown.arrays["saliency"]))
-            title.append("" if words else shown.words)
-    if not rows:
-        return None
-    head = [list(title) for title in titles.values()]
-    below = [*head[0][1:], *[""] * len(columns)]
-    head[0] = [head[0][0], *("\n".join(filter(None, pair)) for pair in zip(columns, below, strict=False))]
-    return figures.grid_of_pictures(list(rows.values()), head)
-
-
 def table(frame: pd.DataFrame, stem: Path, caption: str) -> Iterator[Path]:
     """Write a table in all its forms, and its caption beside it."""
     frame.to_csv(stem.with_suffix(".csv"), index=False)
@@ -322,133 +239,3 @@ def _compared(compared: pd.DataFrame) -> pd.DataFrame:
 def _statuses(rows: pd.DataFrame) -> str:
     counts = rows.drop_duplicates("image")["status"].str.split(":").str[0].value_counts()
     return ", ".join(f"{count} {status}" for status, count in counts.items())
-
-
-def _states(shown: Pictured, steps: Sequence[int], sp_num: int | None) -> dict[int, NDArray[np.bool_]]:
-    """The masks of a walk's states, from its circles."""
-    segments = superpixels(torch.from_numpy(shown.image).permute(2, 0, 1)[None], sp_num)
-    found = {}
-    for step in steps:
-        x, y, r = torch.from_numpy(shown.arrays["trace_circles"][step])[:, None]
-        found[int(step)] = segment_masks(segments_inside(x, y, r, segments.centres), segments.index)[0].numpy()
-    return found
-
-
-def criteria(run: Run) -> Iterator[Path]:
-    """MAR of every ranking, by criterion and fill."""
-    rows = run.rows[run.rows["metric"].str.startswith("mar_") & run.rows["value"].notna()]
-    lines = []
-    for method, group in rows.groupby("method", sort=False):
-        line: dict[str, Any] = {"method": method}
-        for metric, of in group.groupby("metric", sort=False):
-            low, high = bootstrap_interval(of["value"].to_numpy())
-            line[str(metric).removeprefix("mar_").replace("_", ", ")] = interval(of["value"].mean(), float(low), float(high), 2)
-        lines.append(line | {"images": group["image"].nunique()})
-    caption = f"MAR of rankings by criterion and fill, mean and 95 % bootstrap interval: {named(run.records[0])}."
-    yield from table(pd.DataFrame(lines), run.out / "criteria", caption)
-
-
-def pointing(run: Run) -> Iterator[Path]:
-    """The grid pointing game: the share of positive attribution in the right cell."""
-    lines = []
-    for method, group in run.rows.groupby("method", sort=False):
-        found = group.loc[(group["metric"] == "grid_pointing") & group["value"].notna(), "value"].to_numpy()
-        low, high = bootstrap_interval(found) if len(found) else (np.nan, np.nan)
-        share = interval(found.mean() if len(found) else np.nan, float(low), float(high))
-        lines.append({"method": method, "share": share, "mosaics": len(found), "of": group["image"].nunique()})
-    cells = run.settings["benchmark"]["pointing"]["cells"]
-    caption = f"Share of positive attribution in the right cell of a mosaic, mean and 95 % bootstrap interval; chance {1 / cells**2:.3f}."
-    yield from table(pd.DataFrame(lines), run.out / "grid_pointing", caption)
-
-
-def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
-    """How far MAR, region and map depend on the seed: per method, means over images and pairs of seeds."""
-    mar = run.rows[(run.rows["metric"] == "mar") & run.rows["value"].notna()]
-    lines = []
-    for method in dict.fromkeys(run.rows["method"]):
-        jobs = sorted((record for record in run.records if record["method"] == method), key=lambda record: record["seed"])
-        by_image: dict[tuple[str, str], list[dict[str, NDArray[Any]]]] = {}
-        for record in jobs:
-            for shown in pictured(record, most=len(record["images"])):
-                by_image.setdefault(shown.key, []).append(shown.arrays)
-        regions, tops, ranks = [], [], []
-        for several in by_image.values():
-            for a, b in combinations(several, 2):
-                if "kept" in a and "kept" in b:
-                    regions.append(_iou(np.unpackbits(a["kept"]) > 0, np.unpackbits(b["kept"]) > 0))
-                tops.append(_iou(*(_top(arrays["saliency"], top) for arrays in (a, b))))
-                ranks.append(spearman(a["saliency"], b["saliency"]))
-        of = mar[mar["method"] == method].groupby("image")["value"]
-        line: dict[str, Any] = {"method": method, "MAR": of.mean().mean(), "std over seeds": of.std().mean()}
-        likenesses = {"IoU of regions": regions, f"IoU of top {100 * top:g} %": tops, "Spearman of maps": ranks}
-        line |= {name: np.nanmean(values) if np.isfinite(values).any() else np.nan for name, values in likenesses.items()}
-        lines.append(line | {"seeds": len(jobs), "images": len(by_image)})
-    caption = f"The same images under several seeds: means over images and pairs of seeds. {named(run.records[0])}."
-    yield from table(pd.DataFrame(lines).round(3), run.out / "stability", caption)
-
-
-def sanity(run: Run) -> Iterator[Path]:
-    """Likeness of each map to that of the trained model, against the share of randomised layers."""
-    maps_: dict[tuple[str, str], dict[tuple[str, str], NDArray[np.float32]]] = {}
-    for record in run.records:
-        layers = json.dumps(record["config"]["model"].get("randomise"))
-        maps_[record["method"], layers] = {s.key: s.arrays["saliency"] for s in pictured(record, most=len(record["images"]))}
-    lines = []
-    for (method, layers), found in maps_.items():
-        if layers == "null" or (method, "null") not in maps_:
-            continue
-        first, last = json.loads(layers)
-        trained = maps_[method, "null"]
-        for image in sorted(found.keys() & trained.keys()):
-            line = {"method": method, "mode": "independent" if first else "cascading", "layers": f"{first:g} to {last:g}", "last": last}
-            likeness = {"spearman": spearman(trained[image], found[image]), "ssim": ssim(trained[image], found[image])}
-            lines.append(line | {"image": image[0]} | likeness)
-    frame = pd.DataFrame(lines)
-    frame.to_csv(run.out / "sanity_images.csv", index=False)
-    yield run.out / "sanity_images.csv"
-    shown = []
-    for (name, mode, part), group in frame.groupby(["method", "mode", "layers"], sort=False):
-        cells: dict[str, str] = {}
-        for metric in ("spearman", "ssim"):
-            values = group[metric].dropna().to_numpy()
-            low, high = bootstrap_interval(values) if len(values) else (np.nan, np.nan)
-            cells[metric] = interval(values.mean() if len(values) else np.nan, float(low), float(high), 2)
-        shown.append({"method": name, "mode": mode, "layers randomised": part, **cells, "images": group["image"].nunique()})
-    caption = (
-        "Likeness to the trained model's map after randomising layers, counted from the output, as shares of all: near 1 the map does not "
-        "depend on what was learned. A constant map has no rank correlation. The class explained is the one the model at hand predicts."
-    )
-    order = pd.DataFrame(shown).sort_values("method", key=lambda names: names.map(tables.method_place), kind="stable")
-    yield from table(order, run.out / "sanity", caption)
-    cascading = frame[frame["mode"] == "cascading"]
-    if len(set(cascading["last"])) > 1:
-        figure = Figure(figsize=(7, 2.8), layout="constrained")
-        for ax, metric in zip(figure.subplots(1, 2, sharex=True), ("spearman", "ssim"), strict=True):
-            figures.lines(cascading.pivot_table(index="last", columns="method", values=metric), ax)
-            ax.set(xlabel="share of layers randomised, from the output", ylabel=metric)
-        yield from save(figure, run.out / "figures" / "sanity")
-
-
-def spearman(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
-    """Spearman's rank correlation of two maps; NaN where one is constant."""
-    if a.min() == a.max() or b.min() == b.max():
-        return float("nan")
-    return float(spearmanr(a.ravel(), b.ravel()).statistic)
-
-
-def ssim(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
-    """Structural similarity of two maps, each scaled to its own range."""
-    scaled = [(m - m.min()) / (m.max() - m.min()) if m.max() > m.min() else np.zeros_like(m) for m in (a, b)]
-    return float(structural_similarity(*scaled, data_range=1.0))
-
-
-def _top(saliency: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
-    """The top share of the pixels; those that tie at its edge all count."""
-    values = saliency.ravel()
-    edge = np.partition(values, -max(1, round(share * values.size)))[-max(1, round(share * values.size))]
-    return values >= edge
-
-
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    union = (a | b).sum()
-    return float((a & b).sum() / union) if union else 1.0

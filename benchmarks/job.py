@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import inspect
-import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
-from importlib.metadata import version
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.access import LabelView, Passes, ScoreView, View, access, counted
+from benchmarks.access import LabelView, ScoreView, View, access
+from benchmarks.attribute import Outcome, attribute, outcomes, unpacked
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines import Engine
 from benchmarks.memory import peak_memory
 from benchmarks.models import Model
+from benchmarks.provenance import code_version, provenance, target_name
 from benchmarks.rng import image_rng
-from da.types import OK, Attribution, Images, LabelModel, Rngs, ScoreModel, Targets
+from da.types import OK, Attribution, ScoreModel
 from results.store import FAILED, Arrays, ImageKey, Store, digest
 
 Progress = Callable[[int, int], None]  # images finished, queries spent
@@ -97,10 +91,15 @@ class Job:
         """Which stored part holds each finished image, by what was computed; kept up to date by this job."""
         return {name: self.store.index(key) for name, key in self.keys.items()}
 
+    @property
+    def mine(self) -> list[ImageKey]:
+        """The images of this job's shard."""
+        part, parts = self.shard
+        return list(self.contents)[part::parts]
+
     def left(self) -> list[ImageKey]:
         """The images of this job's shard that lack any of its results."""
-        part, parts = self.shard
-        return [image for image in list(self.contents)[part::parts] if not all(image in done for done in self.index.values())]
+        return [image for image in self.mine if not all(image in done for done in self.index.values())]
 
     def run(self, progress: Progress = lambda images, queries: None, stopping: Callable[[], bool] = lambda: False) -> int:
         """Compute what the store lacks, a batch at a time, and return the number of images that were computed.
@@ -266,117 +265,9 @@ class Batch:
         return [self.take([i == j for j in range(len(self.images))]) for i in range(len(self.images))]
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One image's attribution, ready for the store."""
-
-    status: str
-    numbers: dict[str, float]
-    arrays: Arrays
-
-
-def attribute(
-    method: Callable[..., Attribution | Tensor], model: Model, engine: Engine, images: Images, targets: Targets, rngs: Rngs
-) -> tuple[Attribution, Passes]:
-    """Call a method with the access it asks for, and count the passes it makes for all the images together.
-
-    Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. Raises
-    ValueError for a method that needs gradients of a black box, and for a result of the wrong kind, shape or count of queries.
-    """
-    n, wanted, name = len(images), access(method), target_name(method).rsplit(".", 1)[-1]
-    if wanted is not nn.Module:
-        view: View = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
-        attribution = checked(method(view, images, targets, rngs=rngs), images, name)
-        if attribution.queries is not None and int(attribution.queries.sum()) != view.queries:
-            raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {view.queries}")
-        return attribution, Passes(view.queries)
-    if not model.differentiable:
-        raise ValueError(f"{name} needs gradients, and {model.name} is a black box: choose a method that only queries")
-    same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
-    padded = images[same].contiguous(memory_format=torch.channels_last)
-    streams = [*rngs, *(copy.deepcopy(rngs[-1]) for _ in range(engine.batch - n))]
-    with counted(engine.module) as passes:
-        result = method(engine.module, padded, targets[same], rngs=streams)
-    return checked(result, padded, name), Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
-
-
-def checked(result: object, images: Images, name: str) -> Attribution:
-    """What a method returned, made an Attribution. Raises TypeError or ValueError for another type or shape."""
-    attribution = Attribution(result) if isinstance(result, Tensor) else result
-    if not isinstance(attribution, Attribution):
-        raise TypeError(f"{name} returned {type(result).__name__}: return a tensor [n, h, w] or an Attribution")
-    n, _, h, w = images.shape
-    for what, values in (("saliency", attribution.saliency), ("kept", attribution.kept)):
-        if values is not None and tuple(values.shape) != (n, h, w):
-            raise ValueError(f"{name} returned a {what} of shape {tuple(values.shape)} for {n} images of {h} x {w}")
-    return replace(attribution, saliency=attribution.saliency.detach().float())
-
-
-def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -> Iterator[Outcome | str]:
-    """Split an attribution of a batch into the outcomes of its first ``n`` images."""
-    saliency = attribution.saliency.cpu().numpy()
-    for i in range(n):
-        if not np.isfinite(saliency[i]).all():
-            yield "the saliency map has values that are not finite"
-            continue
-        queries = float(attribution.queries[i]) if attribution.queries is not None else passes.forward / n
-        numbers = {"queries": queries, "backwards": passes.backward / n, "seconds": seconds}
-        numbers |= {name: float(values[i]) for name, values in attribution.extras.items()}
-        arrays: Arrays = {"saliency": saliency[i]}
-        if attribution.kept is not None:
-            arrays["kept"] = np.packbits(attribution.kept[i].cpu().numpy())
-        if attribution.trace is not None:
-            arrays |= {f"trace_{name}": value[i].cpu().numpy() for name, value in vars(attribution.trace).items()}
-        yield Outcome(attribution.status[i] if attribution.status else OK, numbers, arrays)
-
-
-def unpacked(bits: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.bool_]:
-    """A stored mask as booleans ``[h, w]``."""
-    h, w = size
-    return np.unpackbits(bits, count=h * w).reshape(h, w).astype(bool)
-
-
 def image_key(photograph: Photograph) -> ImageKey:
     """An image's id and the start of its content's hash; a file that cannot be read has the hash ``unreadable``."""
     try:
         return photograph.id, photograph.digest()[:16]
     except UnreadableError:
         return photograph.id, UNREADABLE
-
-
-def target_name(function: Callable[..., Any]) -> str:
-    """The dotted name of a configured function."""
-    function = function.func if isinstance(function, partial) else function
-    return f"{function.__module__}.{function.__qualname__}"
-
-
-def code_version(function: Callable[..., Any]) -> str:
-    """The module's ``__version__``, or else a hash of its source, so that an edited method is computed anew."""
-    function = function.func if isinstance(function, partial) else function
-    module = inspect.getmodule(function)
-    declared = getattr(module, "__version__", None)
-    if declared is not None:
-        return str(declared)
-    return "source " + hashlib.sha256(inspect.getsource(module or function).encode()).hexdigest()[:12]
-
-
-def processor() -> str:
-    """The processor's and the GPU's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
-    )
-    return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
-
-
-@lru_cache(maxsize=1)
-def provenance() -> str:
-    """Where a row comes from: git revision, package versions, machine. Recorded, never part of a key."""
-    try:
-        where = Path(__file__).parent
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        revision = ""
-    packages = {name: version(name) for name in ("torch", "captum", "scikit-image", "numpy", "timm")}
-    machine = {"host": platform.node(), "processor": processor(), "python": platform.python_version(), "threads": torch.get_num_threads()}
-    return json.dumps({"git": revision, **packages, **machine}, sort_keys=True)

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.vgg import cfgs, make_layers
 
+from benchmarks.randomise import randomised
+
 StateDict = dict[str, Tensor]
 CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/vgg/cifar100_vgg16_bn-7d8c4031.pt"
 RANDOM = "random"
@@ -119,23 +121,6 @@ def build(
         differentiable=not isinstance(net, OnnxNet),
         parameters=sum(p.numel() for p in net.parameters()),
     )
-
-
-def randomised(net: nn.Module, first: float, last: float) -> None:
-    """Destroy what some layers have learned: permute the weights of each convolution and linear layer (Adebayo et al., NeurIPS 2018).
-
-    Layers are counted from the output: those whose place, as a share of all, lies in ``[first, last)``. From 0 on: cascading
-    randomisation; a window: independent. A permutation, always the same, keeps the distribution of the weights. Raises ValueError
-    for shares that are not rising within 0 to 1.
-    """
-    if not 0 <= first <= last <= 1:
-        raise ValueError(f"model.randomise=[{first}, {last}]: give two rising shares of the layers, counted from the output")
-    layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)][::-1]
-    for place, layer in enumerate(layers):
-        if first <= place / len(layers) < last:
-            order = torch.randperm(layer.weight.numel(), generator=torch.Generator().manual_seed(place))
-            with torch.no_grad():
-                layer.weight.copy_(layer.weight.flatten()[order].view_as(layer.weight))
 
 
 def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:

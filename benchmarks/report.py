@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from hydra.utils import get_method
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
@@ -15,8 +16,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from benchmarks import artefacts
-from benchmarks.job import unpacked
+from benchmarks import artefacts, galleries
+from benchmarks.attribute import unpacked
 from benchmarks.pictures import pictured, records, save
 from da.rule import picture
 from da.types import OK
@@ -36,7 +37,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     run = artefacts.Run(out, rows, records(out), {str(name): value for name, value in settings.items()})
     drawn = list(draw(out, rows)) if not cfg.artefacts else []
     for name in cfg.artefacts:
-        drawn += getattr(artefacts, name)(run)
+        drawn += get_method(name)(run)
     console = Console(soft_wrap=True) if Console().is_terminal else Console(width=120)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
@@ -106,7 +107,7 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[Path]:
         paper = [method for method in methods if method in tables.METHOD_ORDER]
         others = [method for method in methods if method not in tables.METHOD_ORDER]
         for name, shown in (("fig3", paper), ("maps", others)):
-            if len(shown) > 1 and (maps := artefacts.maps([of_model[method] for method in shown], shown)) is not None:
+            if len(shown) > 1 and (maps := galleries.maps([of_model[method] for method in shown], shown)) is not None:
                 yield from save(maps, folder / f"{name}_{dataset}_{model}")
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from benchmarks.configured import make_job
 from benchmarks.datasets import ImageSet
 from benchmarks.job import image_key
 from benchmarks.pictures import records
-from benchmarks.run import make_job
 from results.store import Store
 
 MEASURED = ("seconds", "peak_mb")  # differ from one time to the next

@@ -19,12 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmarks.access import LabelView, Passes, ScoreView
+from benchmarks.attribute import attribute
+from benchmarks.configured import cause, load, plain, with_model
 from benchmarks.datasets import Photograph, prepare
 from benchmarks.insertion import importance_rank
-from benchmarks.job import attribute
 from benchmarks.mar import prefix_shares
 from benchmarks.rng import image_rng
-from benchmarks.run import cause, load, plain, with_model
 from da.fill import filled
 from da.rule import parts, picture, text
 from da.types import OK, Attribution

@@ -12,8 +12,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
+from benchmarks.configured import cause
 from benchmarks.models import WeightsError
-from benchmarks.run import cause
 from tests.conftest import REPOSITORY, configured
 
 

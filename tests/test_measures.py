@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from benchmarks.artefacts import _iou, _top, spearman, ssim
+from benchmarks.beyond import _iou, _top, spearman, ssim
 from benchmarks.datasets import ImageSet, Photograph, demo, mosaics
-from benchmarks.models import randomised
 from benchmarks.pointing import grid_pointing
+from benchmarks.randomise import randomised
 from benchmarks.sufficiency import sufficient_shares
 from da.types import Attribution
 from tests.conftest import rngs, textured

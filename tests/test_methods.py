@@ -8,11 +8,11 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from benchmarks.attribute import attribute
+from benchmarks.configured import with_model
 from benchmarks.engines import Engine, torch_engine
-from benchmarks.job import attribute
 from benchmarks.models import Model, build
 from benchmarks.rng import image_rng
-from benchmarks.run import with_model
 from da.types import Attribution
 from tests.conftest import REPOSITORY, configured
 

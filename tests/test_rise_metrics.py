@@ -12,9 +12,9 @@ from scipy.ndimage import convolve, gaussian_filter
 from torch.nn.functional import conv2d
 
 from benchmarks.access import ScoreView
+from benchmarks.configured import resolved_values
 from benchmarks.datasets import demo, select
 from benchmarks.rise_metrics import box_blur, changed_pixels, raster_rank, rise_metrics
-from benchmarks.run import resolved_values
 from da.types import Attribution
 from tests.conftest import configured, rngs, textured
 from tests.test_job import job, written

@@ -1,0 +1,54 @@
+"""What computed a number: the function and its version for keys, the machine and packages for the record."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import platform
+import subprocess
+from collections.abc import Callable
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def target_name(function: Callable[..., Any]) -> str:
+    """The dotted name of a configured function."""
+    function = function.func if isinstance(function, partial) else function
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def code_version(function: Callable[..., Any]) -> str:
+    """The module's ``__version__``, or else a hash of its source, so that an edited method is computed anew."""
+    function = function.func if isinstance(function, partial) else function
+    module = inspect.getmodule(function)
+    declared = getattr(module, "__version__", None)
+    if declared is not None:
+        return str(declared)
+    return "source " + hashlib.sha256(inspect.getsource(module or function).encode()).hexdigest()[:12]
+
+
+def processor() -> str:
+    """The processor's and the GPU's name."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine()
+    )
+    return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
+
+
+@lru_cache(maxsize=1)
+def provenance() -> str:
+    """Where a row comes from: git revision, package versions, machine. Recorded, never part of a key."""
+    try:
+        where = Path(__file__).parent
+        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        revision = ""
+    packages = {name: version(name) for name in ("torch", "captum", "scikit-image", "numpy", "timm")}
+    machine = {"host": platform.node(), "processor": processor(), "python": platform.python_version(), "threads": torch.get_num_threads()}
+    return json.dumps({"git": revision, **packages, **machine}, sort_keys=True)
