@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from da.fill import Fill, filled
 from da.superpixels import superpixels
-from da.types import OK, Attribution, Images, LabelModel, Rngs, ScoreModel, Targets
+from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
 __version__ = "2"
@@ -67,59 +67,14 @@ def minimal_region(
     def accepts(shown: Images, rows: Tensor) -> Tensor:
         return (model(shown) == targets[rows]) == (rule == "positive")
 
-    settings = _Settings(rule, budget, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill)
-    return _regions(accepts, images, rngs, settings)
-
-
-def minimal_region_by_score(
-    model: ScoreModel,
-    images: Images,
-    targets: Targets,
-    *,
-    rngs: Rngs,
-    criterion: str,
-    level: float,
-    budget: int,
-    sp_num: int,
-    k: int,
-    walk: int,
-    alpha_step: float,
-    fc: float,
-    prior: float,
-    prior_again: float,
-    prior_half: float,
-    levels: int,
-    reserve: float,
-    smallest: int,
-    fill: Fill,
-) -> Attribution:
-    """``minimal_region`` with another meaning of sufficient: the region alone has enough of the class's probability.
-
-    criterion: ``share`` (at least ``level`` of the whole image's probability) or ``threshold`` (at least ``level``; the status is
-    ``unsatisfiable`` where the whole image has less). One of the ``budget`` queries is for the whole image. The rule is Pos-R.
-
-    Raises ValueError for a hyper-parameter out of range.
-    """
-    if criterion not in ("share", "threshold"):
-        raise ValueError(f"criterion={criterion!r}: choose share or threshold")
-    if not 0 < level <= 1:
-        raise ValueError(f"level={level}: a share or probability above 0, at most 1")
-    settings = _Settings(
-        "positive", budget - 1, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill
-    )
-    whole = model(images).gather(1, targets[:, None])[:, 0]
-    needed = level * whole if criterion == "share" else torch.full_like(whole, level)
-
-    def accepts(shown: Images, rows: Tensor) -> Tensor:
-        return model(shown).gather(1, targets[rows, None])[:, 0] >= needed[rows]
-
-    found = _regions(accepts, images, rngs, settings, reachable=(whole >= needed).tolist())
-    assert found.queries is not None
-    return replace(found, queries=found.queries + 1)
+    settings = Settings(rule, budget, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill)
+    return regions(accepts, images, rngs, settings)
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Settings:
+    """The hyper-parameters of ``minimal_region``. Raises ValueError for one out of range."""
+
     rule: str
     budget: int
     sp_num: int
@@ -170,7 +125,7 @@ class _Found:
 Search = Generator[Mask, bool, _Found]
 
 
-def _regions(accepts: Accepts, images: Images, rngs: Rngs, settings: _Settings, reachable: Sequence[bool] | None = None) -> Attribution:
+def regions(accepts: Accepts, images: Images, rngs: Rngs, settings: Settings, reachable: Sequence[bool] | None = None) -> Attribution:
     """Run every image's search side by side: one batch asks for all that still go on.
 
     accepts: whether the rule holds for shown images ``[m, 3, h, w]`` of the rows ``[m]`` of ``images``. reachable: whether it can hold
@@ -219,7 +174,7 @@ def _regions(accepts: Accepts, images: Images, rngs: Rngs, settings: _Settings, 
     )
 
 
-def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: _Settings) -> Search:
+def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: Settings) -> Search:
     """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found."""
     found = _Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
     overlap = yield from _walk(index, centres, rng, s, found)
@@ -239,7 +194,7 @@ def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rn
 
 
 def _walk(
-    index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: _Settings, found: _Found
+    index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: Settings, found: _Found
 ) -> Generator[Mask, bool, NDArray[np.float64]]:
     """Algorithm 1 whose centres move in proportion to the square root of the area bound; returns the sum of the accepted masks."""
     h, w = index.shape
@@ -264,7 +219,7 @@ def _walk(
 
 
 def _remove(
-    pieces: Int[np.ndarray, "h w"], chances: NDArray[np.float64], rng: np.random.Generator, s: _Settings, found: _Found
+    pieces: Int[np.ndarray, "h w"], chances: NDArray[np.float64], rng: np.random.Generator, s: Settings, found: _Found
 ) -> Generator[Mask, bool, None]:
     """Remove groups of pieces until each that is left is known to be needed, or the budget is spent. chances: of being needed."""
     area = np.bincount(pieces.ravel(), minlength=len(chances))

@@ -8,7 +8,8 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks.access import LabelView, ScoreView
-from da.minimal import _cut, minimal_region, minimal_region_by_score
+from da.minimal import _cut, minimal_region
+from da.minimal_by_score import minimal_region_by_score
 from da.superpixels import superpixels
 from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
 
