@@ -93,7 +93,8 @@ def photographs(lite0: Model) -> Tensor:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of research-only images and weights."""
-    folder = Path(os.environ.get("DA_SHARED", REPOSITORY.parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"no research-only data at {folder} (set DA_SHARED)")
+    if "DA_SHARED" not in os.environ:
+        pytest.skip("DA_SHARED names no folder of research-only data")
+    folder = Path(os.environ["DA_SHARED"])
+    assert folder.is_dir(), f"DA_SHARED={folder} is no folder"
     return folder
