@@ -96,6 +96,8 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("which photograph? python -m da photo.jpg")
     if args.rules < 1:
         parser.error(f"--rules {args.rules}: at least 1")
+    if args.rules > 1 and args.rule == "neg":
+        parser.error("--rules looks for regions that each suffice: it goes with --rule pos")
     cfg.seed, cfg.engine.batch = args.seed, 1
     if "device" in cfg.engine:
         cfg.engine.device = args.device

@@ -123,6 +123,9 @@ def test_several_rules_are_disjoint_and_verified(tmp_path):
     assert answer["mar"] == answer["rules"][0]["mar"]
     assert isinstance(answer["certified"], bool)
     assert answer["queries"] <= 2 * 150 + 1
+    refused = command("da", COFFEE, "--rules", "2", "--rule", "neg", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "goes with --rule pos" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["stability", "criteria", "sanity", "grid_pointing"])
