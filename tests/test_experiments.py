@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from benchmarks.models import class_names
 from benchmarks.plan import duration, table, work
+from benchmarks.progress import Bar
 from results.paper import published
 from tests.conftest import configured
 from tests.test_cli import command
@@ -65,9 +68,15 @@ def test_table2(folder):
     assert (folder / "runs" / "table2" / "figures" / "table2.png").exists()
 
 
-@pytest.mark.parametrize(("name", "files"), [("fig1", 1), ("fig2", 1), ("fig3", 1), ("fig4", 1)])
-def test_pictures(folder, name, files):
-    assert len(list((experiment(folder, name) / "figures").glob("*.png"))) >= files
+# A column is 320 pixels wide, a row of pictures 360 high.
+@pytest.mark.parametrize(("name", "columns", "rows"), [("fig1", 3, 2), ("fig2", None, 2), ("fig3", 1 + 7, 2), ("fig4", 1 + 2, 2)])
+def test_pictures_have_their_rows_and_columns(folder, name, columns, rows):
+    drawn = list((experiment(folder, name) / "figures").glob("*.png"))
+    assert drawn
+    for path in drawn:
+        width, height = Image.open(path).size
+        assert height == 360 * rows
+        assert width >= 2 * 320 if columns is None else width == 320 * columns
 
 
 def test_fig5_imagenet_and_its_verification(folder):
@@ -119,6 +128,24 @@ def test_runtime(folder):
     assert (frame["images"] == 1).all()  # of two, the first is warm-up
     assert (frame["seconds, median"] > 0).all()
     assert frame.loc["gradient", "peak MB"] > 1
+
+
+def test_the_bar_counts_images_queries_and_what_is_there_already():
+    console = Console(force_terminal=True, width=160, file=io.StringIO())
+    bar = Bar(console)
+    bar.expect(10)
+    bar.job("first", 5, done=2)
+    bar.advance(0, 300)
+    bar.advance(3, 0)
+    bar.job("second", 5, done=5)
+    bar.stop()
+    (task,) = bar.progress.tasks
+    assert (task.completed, task.total, task.description) == (10, 10, "second")
+    assert "images/s" in task.fields["rate"]
+    assert "queries/s" in console.file.getvalue()
+    quiet = Console(file=io.StringIO())
+    Bar(quiet).job("nobody looks", 5, done=0)
+    assert quiet.file.getvalue() == ""
 
 
 def test_the_plan_counts_passes():
