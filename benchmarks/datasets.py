@@ -10,7 +10,6 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torchvision
 from jaxtyping import Float
@@ -102,7 +101,7 @@ def demo() -> ImageSet:
     """Photographs that scikit-image, scikit-learn and matplotlib ship, with ImageNet labels."""
     skimage_data = _package("skimage") / "data"
     sklearn_data = _package("sklearn") / "datasets" / "images"
-    matplotlib_data = Path(matplotlib.get_data_path()) / "sample_data"
+    matplotlib_data = _package("matplotlib") / "mpl-data" / "sample_data"
     labelled = (
         ("chelsea", skimage_data / "chelsea.png", 285),  # Egyptian cat
         ("coffee", skimage_data / "coffee.png", 967),  # espresso

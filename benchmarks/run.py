@@ -19,7 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
 
-from benchmarks import plan, report
+from benchmarks import plan
 from benchmarks.configured import accuracies, cause, chosen_images, chosen_method, load, make_job, plain, resolved, shard_of, with_model
 from benchmarks.job import Job
 from benchmarks.progress import Bar
@@ -190,6 +190,8 @@ class Report(Callback):
             self._report(config)
 
     def _report(self, config: DictConfig) -> None:
+        from benchmarks import report  # only now: what draws takes a second to import
+
         try:
             report.write(Path(config.out), config)
         except Exception as error:  # Hydra would make a warning of it

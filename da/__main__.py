@@ -28,7 +28,6 @@ from benchmarks.rng import image_rng
 from da.fill import filled
 from da.rule import parts, picture, text
 from da.types import OK, Attribution
-from results.figures import heat_map, row_of_pictures
 
 RULES = {"pos": "positive", "neg": "negative"}
 
@@ -159,6 +158,8 @@ def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
         drawn.append(picture(pixels, mask))
         titles.append(f"{when}: {100 * mask.mean():.1f} %")
+    from results.figures import heat_map, row_of_pictures  # only now: seaborn takes a second to import
+
     drawn.append(heat_map(pixels, attribution.saliency[0].cpu().numpy()))
     row_of_pictures(drawn, [*titles, f"map, {method_name}"]).savefig(out, dpi=200)
     certified = attribution.extras.get("certified")
