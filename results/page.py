@@ -19,7 +19,7 @@ from matplotlib import colormaps
 from plotly.offline import get_plotlyjs
 
 from results import charts, tables
-from results.charts import MEASURES, Chart, View, forest, scatter
+from results.charts import COSTS, MEASURES, Chart, View, forest, scatter
 from results.compare import Comparison, as_text
 from results.export import right_aligned, texts, with_intervals
 from results.gallery import Gallery, Source, gallery
@@ -27,7 +27,7 @@ from results.paper import published
 from results.store import write_atomically
 
 EMBEDDED = 4e6  # bytes of a run's own files inside its page; the others are linked
-HEADLINE = MEASURES | {"queries": "forward passes", "seconds": "seconds"}
+HEADLINE = MEASURES | COSTS
 BY_REQUEST = ("mar_first",)  # not in the table of a run
 TYPES = {".csv": "text/csv", ".md": "text/markdown", ".tex": "application/x-tex", ".png": "image/png", ".pdf": "application/pdf"}
 PALETTES = ("viridis", "cividis", "turbo")  # of the maps; turbo is the paper's, and not for all eyes
@@ -90,11 +90,13 @@ def headline(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     summary = tables.summarise(rows)
     by = [name for name in tables.groups(summary) if name == "method" or tables.varies(summary[name])]
     metrics = (
-        {metric: title for metric, title in HEADLINE.items() if metric not in BY_REQUEST and summary[metric].notna().any()}
+        {metric: title for metric, title in MEASURES.items() if metric not in BY_REQUEST and summary[metric].notna().any()}
         if len(summary)
         else {}
     )
     shown = with_intervals(summary, by, metrics)
+    for metric, title in COSTS.items():
+        shown.insert(len(shown.columns) - 2, title, [f"{value:.4g}" if pd.notna(value) else np.nan for value in summary[metric]])
     theirs = published().query("source == 'Table 1' and metric == 'mar'").set_index(["model", "method"])["value"]
     paper = [theirs.get((line["model"], line["method"]), np.nan) for line in summary.to_dict("records")]
     if "mar" in metrics and np.isfinite(paper).any():

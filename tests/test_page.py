@@ -384,4 +384,4 @@ def test_a_comparison_is_a_page_too(opened, run):
     assert shown.title() == "da_pos against sobel"
     first_cell(shown)
     shown.locator("#chart-images").scroll_into_view_if_needed()
-    shown.wait_for_selector("#chart-images .js-plotly-plot .points")
+    shown.wait_for_selector("#chart-images .js-plotly-plot .points path")
