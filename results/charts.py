@@ -177,7 +177,7 @@ def differences(rows: pd.DataFrame) -> Chart:
             if (compared := compared[compared["n"] > 0]).empty:
                 continue
             views.append(View(title, forest(compared, f"{title}: difference from {first}"), compared))
-    alt = "Mean paired difference of each configuration from the first, with 95 % intervals; colour and marker say the verdict of the test."
+    alt = "Mean paired difference of each configuration from the one that the axis names, 95 % intervals; colour and marker say the verdict of the test."
     return Chart("differences", "Paired differences", alt, views, axes="")
 
 
@@ -210,9 +210,8 @@ def forest(compared: pd.DataFrame, title: str, names: Sequence[str] | None = Non
         )
     figure.add_vline(x=0, line={"width": 1, "dash": "dot", "color": "#8a8a8a"})
     order = {"categoryorder": "array", "categoryarray": labels[::-1], "automargin": True}
-    figure.update_layout(
-        height=140 + 30 * len(labels), xaxis_title=title, yaxis=order, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    )
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    figure.update_layout(height=140 + 30 * len(labels), xaxis_title=title, yaxis=order, legend=legend, showlegend=True)
     return figure
 
 
