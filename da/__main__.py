@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"--rules {args.rules}: at least 1")
     if args.rules > 1 and args.rule == "neg":
         parser.error("--rules looks for regions that each suffice: it goes with --rule pos")
-    cfg.seed, cfg.engine.batch = args.seed, 1
+    cfg.seed = args.seed
     if "device" in cfg.engine:
         cfg.engine.device = args.device
     if args.weights:
@@ -105,6 +105,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in vars(args).items():
         if name.startswith("hyper_") and value is not None:
             cfg.method[name.removeprefix("hyper_")] = value
+    cfg.engine.batch = cfg.method.get("speculate") or 1
     if "rule" in cfg.method:
         cfg.method.rule = RULES[args.rule]
     try:
