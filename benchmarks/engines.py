@@ -118,11 +118,16 @@ def reuse_memory() -> None:
         pass  # not glibc: nothing to set
 
 
+def cache_folder() -> Path:
+    """Where exported graphs and the choices of ``engine=auto`` are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dynamic-ablation"
+
+
 def exported(model: Model, batch: int) -> Path:
     """The model as an ONNX graph for one batch shape, in the user's cache, by its weights' hash."""
     if not model.differentiable:
         raise ValueError(f"{model.name} is an ONNX file already: engine=torch runs it")
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dynamic-ablation"
+    folder = cache_folder()
     size = model.preprocessing.size
     path = folder / f"{model.weights_sha256[:20]}-{batch}x{size}-{torch.__version__}-{abs(hash_of(model)):x}.onnx"
     if not path.exists():

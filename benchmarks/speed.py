@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import platform
@@ -13,15 +12,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +26,7 @@ from torch import Tensor, nn
 
 from baselines.rise import rise
 from benchmarks.access import LabelView, ScoreView
-from benchmarks.configured import cause, load, plain
+from benchmarks.configured import cause, composed, load, plain
 from benchmarks.datasets import demo, prepare
 from benchmarks.engines import Engine
 from benchmarks.insertion import insertion_game
@@ -60,6 +57,18 @@ def first(*arguments):
 View.logits = first
 from da.__main__ import main
 main(sys.argv[1:])
+"""
+EAGER = """
+import json, sys, torch
+from hydra.utils import instantiate
+model = instantiate(json.loads(sys.argv[1])).module
+batch, passes = int(sys.argv[2]), int(sys.argv[3])
+images = torch.rand(batch, 3, *2 * [json.loads(sys.argv[1])["size"]])
+for _ in sys.stdin:
+    with torch.inference_mode():
+        for _ in range(passes):
+            model(images)
+    print(batch * passes, flush=True)
 """
 
 
@@ -93,6 +102,7 @@ class Setup:
     """What the lines are measured on."""
 
     model: Model
+    model_json: str
     engine: Engine
     reference: Engine
     images: Images
@@ -170,7 +180,7 @@ def optimisation(setup: Setup) -> Iterator[Rate]:
     net, images, targets = setup.reference.module, setup.images, setup.targets
 
     def optimise(iterations: int) -> int:
-        cfg = configured("method=ep", "method.areas=[0.1]", "method.border=reflect", f"method.iterations={iterations}")
+        cfg = composed("method=ep", "method.areas=[0.1]", "method.border=reflect", f"method.iterations={iterations}")
         instantiate(cfg.method)(net, images, targets, rngs=[])
         return (iterations - 1) * len(images)
 
@@ -200,33 +210,41 @@ def insertion(setup: Setup) -> Iterator[Rate]:
 
 
 def engines(setup: Setup) -> Iterator[Rate]:
-    """Every engine that can run here beside PyTorch as it is, without channels last."""
-    contiguous = copy.deepcopy(setup.model.module).to(memory_format=torch.contiguous_format)
-
-    def eager() -> int:
-        with torch.inference_mode():
-            for _ in range(max(1, setup.size // 4)):
-                contiguous(setup.images.contiguous())
-        return max(1, setup.size // 4) * len(setup.images)
-
-    for name, settings in ENGINES.items():
-        kind = name.split()[0]
-        if kind == "openvino" and find_spec("openvino") is None:
-            continue
-        cfg = configured(f"engine={kind}", f"engine.batch={len(setup.images)}", *(f"engine.{k}={v}" for k, v in settings.items()))
-        try:
-            engine: Engine = instantiate(cfg.engine)(setup.model)
-            engine.forward(setup.images)
-        except Exception as error:  # such as no compiler: the other engines can be measured
-            Console(stderr=True).print(f"engine {name} does not run here: {str(error).splitlines()[0]}", highlight=False)
-            continue
-
-        def forward(engine: Engine = engine) -> int:
-            for _ in range(max(1, setup.size // 4)):
+    """Every engine that can run here beside PyTorch as it is: contiguous, and in a process of its own, with memory as it comes."""
+    passes = max(1, setup.size // 4)
+    with naive(setup, passes) as eager:
+        for name, settings in ENGINES.items():
+            kind = name.split()[0]
+            given = [f"engine={kind}", f"engine.batch={len(setup.images)}", *(f"engine.{key}={value}" for key, value in settings.items())]
+            try:
+                engine: Engine = instantiate(composed(*given).engine)(setup.model)
                 engine.forward(setup.images)
-            return max(1, setup.size // 4) * len(setup.images)
+            except Exception as error:  # such as no compiler, or a package that is not installed: the others can be measured
+                Console(stderr=True).print(f"engine {name} does not run here: {cause(error).splitlines()[0]}", highlight=False)
+                continue
 
-        yield setup.beside(f"{setup.model.name}: {name} / torch, contiguous", "images/s", forward, eager)
+            def forward(engine: Engine = engine) -> int:
+                for _ in range(passes):
+                    engine.forward(setup.images)
+                return passes * len(setup.images)
+
+            yield setup.beside(f"{setup.model.name}: {name} / torch, contiguous", "images/s", forward, eager)
+
+
+@contextmanager
+def naive(setup: Setup, passes: int) -> Iterator[Work]:
+    """Forward passes of eager, contiguous PyTorch in another process, which works when it is asked to."""
+    command = [sys.executable, "-c", EAGER, setup.model_json, str(len(setup.images)), str(passes)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        to, back = child.stdin, child.stdout
+        assert to is not None
+        assert back is not None
+
+        def work() -> int:
+            print("go", file=to, flush=True)
+            return int(back.readline())
+
+        yield work
 
 
 def preparation(setup: Setup) -> Iterator[Value]:
@@ -266,22 +284,16 @@ LINES: dict[str, Callable[[Setup], Iterator[Rate | Value]]] = {
 }
 
 
-def configured(*overrides: str) -> DictConfig:
-    """The application's configuration."""
-    with initialize_config_module("conf", version_base="1.3"):
-        return compose("config", overrides=list(overrides))
-
-
 def setup(model_name: str, weights: str | None, engine_name: str, batch: int, rounds: int, size: int) -> Setup:
     """Load a model, its engine and PyTorch, with photographs for one batch."""
     given = [f"model={model_name}", f"engine.batch={batch}", *([f"model.weights={weights}"] if weights else [])]
-    cfg = configured(f"engine={engine_name}", *given)
+    cfg = composed(f"engine={engine_name}", *given)
     model, engine = load(plain(cfg.model), plain(cfg.engine))
-    _, reference = load(plain(cfg.model), plain(configured("engine=torch", *given).engine))
+    _, reference = load(plain(cfg.model), plain(composed("engine=torch", *given).engine))
     photographs = demo().photographs
     pixels = [prepare(photographs[i % len(photographs)].load(), model.preprocessing) for i in range(batch)]
     images = torch.stack(pixels).to(engine.device)
-    return Setup(model, engine, reference, images, LabelView(engine)(images), rounds, size)
+    return Setup(model, plain(cfg.model), engine, reference, images, LabelView(engine)(images), rounds, size)
 
 
 def table(found: Sequence[Rate | Value], caption: str) -> Table:

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 import yaml
-from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmarks.access import LabelView, Passes, ScoreView
 from benchmarks.attribute import attribute
-from benchmarks.configured import cause, load, plain, with_model
+from benchmarks.auto import settle
+from benchmarks.configured import cause, composed, load, plain, with_model
 from benchmarks.datasets import Photograph, prepare
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
@@ -78,8 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
     engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
-    with initialize_config_module("conf", version_base="1.3"):
-        cfg = compose("config", overrides=[f"method={method}", f"model={first.model}", f"engine={engine}"])
+    cfg = composed(f"method={method}", f"model={first.model}", f"engine={engine}")
     hyper = parser.add_argument_group(f"hyper-parameters of {method}")
     raw = OmegaConf.to_container(cfg.method)
     assert isinstance(raw, dict)
@@ -109,6 +108,7 @@ def main(arguments: Sequence[str]) -> int:
     if "rule" in cfg.method:
         cfg.method.rule = RULES[args.rule]
     try:
+        settle(cfg)
         answer = explain(cfg, args.photo, method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
     except Exception as error:
         if args.debug:
