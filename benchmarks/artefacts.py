@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.pictures import named, save
 from results import figures, tables
-from results.export import NOTHING, interval, to_latex, to_markdown
+from results.export import comparisons, interval, to_latex, to_markdown
 from results.paper import beside, published
 from results.statistics import bootstrap_interval, compare_family
 
@@ -70,7 +70,7 @@ def table1(run: Run) -> Iterator[Path]:
     if len(models) > 1:
         pairs = [(a, b) for a, b in run.settings.get("pairs") or combinations(models, 2)]
         caption = "Does the second need less than the first? Paired Wilcoxon tests over the images, corrected by Holm."
-        yield from table(_compared(tables.paired(rows, "mar", "model", pairs)), run.out / "table1_tests", caption)
+        yield from table(comparisons(tables.paired(rows, "mar", "model", pairs)), run.out / "table1_tests", caption)
 
 
 def table2(run: Run) -> Iterator[Path]:
@@ -98,7 +98,7 @@ def table2(run: Run) -> Iterator[Path]:
     if default in set(cells["cell"]) and others:
         caption = "Is the default better than the other settings? Paired Wilcoxon tests over the images, corrected by Holm."
         compared = tables.paired(cells, "mar", "cell", [(default, other) for other in others])
-        yield from table(_compared(compared), run.out / "table2_tests", caption)
+        yield from table(comparisons(compared), run.out / "table2_tests", caption)
 
 
 def fig5(run: Run) -> Iterator[Path]:
@@ -140,7 +140,7 @@ def fig5(run: Run) -> Iterator[Path]:
     if len(methods) < rows["method"].nunique():
         compared = tables.paired(rows, first, "method", [("da_pos", method) for method in methods])
         caption = "DA Pos-R against each other method, insertion AUC: paired Wilcoxon tests over the images, corrected by Holm."
-        yield from table(_compared(compared), run.out / "fig5_tests", caption)
+        yield from table(comparisons(compared), run.out / "fig5_tests", caption)
 
 
 def fig6(run: Run) -> Iterator[Path]:
@@ -231,19 +231,6 @@ def _values(run: Run, name: str) -> pd.Series[Any]:
 
 def _superpixels(value: Any) -> str:
     return "pixels" if pd.isna(value) else f"{int(value)}"
-
-
-def _compared(compared: pd.DataFrame) -> pd.DataFrame:
-    """A family of comparisons as text."""
-    difference = [interval(line["difference"], line["low"], line["high"]) for line in compared.to_dict("records")]
-    verdicts = [
-        verdict.replace("A smaller", f"{a} smaller").replace("B smaller", f"{b} smaller")
-        for verdict, a, b in zip(compared["verdict"], compared["a"], compared["b"], strict=True)
-    ]
-    p = [NOTHING if pd.isna(value) else f"{value:.2g}" for value in compared["p_holm"]]
-    effect = compared["effect"].round(2)
-    columns = {"A": compared["a"], "B": compared["b"], "A - B": difference, "p (Holm)": p, "effect": effect, "images": compared["n"]}
-    return pd.DataFrame(columns | {"verdict": verdicts})
 
 
 def _statuses(rows: pd.DataFrame) -> str:

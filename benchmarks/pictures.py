@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +46,6 @@ def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pict
         words = f"{record['class_names'][int(of_image['prediction'])]} {of_image['confidence']:.2f}"
         pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
         yield Pictured(key, pixels, store.arrays(record["keys"]["attribution"], key), words)
-
-
-def records(out: Path) -> list[dict[str, Any]]:
-    """The records that a run's jobs left."""
-    return [json.loads(path.read_text()) for path in sorted((out / "jobs").glob("*.json"))]
 
 
 def named(record: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import artefacts, galleries
 from benchmarks.attribute import unpacked
-from benchmarks.pictures import pictured, records, save
+from benchmarks.pictures import pictured, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
@@ -34,7 +34,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     summary.to_csv(out / "summary.csv", index=False)
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
-    run = artefacts.Run(out, rows, records(out), {str(name): value for name, value in settings.items()})
+    run = artefacts.Run(out, rows, tables.records(out), {str(name): value for name, value in settings.items()})
     drawn = list(draw(out, rows)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(name)(run)
@@ -98,7 +98,7 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[Path]:
             ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration")
             ax.set_title(f"{dataset}, {model}, {frame['images'].max()} images", fontsize=9)
             yield from save(figure, folder / f"insertion_{dataset}_{model}")
-    every = records(out)
+    every = tables.records(out)
     for record in every:
         yield from _triptychs(record, folder)
     for dataset, model in dict.fromkeys((record["dataset"], record["model"]) for record in every):

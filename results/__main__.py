@@ -22,7 +22,13 @@ def options() -> argparse.ArgumentParser:
     verify.add_argument("run", type=Path, help="such as runs/demo")
     verify.add_argument("--sample", type=int, default=5, help="images of jobs (default: 5)")
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
-    for command in (verify,):
+    compare = commands.add_parser("compare", help="the differences between two runs, or between methods, paired over images")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one run or two, such as runs/mine runs/theirs")
+    compare.add_argument("--methods", type=_names, default=[], help="A,B,...: A of the first run against B,... of the last, by default all")
+    compare.add_argument("--metrics", type=_names, default=[], help="such as mar,insertion_auc; left out, every measure that both have")
+    compare.add_argument("--images", type=int, default=5, help="to name of those that differ most (default: 5); the file has all")
+    compare.add_argument("--out", type=Path, help="folder for the tables (default: RUN/compare/NAME)")
+    for command in (verify, compare):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -54,7 +60,29 @@ def verify(args: argparse.Namespace) -> int:
     return 0 if all(verdict.matches for verdict in verdicts) else 1
 
 
-COMMANDS = {"verify": verify}
+def compare(args: argparse.Namespace) -> int:
+    """Compare two runs, or methods."""
+    from results import compare as comparing
+
+    comparison = comparing.compare(args.runs, args.methods, args.metrics)
+    out = args.out or comparing.default_folder(args.runs, args.methods)
+    paths = comparing.write(comparison, out)
+    if args.json:
+        largest = comparison.images.groupby(["metric", "a", "b"], sort=False).head(args.images)
+        frames = {"differences": comparison.differences, "images": largest}
+        found = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
+        print(json.dumps({"notes": comparison.notes, **found, "files": [str(path) for path in paths]}, indent=1))
+    else:
+        print(comparing.markdown(comparison, args.images))
+        print("Written: " + ", ".join(str(path) for path in paths))
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+COMMANDS = {"verify": verify, "compare": compare}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -41,6 +41,19 @@ def with_intervals(summary: pd.DataFrame, by: Sequence[str], metrics: Mapping[st
     return pd.DataFrame(shown | {name: summary[name].astype(str) for name in ("images", "statuses")})
 
 
+def comparisons(compared: pd.DataFrame) -> pd.DataFrame:
+    """A family of comparisons (``tables.paired``) as text: A, B, their mean difference with its interval, p, effect, images, verdict."""
+    difference = [interval(line["difference"], line["low"], line["high"]) for line in compared.to_dict("records")]
+    verdicts = [
+        verdict.replace("A smaller", f"{a} smaller").replace("B smaller", f"{b} smaller")
+        for verdict, a, b in zip(compared["verdict"], compared["a"], compared["b"], strict=True)
+    ]
+    p = [NOTHING if pd.isna(value) else f"{value:.2g}" for value in compared["p_holm"]]
+    effect = compared["effect"].round(2)
+    columns = {"A": compared["a"], "B": compared["b"], "A - B": difference, "p (Holm)": p, "effect": effect, "images": compared["n"]}
+    return pd.DataFrame(columns | {"verdict": verdicts})
+
+
 def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "") -> str:
     """A ``table`` with booktabs rules (``\\usepackage{booktabs}``); every character of a cell prints as it is."""
     head, cells = _texts(frame)

@@ -35,17 +35,23 @@ FIXED = {*GROUP, "engine", "seed", "image", "label", "prediction", "confidence",
 FIXED |= {"hyperparameters", "provenance", "images", "statuses"}
 
 
-def load(out: Path) -> pd.DataFrame:
+def records(out: Path) -> list[dict[str, Any]]:
+    """The records that a run's jobs left. Raises ValueError where there is no run."""
+    found = [json.loads(path.read_text()) for path in sorted((Path(out) / "jobs").glob("*.json"))]
+    if not found:
+        raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
+    return found
+
+
+def load(out: Path, varying: list[str] | None = None) -> pd.DataFrame:
     """Every row of a run: one an image, method, metric and x, with the configuration that made it.
 
-    Hyper-parameters that differ between the run's jobs of one method are columns of their own, named as in the configuration.
-    ``status`` is that of the image's attribution. Raises ValueError where there is no run.
+    varying: hyper-parameters that are to be columns of their own, named as in the configuration; left out, those that differ between
+    the run's jobs of one method. ``status`` is that of the image's attribution. Raises ValueError where there is no run.
     """
-    records = [json.loads(path.read_text()) for path in sorted((Path(out) / "jobs").glob("*.json"))]
-    if not records:
-        raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
-    varying = varying_parameters(records)
-    frames = [_job_rows(record, varying) for record in records]
+    jobs = records(out)
+    varying = varying_parameters(jobs) if varying is None else varying
+    frames = [_job_rows(record, varying) for record in jobs]
     rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     if rows.empty:
         return rows
