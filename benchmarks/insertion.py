@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from da.fill import Fill, filled
+from da.fill import Fill, filled, masked
 from da.types import Attribution, Images, LabelModel, Rngs, Saliency, Targets
 
 __version__ = "1"
@@ -49,7 +49,7 @@ def keeps_class(
     blank = filled(images, fill)
     for share in shares:
         kept: Bool[Tensor, "n h w"] = rank < round(share * rank[0].numel())
-        yield share, model(torch.where(kept[:, None], images, blank))
+        yield share, model(masked(images, blank, kept))
 
 
 def insertion_game(

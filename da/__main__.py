@@ -25,7 +25,7 @@ from benchmarks.datasets import Photograph, prepare
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
 from benchmarks.rng import image_rng
-from da.fill import filled
+from da.fill import filled, masked
 from da.rule import parts, picture, text
 from da.types import OK, Attribution
 
@@ -139,7 +139,7 @@ def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path
             kept = attribution.kept
             kept = kept if kept is not None else sufficient_prefix(view, rest, target, attribution, rule, fill, cfg.seed)
             yield attribution, kept & (rest != blank).any(1) if rest is not image else kept
-            rest = torch.where(kept[:, None], blank, rest)
+            rest = masked(blank, rest, kept)
             if bool(view(rest) != target) or not kept.any():
                 return
 
@@ -154,7 +154,7 @@ def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path
     for _, kept in found:
         mask = kept[0].cpu().numpy()
         shown, hidden = (image, blank) if rule == "pos" else (blank, image)
-        same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
+        same = bool(view(masked(shown, hidden, kept)) == target)
         reason = {"rule": text(mask, name, RULES[rule]), "mar": float(mask.mean()), "verified": same if rule == "pos" else not same}
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
         drawn.append(picture(pixels, mask))
@@ -187,7 +187,7 @@ def sufficient_prefix(view: LabelView, image: Tensor, target: Tensor, attributio
     shown, hidden = (image, blank) if rule == "pos" else (blank, image)
     for share in prefix_shares():
         kept = rank < round(share * rank[0].numel())
-        same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
+        same = bool(view(masked(shown, hidden, kept)) == target)
         if same == (rule == "pos"):
             return kept
     return torch.ones_like(kept)

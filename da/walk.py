@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from da.circles import segment_masks, segments_inside
-from da.fill import Fill, filled
+from da.fill import Fill, filled, masked
 from da.speculate import Lookahead
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets, Trace
@@ -83,7 +83,7 @@ def dynamic_ablation(
 
     def keeps_class(m_new: Tensor, rows: Tensor | slice) -> Tensor:  # line 10
         pixels = segment_masks(m_new, segments.index[rows])
-        return model(torch.where(pixels[:, None], shown[rows], hidden[rows])) == targets[rows]
+        return model(masked(shown[rows], hidden[rows], pixels)) == targets[rows]
 
     def ahead(x: Tensor, y: Tensor, r: Tensor, s_bound: Tensor, step: Tensor, rows: Tensor) -> Tensor:
         return segments_inside(*proposal(x, y, r, s_bound, step), segments.centres[rows])
