@@ -179,7 +179,7 @@ def fig6(run: Run) -> Iterator[Path]:
             "Is the least MAR less than at the paper's value? Paired Wilcoxon tests over the images, corrected by Holm. "
             "A was chosen as the least on these images, which favours it."
         )
-        yield from table(_compared(tables.compared(compare_family(images, pairs), "mar")), run.out / "fig6_tests", caption)
+        yield from table(comparisons(tables.compared(compare_family(images, pairs), "mar")), run.out / "fig6_tests", caption)
 
 
 def runtime(run: Run) -> Iterator[Path]:
