@@ -19,9 +19,7 @@ from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from baselines.rise import rise
@@ -33,6 +31,7 @@ from benchmarks.insertion import insertion_game
 from benchmarks.memory import peak_memory
 from benchmarks.models import Model
 from benchmarks.rng import image_rng
+from benchmarks.timing import Rate, Turns, Value, Work, table
 from da.superpixels import superpixels
 from da.types import Attribution, Images, Targets
 from da.walk import dynamic_ablation
@@ -63,38 +62,13 @@ import json, sys, torch
 from hydra.utils import instantiate
 model = instantiate(json.loads(sys.argv[1])).module
 batch, passes = int(sys.argv[2]), int(sys.argv[3])
-images = torch.rand(batch, 3, *2 * [json.loads(sys.argv[1])["size"]])
+images = torch.rand(batch, 3, int(sys.argv[4]), int(sys.argv[4]))
 for _ in sys.stdin:
     with torch.inference_mode():
         for _ in range(passes):
             model(images)
     print(batch * passes, flush=True)
 """
-
-
-@dataclass(frozen=True)
-class Rate:
-    """One thing timed beside another in the same rounds: medians, and the median and range of the rounds' ratios."""
-
-    line: str
-    rate: float
-    beside: float
-    unit: str
-    ratio: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Value:
-    """One thing measured by itself."""
-
-    line: str
-    value: float
-    unit: str
-
-
-Work = Callable[[], int]  # does some work and returns how many units of it
 
 
 @dataclass(frozen=True)
@@ -107,7 +81,7 @@ class Setup:
     reference: Engine
     images: Images
     targets: Targets
-    rounds: int
+    turns: Turns
     size: int  # queries an image and round
 
     def floor(self) -> int:
@@ -115,33 +89,6 @@ class Setup:
         for _ in range(self.size):
             self.engine.forward(self.images)
         return self.size * len(self.images)
-
-    def beside(self, line: str, unit: str, work: Work, floor: Work, spare: Work | None = None) -> Rate:
-        """Time two pieces of work in turns, after one warm-up of each. spare: what of the first is not counted, such as its start."""
-        work(), floor()
-        rates: list[tuple[float, float]] = []
-        for i in range(self.rounds):
-            second = self.timed(floor) if i % 2 else None
-            without = self.timed(spare)[1] if spare else 0.0
-            units, seconds = self.timed(work)
-            units_beside, seconds_beside = second or self.timed(floor)
-            rates.append((units / (seconds - without), units_beside / seconds_beside))
-        ratios = [a / b for a, b in rates]
-        rate, beside = (statistics.median(side) for side in zip(*rates, strict=True))
-        return Rate(line, rate, beside, unit, statistics.median(ratios), min(ratios), max(ratios))
-
-    def timed(self, work: Work) -> tuple[int, float]:
-        """Units of work, and seconds."""
-        self.wait()
-        start = time.perf_counter()
-        units = work()
-        self.wait()
-        return units, time.perf_counter() - start
-
-    def wait(self) -> None:
-        """Until the device has done all that it was asked."""
-        if self.engine.device.type == "cuda":
-            torch.cuda.synchronize()
 
 
 def walk(setup: Setup) -> Iterator[Rate]:
@@ -153,8 +100,8 @@ def walk(setup: Setup) -> Iterator[Rate]:
         dynamic_ablation(view, setup.images, setup.targets, rngs=rngs, sp_num=sp_num, iterations=setup.size)
         return view.queries
 
-    yield setup.beside("da, 500 superpixels / forward", "queries/s", partial(walks, 500), setup.floor)
-    yield setup.beside("da, pixels / da, 500 superpixels", "queries/s", partial(walks, None), partial(walks, 500))
+    yield setup.turns.beside("da, 500 superpixels / forward", "queries/s", partial(walks, 500), setup.floor)
+    yield setup.turns.beside("da, pixels / da, 500 superpixels", "queries/s", partial(walks, None), partial(walks, 500))
 
 
 def masks(setup: Setup) -> Iterator[Rate | Value]:
@@ -168,7 +115,7 @@ def masks(setup: Setup) -> Iterator[Rate | Value]:
         )  # fmt: skip
         return view.queries
 
-    yield setup.beside("rise / forward", "masks/s", partial(maps, setup.size * setup.engine.batch), setup.floor)
+    yield setup.turns.beside("rise / forward", "masks/s", partial(maps, setup.size * setup.engine.batch), setup.floor)
     for count in (1000, 8000):
         with peak_memory(setup.engine.device) as peak:
             maps(count)
@@ -185,7 +132,7 @@ def optimisation(setup: Setup) -> Iterator[Rate]:
         return (iterations - 1) * len(images)
 
     work, spare = partial(optimise, setup.size + 1), partial(optimise, 1)
-    yield setup.beside("ep / forward and backward", "iterations/s", work, partial(passes_back, net, images, setup.size), spare)
+    yield setup.turns.beside("ep / forward and backward", "iterations/s", work, partial(passes_back, net, images, setup.size), spare)
 
 
 def passes_back(net: nn.Module, images: Images, steps: int) -> int:
@@ -206,7 +153,7 @@ def insertion(setup: Setup) -> Iterator[Rate]:
         insertion_game(view, setup.images, setup.targets, setup.targets.tolist(), Attribution(saliency.float()), rngs=rngs, shares=shares)
         return view.queries
 
-    yield setup.beside("insertion game / forward", "points/s", play, setup.floor)
+    yield setup.turns.beside("insertion game / forward", "points/s", play, setup.floor)
 
 
 def engines(setup: Setup) -> Iterator[Rate]:
@@ -228,13 +175,13 @@ def engines(setup: Setup) -> Iterator[Rate]:
                     engine.forward(setup.images)
                 return passes * len(setup.images)
 
-            yield setup.beside(f"{setup.model.name}: {name} / torch, contiguous", "images/s", forward, eager)
+            yield setup.turns.beside(f"{setup.model.name}: {name} / torch, contiguous", "images/s", forward, eager)
 
 
 @contextmanager
 def naive(setup: Setup, passes: int) -> Iterator[Work]:
     """Forward passes of eager, contiguous PyTorch in another process, which works when it is asked to."""
-    command = [sys.executable, "-c", EAGER, setup.model_json, str(len(setup.images)), str(passes)]
+    command = [sys.executable, "-c", EAGER, setup.model_json, str(len(setup.images)), str(passes), str(setup.model.preprocessing.size)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         to, back = child.stdin, child.stdout
         assert to is not None
@@ -265,7 +212,7 @@ def start_up(setup: Setup) -> Iterator[Value]:
     """From the end of ``import torch`` to the first forward pass of ``python -m da photo.jpg``."""
     photograph = demo().photographs[0]
     times = []
-    for _ in range(setup.rounds):
+    for _ in range(setup.turns.rounds):
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-c", START_UP, str(photograph.source), "--iterations", "1", "--out", f"{folder}/picture.png"]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -284,7 +231,7 @@ LINES: dict[str, Callable[[Setup], Iterator[Rate | Value]]] = {
 }
 
 
-def setup(model_name: str, weights: str | None, engine_name: str, batch: int, rounds: int, size: int) -> Setup:
+def prepared_setup(model_name: str, weights: str | None, engine_name: str, batch: int, rounds: int, size: int) -> Setup:
     """Load a model, its engine and PyTorch, with photographs for one batch."""
     given = [f"model={model_name}", f"engine.batch={batch}", *([f"model.weights={weights}"] if weights else [])]
     cfg = composed(f"engine={engine_name}", *given)
@@ -293,21 +240,7 @@ def setup(model_name: str, weights: str | None, engine_name: str, batch: int, ro
     photographs = demo().photographs
     pixels = [prepare(photographs[i % len(photographs)].load(), model.preprocessing) for i in range(batch)]
     images = torch.stack(pixels).to(engine.device)
-    return Setup(model, plain(cfg.model), engine, reference, images, LabelView(engine)(images), rounds, size)
-
-
-def table(found: Sequence[Rate | Value], caption: str) -> Table:
-    """What was measured, for people."""
-    shown = Table(box=SIMPLE_HEAD, caption=caption, caption_justify="left")
-    for name in ("what", "rate", "beside", "unit", "ratio", "of the rounds"):
-        shown.add_column(name, justify="left" if name in ("what", "unit") else "right")
-    for one in found:
-        if isinstance(one, Rate):
-            cells = (f"{one.rate:.1f}", f"{one.beside:.1f}", one.unit, f"{one.ratio:.2f}", f"{one.low:.2f} to {one.high:.2f}")
-            shown.add_row(one.line, *cells)
-        else:
-            shown.add_row(one.line, f"{one.value:.3g}", "", one.unit, "", "")
-    return shown
+    return Setup(model, plain(cfg.model), engine, reference, images, LabelView(engine)(images), Turns(rounds, engine.device), size)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -327,7 +260,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured")
     args = parser.parse_args(arguments)
     try:
-        here = setup(args.model, args.weights, args.engine, args.batch, args.rounds, args.size)
+        here = prepared_setup(args.model, args.weights, args.engine, args.batch, args.rounds, args.size)
     except Exception as error:
         print(f"error: {cause(error)}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 from benchmarks.configured import cause
-from benchmarks.models import WeightsError
+from benchmarks.weights import WeightsError
 from tests.conftest import REPOSITORY, configured
 
 
