@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
 
 import torch
 from hydra.errors import InstantiationException
@@ -19,8 +21,8 @@ from results.store import digest, write_atomically
 def settle(cfg: DictConfig) -> str:
     """Put the fastest engine in place of ``engine=auto``, and return what was found, nothing for another engine.
 
-    The choice is measured once a machine, model and batch and then kept in the user's cache, so that a sweep, its shards and its
-    repetitions use one engine and find each other's results. Raises ValueError where none of the candidates runs.
+    The choice is measured once a machine with its packages, model and batch, and then kept in the user's cache, so that a sweep, its
+    shards and its repetitions use one engine and find each other's results. Raises ValueError where none of the candidates runs.
     """
     if "candidates" not in cfg.engine:
         return ""
@@ -39,7 +41,8 @@ def settle(cfg: DictConfig) -> str:
 
 def fastest(choices: Mapping[str, str], model_json: str) -> tuple[str, dict[str, str]]:
     """The fastest engine for a model and what was found of each, from the cache or by a short measurement."""
-    machine = [platform.processor(), platform.node(), torch.get_num_threads(), torch.__version__, torch.cuda.is_available()]
+    machine = [platform.processor(), platform.node(), torch.get_num_threads(), torch.cuda.is_available()]
+    machine += [(name, version(name) if find_spec(name) else None) for name in ("torch", "onnxruntime", "openvino")]
     kept = cache_folder() / f"auto-{digest({'machine': machine, 'model': model_json, 'engines': dict(choices)})}.json"
     if kept.exists():
         name, found = json.loads(kept.read_text())

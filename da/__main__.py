@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in vars(args).items():
         if name.startswith("hyper_") and value is not None:
             cfg.method[name.removeprefix("hyper_")] = value
-    cfg.engine.batch = cfg.method.get("speculate") or 1
+    cfg.engine.batch = cfg.method.get("speculate") or 1  # one image: a pass is as large as what it asks at a time
     if "rule" in cfg.method:
         cfg.method.rule = RULES[args.rule]
     try:
