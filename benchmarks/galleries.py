@@ -65,8 +65,7 @@ def fig3(run: Run) -> Iterator[Path]:
 
 def fig4(run: Run) -> Iterator[Path]:
     """Fig. 4: one row an image, one column a model."""
-    order = list(dict.fromkeys(run.rows["model"]))
-    records = sorted(run.records, key=lambda record: order.index(record["model"]))
+    records = sorted(run.records, key=lambda record: str(record["model"]))  # the paper's order, too
     figure = maps(records, [record["model"] for record in records], words=False)
     yield from save(figure, run.out / "figures" / "fig4") if figure else ()
 

@@ -56,7 +56,7 @@ def replay(
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     same = accepted if parameters["rule"] == "positive" else ~accepted
     model = Told(np.append(same, False))  # the last query is the premise, which held
-    walked = dynamic_ablation(model, pixels, torch.zeros(1, dtype=torch.long), rngs=[rng], **{**parameters, "trace": True})
+    walked = dynamic_ablation(model, pixels, torch.zeros(1, dtype=torch.long), rngs=[rng], **{**parameters, "trace": True, "speculate": 1})
     if walked.kept is None or walked.trace is None or walked.trace.circles is None or not np.array_equal(walked.kept[0].numpy(), kept):
         return None
     chosen = steps[np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]

@@ -177,7 +177,7 @@ def differences(rows: pd.DataFrame) -> Chart:
             if (compared := compared[compared["n"] > 0]).empty:
                 continue
             views.append(View(title, forest(compared, f"{title}: difference from {first}"), compared))
-    alt = "Mean paired difference of each configuration from the one that the axis names, 95 % intervals; colour and marker say the verdict of the test."
+    alt = "Mean paired differences from the configuration that the axis names, with 95 % intervals; colour and marker say the verdict."
     return Chart("differences", "Paired differences", alt, views, axes="")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.statistics import bootstrap_interval, compare_family
+from results.statistics import Comparison, bootstrap_interval, compare_family
 from results.store import FAILED, Store
 
 GROUP = ["dataset", "model", "method"]
@@ -194,7 +194,11 @@ def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[
     if len(twice := chosen[chosen.duplicated([of, "image"])]):
         raise ValueError(f"{metric} of {of} {twice[of].iloc[0]} has several values for image {twice['image'].iloc[0]}: hold the rest fixed")
     table = chosen.pivot_table(index="image", columns=of, values="value")[list(dict.fromkeys(chosen[of]))]
-    found = compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs)
+    return compared(compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs), metric)
+
+
+def compared(found: Mapping[tuple[str, str], Comparison], metric: str) -> pd.DataFrame:
+    """A family of comparisons as rows, see ``paired``."""
     lines = [{"a": a, "b": b, "metric": metric, **asdict(c), "verdict": c.verdict} for (a, b), c in found.items()]
     names = ["a", "b", "metric", "difference", "low", "high", "p", "p_holm", "effect", "n", "verdict"]
     return pd.DataFrame(lines, columns=names)
