@@ -34,7 +34,7 @@ def fig2(run: Run, states: int = 6) -> Iterator[Path]:
     """Fig. 2: accepted states of each walk as the area shrinks, and under each the first proposal rejected after it."""
     for record in run.records:
         for shown in pictured(record):
-            if "trace_accepted" not in shown.arrays:
+            if "trace_circles" not in shown.arrays:
                 raise ValueError("fig2 draws a walk's states: run it with method.trace=true")
             accepted = np.flatnonzero(shown.arrays["trace_accepted"])
             if not len(accepted):

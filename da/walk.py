@@ -48,7 +48,7 @@ def dynamic_ablation(
     the class is not y). k: circles. sp_num: superpixels asked of SLIC; None walks over pixels. alpha_step: step, as a fraction
     of the image's sides and of the radius of a circle with the area bound. fc: factor of the area bound at each acceptance.
     speculate: proposals asked about in one batch (see ``da.speculate``); more than 1 takes fewer rounds for more queries, same result.
-    fill: what replaces ablated pixels (see ``da.fill.filled``). trace: also return every proposed state.
+    fill: what replaces ablated pixels (see ``da.fill.filled``). trace: return every proposed state, not the decisions alone.
 
     Returns the sum of the accepted masks divided by its maximum as the saliency, the last accepted mask as ``kept``, and a status
     an image: ``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``. Extras: ``accepted`` masks and ``superpixels`` obtained.
@@ -106,7 +106,8 @@ def dynamic_ablation(
             states.append(torch.stack([x_new, y_new, r_new], 1))
             shares.append(segment_masks(m_new, segments.index).float().mean((1, 2)))
 
-    count = torch.stack(decisions, 1).sum(1)
+    decided = torch.stack(decisions, 1)
+    count = decided.sum(1)
     premise_fails = model(blank) == targets
     if rule == "positive":
         m = m & ~premise_fails[:, None]
@@ -117,7 +118,7 @@ def dynamic_ablation(
         status=tuple(failed if p else OK if c else NOTHING_ACCEPTED for p, c in zip(premise_fails.tolist(), count.tolist(), strict=True)),
         queries=lookahead.queries + 1 if speculate > 1 else None,
         extras={"accepted": count.float(), "superpixels": segments.count.float()},
-        trace=Trace(torch.stack(states, 1), torch.stack(decisions, 1), torch.stack(shares, 1)) if trace else None,
+        trace=Trace(decided, torch.stack(states, 1), torch.stack(shares, 1)) if trace else Trace(decided),
     )
 
 

@@ -133,16 +133,13 @@ def _sides(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Side, Side]:
     else:
         chosen = [methods[:1] or there[0], methods[1:] or there[1]]
     frames = [rows[rows["method"].isin(names)] for rows, names in zip((loaded[0], loaded[-1]), chosen, strict=True)]
-    shown = [name for name in _settings(frames[0])[:-2] if name != "method" and len(_distinct(pd.concat(frames), name)) > 1]
+    shown = [name for name in tables.groups(frames[0]) if name != "method" and len(_distinct(pd.concat(frames), name)) > 1]
     shown += [name for name in ("seed", "engine") if any(len(_distinct(frame, name)) > 1 for frame in frames)]  # else a note says it
     prefixes = ["", ""] if len(runs) == 1 else _names(runs)
     sides = []
     for folder, jobs, frame, prefix in zip((runs[0], runs[-1]), (of_runs[0], of_runs[-1]), frames, prefixes, strict=True):
-        label = frame["method"].astype(str)
-        for name in shown:
-            label = label + f" {name}=" + frame[name].map(_word)
         mine = [record for record in jobs if record["method"] in set(frame["method"])]
-        sides.append(Side(folder, mine, frame.assign(configuration=prefix + label)))
+        sides.append(Side(folder, mine, frame.assign(configuration=prefix + tables.configurations(frame, shown))))
     return sides[0], sides[1]
 
 
@@ -151,28 +148,17 @@ def _names(runs: Sequence[Path]) -> list[str]:
     return [f"{name}: " for name in (names if len(set(names)) == len(names) else map(str, runs))]
 
 
-def _settings(rows: pd.DataFrame) -> list[str]:
-    """The columns that tell configurations apart, seed and engine among them."""
-    return [*tables.groups(rows.drop(columns=["configuration", "side"], errors="ignore")), "seed", "engine"]
-
-
 def _distinct(rows: pd.DataFrame, name: str) -> set[str]:
-    return set(rows[name].map(_word))
-
-
-def _word(value: Any) -> str:
-    if pd.isna(value):
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return set(rows[name].map(tables.word))
 
 
 def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, list[tuple[str, str]]]:
     """The configurations to compare by metric: equal in every setting in which the two sides have a value in common."""
-    settings = _settings(a)
+    settings = tables.settings(a)
     shared = [name for name in settings if _distinct(a, name) & _distinct(b, name)]
     left, right = (
         rows.drop_duplicates(["configuration", "metric"])[["configuration", "metric", *shared]].assign(
-            **{name: rows[name].map(_word) for name in shared}
+            **{name: rows[name].map(tables.word) for name in shared}
         )
         for rows in (a, b)
     )

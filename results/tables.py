@@ -32,7 +32,7 @@ SUMMARY = (
 )
 
 FIXED = {*GROUP, "engine", "seed", "image", "label", "prediction", "confidence", "status", "metric", "x", "value"}
-FIXED |= {"hyperparameters", "provenance", "images", "statuses"}
+FIXED |= {"hyperparameters", "provenance", "images", "statuses", "configuration", "side"}
 
 
 def records(out: Path) -> list[dict[str, Any]]:
@@ -113,6 +113,39 @@ def hyperparameters(parameters: Mapping[str, Any]) -> str:
 def groups(rows: pd.DataFrame) -> list[str]:
     """The columns that tell a run's configurations apart: data set, model, method, and hyper-parameters that vary."""
     return GROUP + [name for name in rows.columns if name not in FIXED and not name.startswith(SUMMARY)]
+
+
+def settings(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell configurations apart, seed and engine among them."""
+    return [*groups(rows), *(name for name in ("seed", "engine") if name in rows)]
+
+
+def word(value: Any) -> str:
+    """A setting as a word."""
+    if pd.isna(value):
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def varies(values: pd.Series[Any]) -> bool:
+    """Whether a setting has several values."""
+    return len(set(values.drop_duplicates().map(word))) > 1
+
+
+def configurations(rows: pd.DataFrame, shown: Sequence[str] | None = None) -> pd.Series[str]:
+    """A name for each row's configuration: the method, and the settings ``shown``, left out those that differ between the rows.
+
+    A hyper-parameter that the method does not have is not in its name.
+    """
+    if shown is None:
+        shown = [name for name in settings(rows) if varies(rows[name])]
+    names = rows["method"].astype(str)
+    for name in shown:
+        if name != "method":
+            added = f" {name}=" + rows[name].map(word)
+            parameter = name not in (*GROUP, "seed", "engine")
+            names += added.where(rows["hyperparameters"].str.contains(f'"{name}"', regex=False), "") if parameter else added
+    return names
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:

@@ -30,10 +30,17 @@ def run(root: Path, name: str, methods: dict[str, float], images: int = 12, firs
             values["insertion_auc"] = 1 - values["mar"]
             rows += [(image, content, "ok", metric, np.nan, value, "{}") for metric, value in values.items()]
         frame = pd.DataFrame(rows, columns=["image", "digest", "status", "metric", "x", "value", "provenance"])
-        key = store.put({"run": name, "method": method}, frame).parent.name
+        key = store.put({"run": name, "method": method}, frame, {"saliency": np.zeros((images, 8, 8), np.float32)}).parent.name
         content = {"dataset": "d", "model": "m", "method": method, "engine": "e", "seed": record.get("seed", 0), "parameters": {"k": 4}}
-        content |= {"store": str(root / "store"), "keys": {"all": key}, "images": shown, "weights_sha256": record.get("weights", "w")}
-        content |= {"config": {"benchmark": {"mar": {"points": record.get("points", 32)}}}}
+        content |= {
+            "store": str(root / "store"),
+            "keys": {"attribution": key},
+            "images": shown,
+            "weights_sha256": record.get("weights", "w"),
+        }
+        model = {"size": 8, "crop_pct": 1, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}
+        settings = {"model": model, "dataset": {"_target_": "benchmarks.datasets.demo"}, "method": {}}
+        content |= {"config": settings | {"benchmark": {"mar": {"points": record.get("points", 32)}}}, "class_names": ["zero", "one"]}
         (root / name / "jobs" / f"{method}.json").write_text(json.dumps(content))
     return root / name
 
@@ -117,6 +124,7 @@ def test_the_command_writes_tables_and_prints_markdown_or_json(tmp_path):
     answer = json.loads(said.stdout)
     assert answer["differences"][0]["difference"] == pytest.approx(found["difference"][0])
     assert len(answer["images"]) == 2 * 2
+    assert "<td>mar</td><td>a</td><td>c</td>" in (tmp_path / "there" / "index.html").read_text()
     assert (tmp_path / "there" / "differences.md").exists()
     wrong = command("results", "compare", "one", cwd=tmp_path)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
