@@ -75,8 +75,8 @@ def charts(rows: pd.DataFrame) -> Iterator[Chart]:
     """Every chart that the rows (with the column ``configuration``) have numbers for."""
     for chart in (curves(rows), ablation_curves(rows), ablation_grids(rows), distributions(rows), differences(rows)):
         if chart.views:
-            most = max(len(view.numbers) for view in chart.views)
-            chart.views.sort(key=lambda view: len(view.numbers) < most)  # what all configurations have comes first
+            most = max(_lines_shown(view) for view in chart.views)
+            chart.views.sort(key=lambda view: _lines_shown(view) < most)  # what all configurations have comes first
             yield chart
 
 
@@ -269,6 +269,10 @@ def reference(rows: pd.DataFrame) -> str:
         if len(at := first[first[name].map(tables.word) == tables.word(central(first[name]))]):
             first = at
     return str(first["configuration"].iloc[0])
+
+
+def _lines_shown(view: View) -> int:
+    return view.numbers["configuration"].nunique() if "configuration" in view.numbers else len(view.numbers)
 
 
 def _parameters(rows: pd.DataFrame) -> list[str]:
