@@ -255,7 +255,7 @@ def read_state(path: Path) -> StateDict:
             f"{path} holds more than tensors and was not opened, since it could run code: save its state dict alone"
         ) from None
     except Exception as error:
-        raise WeightsError(f"{path} is not a readable file of weights: {error}") from None
+        raise WeightsError(f"{path} is not a readable file of weights ({type(error).__name__}: {error})") from None
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} does not hold a state dict (a dictionary of tensors)")

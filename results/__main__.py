@@ -15,17 +15,30 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m results",
         description="Look after runs: folders that python -m benchmarks leaves in runs/.",
-        epilog="Exit codes: 0 all is well, 1 a difference or a failure was found, 2 bad input.",
+        epilog="Examples\n"
+        "  python -m results summary runs/demo              means and intervals as a table\n"
+        "  python -m results summary runs/demo --json       the same for a script\n"
+        "  python -m results verify runs/demo --sample 3    are these numbers what this code computes?\n"
+        "Each command has a --help of its own.\n"
+        "Exit codes: 0 all is well, 1 a difference or a failure was found, 2 bad input.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    summary = commands.add_parser("summary", help="means and 95 %% bootstrap intervals of a run, and how many images failed")
+    summary.add_argument("run", type=Path, help="such as runs/demo")
     verify = commands.add_parser("verify", help="compute a random sample of a run again and say whether it matches")
     verify.add_argument("run", type=Path, help="such as runs/demo")
-    verify.add_argument("--sample", type=int, default=5, help="images of jobs (default: 5)")
+    verify.add_argument("--sample", type=positive, default=5, metavar="N", help="images of jobs (default: 5)")
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
-    for command in (verify,):
+    for command in (summary, verify):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def script() -> int:
+    """The command ``da-results``."""
+    return main(sys.argv[1:])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,6 +51,32 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of at least 1")
+    return int(text)
+
+
+def summary(args: argparse.Namespace) -> int:
+    """Print the means of a run."""
+    from results import tables
+
+    rows = tables.load(args.run)
+    if rows.empty:
+        raise ValueError(f"{args.run} has no results yet: run its command first, or again")
+    found = tables.summarise(rows)
+    if args.json:
+        print(found.to_json(orient="records", indent=1))
+    else:
+        from rich.console import Console
+
+        from benchmarks.report import short_table  # what draws takes a second to import
+
+        (Console() if Console().is_terminal else Console(width=120)).print(short_table(found))
+    return 0
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -54,7 +93,7 @@ def verify(args: argparse.Namespace) -> int:
     return 0 if all(verdict.matches for verdict in verdicts) else 1
 
 
-COMMANDS = {"verify": verify}
+COMMANDS = {"summary": summary, "verify": verify}
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(script())

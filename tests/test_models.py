@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.access import LabelView
-from benchmarks.configured import cause
+from benchmarks.bad_input import cause
 from benchmarks.datasets import demo, prepare, select, wnid_folder
 from benchmarks.engines import torch_engine
 from benchmarks.models import Normalised, WeightsError, build, class_names, read_state, state_sha256, timm_net
