@@ -15,6 +15,7 @@ from benchmarks.datasets import demo
 from benchmarks.parameters import check, check_settings
 from tests.commands import command
 from tests.conftest import configured
+from tests.test_cli import command as started
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ BENCHMARKS = [
     ("method=da_poss", 2, "no such method (did you mean da_pos?); choose from ablation_cam"),
     ("metod=da_pos", 2, "there is no key metod (did you mean method?)"),
     ("method.itrations=3", 2, "there is no key method.itrations (did you mean iterations?); method has rule, k"),
-    ("method.k=three", 1, "method.k='three': give a valid integer"),
+    ("method.k=three", 1, "method.k='three': give a whole number"),
     ("+method.kk=3", 1, "method.kk: dynamic_ablation has no such parameter (did you mean k?); it takes rule, k"),
     ("method._target_=baselines.rise.rise", 1, "method.masks is needed by rise: add +method.masks=VALUE"),
     ("method._target_=nowhere.nothing", 1, "No module named 'nowhere'"),
@@ -50,7 +51,7 @@ BENCHMARKS = [
     ("engine=tpu", 2, "engine=tpu: no such engine; choose from compile"),
     ("engine.device=tpu", 1, "device 'tpu' cannot be used here"),
     ("engine.batch=0", 1, "engine.batch=0"),
-    ("engine.batch=many", 1, "engine.batch='many': give a valid integer"),
+    ("engine.batch=many", 1, "engine.batch='many': give a whole number"),
     ("engine.precision=fp8", 1, "this engine runs fp32 or bf16"),
     ("dataset=image_folder", 1, "dataset.root is not given: add dataset.root=VALUE"),
     ("dataset=image_folder dataset.root=absent", 1, "dataset.root='absent' is not a folder"),
@@ -58,10 +59,10 @@ BENCHMARKS = [
     ("dataset=image_folder dataset.root=text.jpg method=sobel", 1, "every image failed"),
     ("dataset=imagenet dataset.root=empty", 1, "torchvision found no ImageNet val set there"),
     ("select.count=99", 1, "select.count=99: demo has 7 images"),
-    ("select.count=many", 1, "select.count='many': give a valid integer"),
+    ("select.count=many", 1, "select.count='many': give a whole number"),
     ("select.order=last", 1, "select.order='last': give 'first' or 'random'"),
     ("select.correct_for=[resnet99]", 1, "no such model (did you mean resnet50?)"),
-    ("seed=x", 1, "seed='x': give a valid integer"),
+    ("seed=x", 1, "seed='x': give a whole number"),
     ("batch_size=0", 1, "batch_size=0: give a number greater than 0"),
     ("experiment=tabel1", 2, "no such experiment (did you mean table1?)"),
     ("experiment=table1 scale=tiny", 2, "scale=tiny: this experiment has no such scale; choose smoke, laptop or paper"),
@@ -83,7 +84,7 @@ DA = [
     ("text.jpg", "text.jpg cannot be read"),
     ("cut.png", "cut.png cannot be read"),
     ("empty", "empty is a folder: give one photograph, or run python -m benchmarks dataset=image_folder dataset.root=empty"),
-    ("cup.png --k three", "k='three': give a valid integer"),
+    ("cup.png --k three", "k='three': give a whole number"),
     ("cup.png --method ep --areas 0.1", "areas=0.1: give a list"),
     ("cup.png --model onnx", "model.weights is not given"),
     ("cup.png --weights junk.pth", "junk.pth is not a readable file of weights"),
@@ -154,10 +155,10 @@ def test_debug_shows_the_traceback(folder, module, arguments):
 
 def test_colours_are_off_where_nobody_sees_them_and_where_they_are_not_wanted(folder):
     piped = command("benchmarks", "method.k=three", cwd=folder)
-    wanted = command("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1")
+    wanted = started("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1")
     assert "\x1b[" not in piped.stderr
     assert "\x1b[31m" in wanted.stderr
-    refused = command("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1", NO_COLOR="1")
+    refused = started("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1", NO_COLOR="1")
     assert "\x1b[31m" not in refused.stderr
 
 
@@ -171,9 +172,9 @@ def test_parameters_are_checked_by_name_and_type():
     for given, message in (
         ({}, r"method\.k is needed by annotated"),
         ({"k": 3, "shar": 1}, r"did you mean share\?"),
-        ({"k": 3.5}, "give a valid integer"),
-        ({"k": True}, "give a valid integer"),
-        ({"k": 3, "share": "half"}, "give a valid number"),
+        ({"k": 3.5}, "give a whole number"),
+        ({"k": True}, "give a whole number"),
+        ({"k": 3, "share": "half"}, "give a number"),
         ({"k": 3, "fill": 4}, "give a valid string or a valid list"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -90,3 +90,14 @@ def test_an_editable_install_follows_the_source(tmp_path):
     assert "Examples" in run(environment, empty, "da-bench", "--help")
     (copy / "conf" / "method" / "newly_written.yaml").write_text("_target_: my_package.newly_written\n_partial_: true\n")
     assert "newly_written" in run(environment, empty, "python", "-m", "benchmarks", "--help")
+    install, ask = 'eval "$(da-bench -sc install=bash)"', 'COMP_LINE="da-bench method=newl" COMP_CWORD=1'
+    typed = f'{install}; {ask}; hydra_bash_completion; echo "${{COMPREPLY[@]}}"'
+    completed = subprocess.run(
+        ["bash", "-c", typed],
+        cwd=empty,
+        env=clean() | {"PATH": f"{environment / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert completed.stdout.strip() == "method=newly_written", completed.stderr
