@@ -79,7 +79,7 @@ def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -
         if attribution.kept is not None:
             arrays["kept"] = np.packbits(attribution.kept[i].cpu().numpy())
         if attribution.trace is not None:
-            arrays |= {f"trace_{name}": value[i].cpu().numpy() for name, value in vars(attribution.trace).items()}
+            arrays |= {f"trace_{name}": value[i].cpu().numpy() for name, value in vars(attribution.trace).items() if value is not None}
         yield Outcome(attribution.status[i] if attribution.status else OK, numbers, arrays)
 
 

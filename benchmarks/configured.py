@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -22,6 +23,14 @@ from benchmarks.job import Job
 from benchmarks.models import Model
 from benchmarks.parameters import check, check_settings
 from results.store import Store
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The application's configuration with overrides, inside the application or anywhere else."""
+    if GlobalHydra.instance().is_initialized():
+        return compose("config", overrides=list(overrides))
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose("config", overrides=list(overrides))
 
 
 def make_job(cfg: DictConfig) -> Job:
@@ -110,7 +119,7 @@ def chosen_images(cfg: DictConfig) -> ImageSet:
     shuffled = select(images, n=None, order=rule.order, seed=cfg.seed)
     classifiers = []
     for name in rule.correct_for:
-        other = compose("config", overrides=[f"model={name}"])
+        other = composed(f"model={name}")
         classifiers.append(partial(classify_of, plain(other.model), plain(cfg.engine)))
     return correct_for_all(shuffled, classifiers, n=rule.count)
 
@@ -123,7 +132,7 @@ def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
     looked = [photograph for photograph in every[: every.index(chosen.photographs[-1]) + 1] if photograph.label is not None]
     found: dict[str, float] = {"images": len(looked)}
     for name in cfg.select.correct_for:
-        other, engine = plain(compose("config", overrides=[f"model={name}"]).model), plain(cfg.engine)
+        other, engine = plain(composed(f"model={name}").model), plain(cfg.engine)
         found[name] = sum(classify_of(other, engine, photograph) == photograph.label for photograph in looked) / len(looked)
     return found
 

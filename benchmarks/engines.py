@@ -88,16 +88,16 @@ def openvino_engine(model: Model, *, batch: int = 8, precision: str = "fp32") ->
 
 
 def compile_engine(model: Model, *, batch: int = 8, precision: str = "fp32", device: str = "auto") -> Engine:
-    """``torch.compile`` with frozen weights; needs a C++ compiler on the CPU. The first pass takes a minute or so."""
+    """``torch.compile`` with frozen weights, on CUDA with CUDA graphs; needs a C++ compiler on the CPU. The first pass takes a minute."""
     reference = torch_engine(model, batch=batch, precision=precision, device=device)
     with torch._inductor.config.patch(freezing=True):
-        compiled = torch.compile(model.module)
+        compiled = torch.compile(model.module, mode="reduce-overhead" if reference.device.type == "cuda" else "default")
 
     def forward(images: Images) -> Scores:
         with torch._inductor.config.patch(freezing=True), torch.no_grad():
             with torch.autocast(reference.device.type, torch.bfloat16, enabled=precision == "bf16"):
                 logits: Tensor = compiled(images.to(memory_format=torch.channels_last))
-            return logits.float()
+            return logits.to(torch.float32, copy=True)  # a CUDA graph writes its next answer to the same place
 
     return _verified(model, forward, batch, precision, reference.device)
 
@@ -125,11 +125,16 @@ def reuse_memory() -> None:
         pass  # not glibc: nothing to set
 
 
+def cache_folder() -> Path:
+    """Where exported graphs and the choices of ``engine=auto`` are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dynamic-ablation"
+
+
 def exported(model: Model, batch: int) -> Path:
     """The model as an ONNX graph for one batch shape, in the user's cache, by its weights' hash."""
     if not model.differentiable:
         raise ValueError(f"{model.name} is an ONNX file already: engine=torch runs it")
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dynamic-ablation"
+    folder = cache_folder()
     size = model.preprocessing.size
     path = folder / f"{model.weights_sha256[:20]}-{batch}x{size}-{torch.__version__}-{abs(hash_of(model)):x}.onnx"
     if not path.exists():

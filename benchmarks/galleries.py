@@ -34,7 +34,7 @@ def fig2(run: Run, states: int = 6) -> Iterator[Path]:
     """Fig. 2: accepted states of each walk as the area shrinks, and under each the first proposal rejected after it."""
     for record in run.records:
         for shown in pictured(record):
-            if "trace_accepted" not in shown.arrays:
+            if "trace_circles" not in shown.arrays:
                 raise ValueError("fig2 draws a walk's states: run it with method.trace=true")
             accepted = np.flatnonzero(shown.arrays["trace_accepted"])
             if not len(accepted):
@@ -65,8 +65,7 @@ def fig3(run: Run) -> Iterator[Path]:
 
 def fig4(run: Run) -> Iterator[Path]:
     """Fig. 4: one row an image, one column a model."""
-    order = list(dict.fromkeys(run.rows["model"]))
-    records = sorted(run.records, key=lambda record: order.index(record["model"]))
+    records = sorted(run.records, key=lambda record: str(record["model"]))  # the paper's order, too
     figure = maps(records, [record["model"] for record in records], words=False)
     yield from save(figure, run.out / "figures" / "fig4") if figure else ()
 

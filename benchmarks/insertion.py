@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
-from da.fill import Fill, filled
+from da.fill import Fill, filled, masked
 from da.types import Attribution, Images, LabelModel, Rngs, Saliency, Targets
 
 __version__ = "1"
@@ -22,13 +23,23 @@ def importance_rank(saliency: Saliency, rngs: Rngs) -> Int[Tensor, "n h w"]:
     Raster order would favour a corner, and maps that sum superpixel masks tie nearly everywhere.
     """
     ranks = []
-    for values, rng in zip(saliency.flatten(1).cpu().double().numpy(), rngs, strict=True):
+    for values, rng in zip(saliency.flatten(1).cpu().float().numpy(), rngs, strict=True):
         shuffled = rng.permutation(values.size)
-        order = shuffled[np.argsort(-values[shuffled], kind="stable")]
-        rank = np.empty_like(order)
-        rank[order] = np.arange(values.size)
+        rank = np.empty(values.size, np.int32)
+        rank[shuffled[falling_order(values[shuffled])]] = np.arange(values.size)
         ranks.append(rank)
     return torch.from_numpy(np.stack(ranks)).view(saliency.shape).to(saliency.device)
+
+
+def falling_order(values: Float[np.ndarray, " p"]) -> NDArray[np.int64]:
+    """A stable order of finite 32-bit floats, the largest first: what a stable argsort of ``-values`` gives, in half its time.
+
+    The bits of a float, read as an integer, are in the order of its magnitude; with the place below them no two keys are equal.
+    """
+    bits = (-values).view(np.int32).astype(np.int64)
+    keys = np.where(bits < 0, -(bits & 0x7FFFFFFF), bits) << 32 | np.arange(values.size)
+    keys.sort()
+    return keys & 0xFFFFFFFF
 
 
 def keeps_class(
@@ -38,7 +49,7 @@ def keeps_class(
     blank = filled(images, fill)
     for share in shares:
         kept: Bool[Tensor, "n h w"] = rank < round(share * rank[0].numel())
-        yield share, model(torch.where(kept[:, None], images, blank))
+        yield share, model(masked(images, blank, kept))
 
 
 def insertion_game(

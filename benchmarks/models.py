@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.data import ImageNetInfo, resolve_data_config
 from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.randomise import randomised
+from benchmarks.weights import RANDOM, WeightsError, fit, load, read_state, state_sha256
 
-StateDict = dict[str, Tensor]
 CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/vgg/cifar100_vgg16_bn-7d8c4031.pt"
-RANDOM = "random"
-
-
-class WeightsError(ValueError):
-    """Weights that are missing, unsafe or of another architecture."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +145,7 @@ def efficientnet_lite(version: int, *, weights: str | None = None) -> nn.Module:
     theirs = [tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")]
     ours = [name for name in net.state_dict() if not name.endswith("num_batches_tracked")]
     counters = {name: value for name, value in net.state_dict().items() if name.endswith("num_batches_tracked")}
-    return _fit(net, dict(zip(ours, theirs, strict=True)) | counters, package)
+    return fit(net, dict(zip(ours, theirs, strict=True)) | counters, package)
 
 
 def torchvision_net(architecture: str, *, weights: str | None = None) -> nn.Module:
@@ -224,66 +216,6 @@ def onnx_net(weights: str | None) -> nn.Module:
     if weights is None:
         raise WeightsError("model=onnx needs a graph: pass model.weights=/path/to/model.onnx")
     return OnnxNet(weights)
-
-
-def load(net: nn.Module, weights: str | None, *, url: str | None = None) -> nn.Module:
-    """Load a local file of weights, or those at ``url`` through torch's cache; ``random`` leaves the initial values."""
-    if weights == RANDOM:
-        return net
-    if weights is not None:
-        return _fit(net, read_state(Path(weights)), weights)
-    assert url is not None
-    try:
-        state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True, progress=False)
-    except (URLError, OSError) as error:
-        file = url.rsplit("/", 1)[-1]
-        raise WeightsError(
-            f"the weights {file} are not in torch's cache and could not be downloaded from {url} ({error}): "
-            f"fetch that file on another machine and pass model.weights=/path/to/{file}"
-        ) from None
-    return _fit(net, state, url)
-
-
-def read_state(path: Path) -> StateDict:
-    """A state dict from a ``.safetensors`` file or a PyTorch file, without running any code that is in it."""
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}: model.weights takes a .safetensors or PyTorch state-dict file")
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise WeightsError(
-            f"{path} holds more than tensors and was not opened, since it could run code: save its state dict alone"
-        ) from None
-    except Exception as error:
-        raise WeightsError(f"{path} is not a readable file of weights ({type(error).__name__}: {error})") from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"{path} does not hold a state dict (a dictionary of tensors)")
-    return state
-
-
-def state_sha256(state: StateDict) -> str:
-    """SHA-256 of the names, types, shapes and values of a state dict."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _fit(net: nn.Module, state: StateDict, source: str) -> nn.Module:
-    state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    own = net.state_dict()
-    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith("num_batches_tracked"))
-    wrong = sorted(name for name in own.keys() & state.keys() if own[name].shape != state[name].shape)
-    surplus = sorted(state.keys() - own.keys())
-    if missing or wrong or surplus:
-        problems = [
-            f"{what} {', '.join(names[:3])}" for what, names in (("lacks", missing), ("misshapes", wrong), ("adds", surplus)) if names
-        ]
-        raise WeightsError(f"{source} holds weights of another architecture: it {'; '.join(problems)}")
-    net.load_state_dict(state, strict=False)
-    return net
 
 
 def _unloaded(make: Any, weights: str | None) -> nn.Module:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.datasets import ImageSet, prepared
+from benchmarks.attribute import unpacked
+from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.job import image_key
 from benchmarks.models import Preprocessing
+from benchmarks.provenance import target_name
+from benchmarks.rng import image_rng
+from benchmarks.walks import replay
+from da.walk import dynamic_ablation
+from results.gallery import Picture
 from results.store import Arrays, ImageKey, Store
+
+LOG = logging.getLogger(__name__)
 
 MOST_PICTURES = 16  # images drawn of a run
 
@@ -34,11 +43,7 @@ class Pictured:
 def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pictured]:
     """The first images of a job that have an attribution."""
     store = Store(Path(record["store"]))
-    images: ImageSet = instantiate(record["config"]["dataset"])
-    photographs = {image_key(photograph): photograph for photograph in images.photographs}
-    model = record["config"]["model"]
-    mean, std = ((values[0], values[1], values[2]) for values in (model["mean"], model["std"]))
-    preprocessing = Preprocessing(model["size"], model["crop_pct"], model["interpolation"], mean, std)
+    photographs, preprocessing = _photographs(record), _preprocessing(record)
     index = store.index(record["keys"]["attribution"])
     wanted = [(image, content) for image, content, _ in record["images"] if (image, content) in index and (image, content) in photographs]
     predictions = store.rows(record["keys"]["prediction"], wanted[:most])
@@ -49,9 +54,54 @@ def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pict
         yield Pictured(key, pixels, store.arrays(record["keys"]["attribution"], key), words)
 
 
-def records(out: Path) -> list[dict[str, Any]]:
-    """The records that a run's jobs left."""
-    return [json.loads(path.read_text()) for path in sorted((out / "jobs").glob("*.json"))]
+class ForPage:
+    """What a page shows of jobs: photographs, maps, masks, and at most ``walks`` of the walks, each walked again."""
+
+    def __init__(self, walks: int = 100) -> None:
+        self.walks = walks
+
+    def __call__(self, record: Mapping[str, Any], images: Collection[ImageKey]) -> Iterator[Picture]:
+        """Those of the images that the job has an attribution and a photograph of. Parts of the store are read once."""
+        try:
+            photographs, preprocessing = _photographs(record), _preprocessing(record)
+        except (InstantiationException, ValueError, OSError) as error:
+            LOG.warning("the page shows no photographs of %s: %s", record["dataset"], " ".join(str(error).split())[:200])
+            return
+        store, key = Store(Path(record["store"])), record["keys"]["attribution"]
+        index = store.index(key)
+        status = store.rows(key, [image for image in images if image in index])
+        statuses = dict(zip(zip(status["image"], status["digest"], strict=True), status["status"], strict=True)) if len(status) else {}
+        for part in dict.fromkeys(index[image] for image in images if image in index):
+            for image, arrays in store.part_arrays(part).items():
+                if image in images and image in photographs and index.get(image) == part:
+                    try:
+                        pixels = prepared(photographs[image], image[1], preprocessing).permute(1, 2, 0).numpy()
+                    except UnreadableError:
+                        continue
+                    kept = unpacked(arrays["kept"], pixels.shape[:2]) if "kept" in arrays else None
+                    yield Picture(image, pixels, arrays["saliency"], kept, self._walk(record, image, pixels, arrays, kept, statuses[image]))
+
+    def _walk(
+        self, record: Mapping[str, Any], image: ImageKey, pixels: NDArray[np.float32], arrays: Arrays, kept: Any, status: str
+    ) -> tuple[list[int], NDArray[np.bool_]] | None:
+        ours = record["config"]["method"].get("_target_") == target_name(dynamic_ablation)
+        if not ours or not self.walks or "trace_accepted" not in arrays:
+            return None
+        self.walks -= 1
+        rng = image_rng(record["seed"], "method", image[0])
+        walk = replay(pixels, arrays["trace_accepted"], kept, status=status, parameters=record["parameters"], rng=rng)
+        return (walk.steps, walk.masks) if walk else None
+
+
+def _photographs(record: Mapping[str, Any]) -> dict[ImageKey, Photograph]:
+    images: ImageSet = instantiate(record["config"]["dataset"])
+    return {image_key(photograph): photograph for photograph in images.photographs}
+
+
+def _preprocessing(record: Mapping[str, Any]) -> Preprocessing:
+    model = record["config"]["model"]
+    mean, std = ((values[0], values[1], values[2]) for values in (model["mean"], model["std"]))
+    return Preprocessing(model["size"], model["crop_pct"], model["interpolation"], mean, std)
 
 
 def named(record: dict[str, Any]) -> str:

@@ -16,9 +16,16 @@ from benchmarks.engines import Engine
 
 Parameters = Mapping[str, Any]
 
+
+def _walk(iterations: int, speculate: int, **_: Any) -> tuple[int, int]:
+    if speculate > 1:
+        raise TypeError("how many answers are thrown away depends on the image")
+    return iterations + 1, 0
+
+
 # Forward passes, and forward passes that are followed by a backward pass, of one image: docs/methods.md.
 ATTRIBUTION: dict[str, Callable[[Parameters], tuple[int, int]]] = {
-    "dynamic_ablation": lambda p: (p["iterations"] + 1, 0),
+    "dynamic_ablation": lambda p: _walk(**p),
     "minimal_region": lambda p: (p["budget"], 0),
     "minimal_region_by_score": lambda p: (p["budget"], 0),
     "rise": lambda p: (p["masks"], 0),

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import artefacts, galleries
 from benchmarks.attribute import unpacked
-from benchmarks.pictures import pictured, records, save
+from benchmarks.pictures import ForPage, pictured, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
@@ -34,7 +34,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     summary.to_csv(out / "summary.csv", index=False)
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
-    run = artefacts.Run(out, rows, records(out), {str(name): value for name, value in settings.items()})
+    run = artefacts.Run(out, rows, tables.records(out), {str(name): value for name, value in settings.items()})
     drawn = list(draw(out, rows)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(name)(run)
@@ -47,12 +47,24 @@ def write(out: Path, cfg: DictConfig) -> None:
         console.print(f"{method}: {len(images)} x {status} ({', '.join(some[:3])}{', …' if len(some) > 3 else ''})", highlight=False)
     for path in (path for path in drawn if path.suffix == ".md"):
         console.print(Markdown(path.read_text(encoding="utf-8")))
+    if cfg.page:
+        console.print(f"Page: {page(out, rows)}", highlight=False, soft_wrap=True)
     where = f"Tables: {out / 'summary.csv'}, {out / 'rows.parquet'}\nFigures: {out / 'figures'} ({len(drawn)} files)"
     console.print(where, highlight=False, soft_wrap=True)
     if cfg.tracking.enabled:
         tracking.mirror(
             rows, run.records, drawn, folder=out, project=cfg.tracking.project, mode=cfg.tracking.mode, group=cfg.tracking.group
         )
+
+
+def page(out: Path, rows: pd.DataFrame | None = None) -> Path:
+    """Write a run's page, from the store where its rows are not at hand. Raises ValueError where there is no run, or nothing in it yet."""
+    from results.page import write_run  # only now: it takes a second to import
+
+    rows = tables.load(out) if rows is None else rows
+    if rows.empty:
+        raise ValueError(f"{out} holds no results yet")
+    return write_run(out, rows, tables.records(out), ForPage())
 
 
 def short_table(summary: pd.DataFrame) -> Table:
@@ -98,7 +110,7 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[Path]:
             ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration")
             ax.set_title(f"{dataset}, {model}, {frame['images'].max()} images", fontsize=9)
             yield from save(figure, folder / f"insertion_{dataset}_{model}")
-    every = records(out)
+    every = tables.records(out)
     for record in every:
         yield from _triptychs(record, folder)
     for dataset, model in dict.fromkeys((record["dataset"], record["model"]) for record in every):

@@ -11,7 +11,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,8 +20,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks import plan
+from benchmarks.auto import settle
 from benchmarks.bad_input import cause, debugging
-from benchmarks.configured import accuracies, chosen_images, chosen_method, load, make_job, plain, resolved, shard_of, with_model
+from benchmarks.configured import (
+    accuracies,
+    chosen_images,
+    chosen_method,
+    composed,
+    load,
+    make_job,
+    plain,
+    resolved,
+    shard_of,
+    with_model,
+)
 from benchmarks.job import Job
 from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
@@ -38,6 +49,8 @@ def run(cfg: DictConfig) -> None:
     """Run one configuration: compute what the store lacks. A failure is recorded, so that the other jobs of a sweep go on."""
     out = Path(cfg.out)
     try:
+        if chosen := settle(cfg):
+            STDERR.print(chosen, highlight=False)
         job = make_job(cfg)
         record(job, cfg, out)
         title = " · ".join([job.method_name, job.model.name, job.images.name, *([f"shard {cfg.shard}"] if cfg.shard else [])])
@@ -144,7 +157,8 @@ def planned(config: DictConfig) -> list[tuple[plan.Work, DictConfig]]:
     jobs = []
     for batch in BasicSweeper.split_arguments(overrides, None):
         for arguments in batch:
-            cfg = compose("config", overrides=list(arguments))
+            cfg = composed(*arguments)
+            settle(cfg)
             choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
             model, _ = load(plain(cfg.model), plain(cfg.engine))
             method, _ = chosen_method(with_model(cfg, model), arguments, choice[-1] if choice else "da_pos")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
-from da.fill import Fill, filled
+from da.fill import Fill, filled, masked
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
 __version__ = "1"
@@ -48,7 +48,7 @@ def sufficient_shares(
     rows = []
     for fill in fills:
         blank = filled(images, fill)
-        scores = torch.stack([model(torch.where((rank < round(s * rank[0].numel()))[:, None], images, blank)) for s in shares], 1)
+        scores = torch.stack([model(masked(images, blank, rank < round(s * rank[0].numel()))) for s in shares], 1)
         of_class = scores.gather(2, targets[:, None, None].expand(-1, len(shares), 1))[..., 0]
         for criterion, level in criteria.items():
             if criterion == "top1":

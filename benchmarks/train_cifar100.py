@@ -23,8 +23,9 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.datasets import ImageSet, cifar100, class_folder
 from benchmarks.engines import resolve_device
-from benchmarks.models import RANDOM, Normalised, cifar100_vgg16_bn, class_names
+from benchmarks.models import Normalised, cifar100_vgg16_bn, class_names
 from benchmarks.rng import image_rng
+from benchmarks.weights import RANDOM
 from results.store import write_atomically
 
 MEAN, STD = (0.5070, 0.4865, 0.4409), (0.2673, 0.2564, 0.2761)

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 from benchmarks.configured import make_job
 from benchmarks.datasets import ImageSet
 from benchmarks.job import image_key
-from benchmarks.pictures import records
 from results.store import Store
+from results.tables import records
 
 MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
 

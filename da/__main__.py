@@ -12,20 +12,20 @@ from typing import Any
 
 import torch
 import yaml
-from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmarks.access import LabelView, Passes, ScoreView
 from benchmarks.attribute import attribute
+from benchmarks.auto import settle
 from benchmarks.bad_input import cause, choices
-from benchmarks.configured import check_node, load, plain, with_model
+from benchmarks.configured import check_node, composed, load, plain, with_model
 from benchmarks.datasets import Photograph, demo, prepare
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
 from benchmarks.rng import image_rng
-from da.fill import filled
+from da.fill import filled, masked
 from da.rule import parts, picture, text
 from da.types import OK, Attribution
 
@@ -90,8 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
     engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
-    with initialize_config_module("conf", version_base="1.3"):
-        cfg = compose("config", overrides=[f"method={method}", f"model={first.model}", f"engine={engine}"])
+    cfg = composed(f"method={method}", f"model={first.model}", f"engine={engine}")
     hyper = parser.add_argument_group(f"hyper-parameters of {method}")
     raw = OmegaConf.to_container(cfg.method)
     assert isinstance(raw, dict)
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"--rules {args.rules}: at least 1")
     if args.rules > 1 and args.rule == "neg":
         parser.error("--rules looks for regions that each suffice: it goes with --rule pos")
-    cfg.seed, cfg.engine.batch = args.seed, 1
+    cfg.seed = args.seed
     if "device" in cfg.engine:
         cfg.engine.device = args.device
     if args.weights:
@@ -117,9 +116,11 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in vars(args).items():
         if name.startswith("hyper_") and value is not None:
             cfg.method[name.removeprefix("hyper_")] = value
+    cfg.engine.batch = cfg.method.get("speculate") or 1  # one image: a pass is as large as what it asks at a time
     if "rule" in cfg.method:
         cfg.method.rule = RULES[args.rule]
     try:
+        settle(cfg)
         check_place(args.photo, args.out)
         answer = explain(cfg, photograph(args.photo), method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
     except Exception as error:
@@ -166,7 +167,7 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
             kept = attribution.kept
             kept = kept if kept is not None else sufficient_prefix(view, rest, target, attribution, rule, fill, cfg.seed)
             yield attribution, kept & (rest != blank).any(1) if rest is not image else kept
-            rest = torch.where(kept[:, None], blank, rest)
+            rest = masked(blank, rest, kept)
             if bool(view(rest) != target) or not kept.any():
                 return
 
@@ -181,7 +182,7 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     for _, kept in found:
         mask = kept[0].cpu().numpy()
         shown, hidden = (image, blank) if rule == "pos" else (blank, image)
-        same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
+        same = bool(view(masked(shown, hidden, kept)) == target)
         reason = {"rule": text(mask, name, RULES[rule]), "mar": float(mask.mean()), "verified": same if rule == "pos" else not same}
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
         drawn.append(picture(pixels, mask))
@@ -214,7 +215,7 @@ def sufficient_prefix(view: LabelView, image: Tensor, target: Tensor, attributio
     shown, hidden = (image, blank) if rule == "pos" else (blank, image)
     for share in prefix_shares():
         kept = rank < round(share * rank[0].numel())
-        same = bool(view(torch.where(kept[:, None], shown, hidden)) == target)
+        same = bool(view(masked(shown, hidden, kept)) == target)
         if same == (rule == "pos"):
             return kept
     return torch.ones_like(kept)

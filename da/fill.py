@@ -7,11 +7,19 @@ from collections.abc import Sequence
 import torch
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from da.types import Images
+from da.types import Images, Masks
 
 Fill = str | Sequence[float]
 
 BLUR_SIGMA = 0.09  # of the shorter side: about 20 pixels at 224, where little but colour is left
+
+
+def masked(shown: Images, hidden: Images, kept: Masks) -> Images:
+    """Pixels ``[n, h, w]`` that are kept from ``shown``, the others from ``hidden``.
+
+    The same bits as ``torch.where``, which is several times slower on a CPU: with weights 0 and 1 ``lerp`` returns its ends exactly.
+    """
+    return torch.lerp(hidden, shown, kept[:, None].to(shown.dtype))
 
 
 def filled(images: Images, fill: Fill) -> Images:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from da.fill import Fill, filled
+from da.fill import Fill, filled, masked
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
@@ -138,8 +138,8 @@ def regions(accepts: Accepts, images: Images, rngs: Rngs, settings: Settings, re
 
     def decide(masks: list[Mask], rows: list[int]) -> list[bool]:
         at = torch.tensor(rows, device=images.device)
-        pixels = torch.from_numpy(np.stack(masks)).to(images.device)[:, None]
-        shown = torch.where(pixels if positive else ~pixels, images[at], blank[at])
+        pixels = torch.from_numpy(np.stack(masks)).to(images.device)
+        shown = masked(images[at], blank[at], pixels if positive else ~pixels)
         answers: list[bool] = accepts(shown, at).tolist()
         return answers
 

@@ -44,14 +44,14 @@ class ScoreModel(Protocol):
 
 @dataclass(frozen=True)
 class Trace:
-    """Every state a walk proposed, enough to draw it again.
+    """What became of every state a walk proposed. With the image's random stream, the decisions alone are enough to walk it again.
 
-    circles: rows ``x, y, r`` in pixels, ``x`` along the height; accepted: whether the rule held; share: kept share of the image.
+    accepted: whether the rule held; circles: rows ``x, y, r`` in pixels, ``x`` along the height; share: kept share of the image.
     """
 
-    circles: Float[Tensor, "n steps 3 k"]
     accepted: Bool[Tensor, "n steps"]
-    share: Float[Tensor, "n steps"]
+    circles: Float[Tensor, "n steps 3 k"] | None = None
+    share: Float[Tensor, "n steps"] | None = None
 
 
 @dataclass(frozen=True)

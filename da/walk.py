@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from da.circles import segment_masks, segments_inside
-from da.fill import Fill, filled
+from da.fill import Fill, filled, masked
+from da.speculate import Lookahead
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets, Trace
 
@@ -33,6 +34,7 @@ def dynamic_ablation(
     alpha_step: float = 0.2,
     fc: float = 0.95,
     iterations: int = 500,
+    speculate: int = 1,
     fill: Fill = "black",
     trace: bool = False,
 ) -> Attribution:
@@ -45,7 +47,8 @@ def dynamic_ablation(
     rngs: one generator an image. rule: "positive" (the kept pixels alone have class y) or "negative" (without the kept pixels
     the class is not y). k: circles. sp_num: superpixels asked of SLIC; None walks over pixels. alpha_step: step, as a fraction
     of the image's sides and of the radius of a circle with the area bound. fc: factor of the area bound at each acceptance.
-    fill: what replaces ablated pixels (see ``da.fill.filled``). trace: also return every proposed state.
+    speculate: proposals asked about in one batch (see ``da.speculate``); more than 1 takes fewer rounds for more queries, same result.
+    fill: what replaces ablated pixels (see ``da.fill.filled``). trace: return every proposed state, not the decisions alone.
 
     Returns the sum of the accepted masks divided by its maximum as the saliency, the last accepted mask as ``kept``, and a status
     an image: ``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``. Extras: ``accepted`` masks and ``superpixels`` obtained.
@@ -57,7 +60,7 @@ def dynamic_ablation(
     start is uniform: centres over the image, radii in [0, 1) before line 8. Nothing accepted: the mask stays all ones, the map zero.
     A vacuous rule keeps the empty mask, the smallest that gives y.
     """
-    _check(rule=rule, k=k, alpha_step=alpha_step, fc=fc, iterations=iterations)
+    _check(rule=rule, k=k, alpha_step=alpha_step, fc=fc, iterations=iterations, speculate=speculate)
     n, _, h, w = images.shape
     segments = superpixels(images, sp_num)
     blank = filled(images, fill)
@@ -69,15 +72,27 @@ def dynamic_ablation(
     m = torch.isfinite(segments.centres[..., 0])  # line 3; masks are kept segment by segment, [n, s]
     cam = torch.zeros_like(m, dtype=torch.float32)
     states, decisions, shares = [], [], []
-    for step in steps:  # line 4
+
+    def proposal(x: Tensor, y: Tensor, r: Tensor, s_bound: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         reach = (s_bound / math.pi).sqrt()
         x_new = x + h * alpha_step * step[:, 0]  # line 5
         y_new = y + w * alpha_step * step[:, 1]  # line 6
         r_new = r + reach * alpha_step * step[:, 2]  # line 7
         r_new = r_new * (reach / r_new.square().sum(1, keepdim=True).sqrt().clamp_min(1e-12))  # line 8
+        return x_new, y_new, r_new
+
+    def keeps_class(m_new: Tensor, rows: Tensor | slice) -> Tensor:  # line 10
+        pixels = segment_masks(m_new, segments.index[rows])
+        return model(masked(shown[rows], hidden[rows], pixels)) == targets[rows]
+
+    def ahead(x: Tensor, y: Tensor, r: Tensor, s_bound: Tensor, step: Tensor, rows: Tensor) -> Tensor:
+        return segments_inside(*proposal(x, y, r, s_bound, step), segments.centres[rows])
+
+    lookahead = Lookahead(ahead, keeps_class, steps, speculate)
+    for t, step in enumerate(steps):  # line 4
+        x_new, y_new, r_new = proposal(x, y, r, s_bound, step)
         m_new = segments_inside(x_new, y_new, r_new, segments.centres)  # line 9
-        pixels = segment_masks(m_new, segments.index)
-        same = model(torch.where(pixels[:, None], shown, hidden)) == targets  # line 10
+        same = keeps_class(m_new, slice(None)) if speculate == 1 else lookahead(t, x, y, r, s_bound)
         accepted = (same if rule == "positive" else ~same)[:, None]
         x = torch.where(accepted, x_new, x)  # lines 11 to 13
         y = torch.where(accepted, y_new, y)
@@ -85,12 +100,14 @@ def dynamic_ablation(
         m = torch.where(accepted, m_new, m)  # line 14
         cam += m_new & accepted  # line 15
         s_bound = torch.where(accepted, s_bound * fc, s_bound)  # line 16
+        lookahead.forget(t, accepted[:, 0])
         decisions.append(accepted[:, 0])
         if trace:
             states.append(torch.stack([x_new, y_new, r_new], 1))
-            shares.append(pixels.float().mean((1, 2)))
+            shares.append(segment_masks(m_new, segments.index).float().mean((1, 2)))
 
-    count = torch.stack(decisions, 1).sum(1)
+    decided = torch.stack(decisions, 1)
+    count = decided.sum(1)
     premise_fails = model(blank) == targets
     if rule == "positive":
         m = m & ~premise_fails[:, None]
@@ -99,8 +116,9 @@ def dynamic_ablation(
         saliency=segment_masks(cam / cam.amax(1, keepdim=True).clamp_min(1), segments.index),  # line 19
         kept=segment_masks(m, segments.index),
         status=tuple(failed if p else OK if c else NOTHING_ACCEPTED for p, c in zip(premise_fails.tolist(), count.tolist(), strict=True)),
+        queries=lookahead.queries + 1 if speculate > 1 else None,
         extras={"accepted": count.float(), "superpixels": segments.count.float()},
-        trace=Trace(torch.stack(states, 1), torch.stack(decisions, 1), torch.stack(shares, 1)) if trace else None,
+        trace=Trace(decided, torch.stack(states, 1), torch.stack(shares, 1)) if trace else Trace(decided),
     )
 
 
@@ -111,7 +129,7 @@ def _draw(rngs: Rngs, k: int, iterations: int, images: Images) -> tuple[Float[Te
     return torch.from_numpy(start).to(images), torch.from_numpy(steps).to(images)
 
 
-def _check(*, rule: str, k: int, alpha_step: float, fc: float, iterations: int) -> None:
+def _check(*, rule: str, k: int, alpha_step: float, fc: float, iterations: int, speculate: int) -> None:
     if rule not in ("positive", "negative"):
         raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
     if k < 1:
@@ -122,3 +140,5 @@ def _check(*, rule: str, k: int, alpha_step: float, fc: float, iterations: int) 
         raise ValueError(f"fc={fc}: the area bound is multiplied by fc, from 0 to 1")
     if iterations < 1:
         raise ValueError(f"iterations={iterations}: at least one is needed")
+    if speculate < 1:
+        raise ValueError(f"speculate={speculate}: at least one proposal at a time")

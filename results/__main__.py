@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,7 +31,15 @@ def options() -> argparse.ArgumentParser:
     verify.add_argument("run", type=Path, help="such as runs/demo")
     verify.add_argument("--sample", type=positive, default=5, metavar="N", help="images of jobs (default: 5)")
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
-    for command in (summary, verify):
+    compare = commands.add_parser("compare", help="the differences between two runs, or between methods, paired over images")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one run or two, such as runs/mine runs/theirs")
+    compare.add_argument("--methods", type=_names, default=[], help="A,B,...: A of the first run against B,... of the last, by default all")
+    compare.add_argument("--metrics", type=_names, default=[], help="such as mar,insertion_auc; left out, every measure that both have")
+    compare.add_argument("--images", type=int, default=5, help="to name of those that differ most (default: 5); the file has all")
+    compare.add_argument("--out", type=Path, help="folder for the tables (default: RUN/compare/NAME)")
+    page = commands.add_parser("page", help="write a run's page again from the store")
+    page.add_argument("run", type=Path, help="such as runs/demo")
+    for command in (summary, verify, compare, page):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -44,6 +53,7 @@ def script() -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     args = options().parse_args(arguments)
+    args.given = list(arguments)
     try:
         return COMMANDS[args.command](args)
     except (ValueError, OSError) as error:
@@ -93,7 +103,41 @@ def verify(args: argparse.Namespace) -> int:
     return 0 if all(verdict.matches for verdict in verdicts) else 1
 
 
-COMMANDS = {"summary": summary, "verify": verify}
+def compare(args: argparse.Namespace) -> int:
+    """Compare two runs, or methods."""
+    from benchmarks.pictures import ForPage
+    from results import compare as comparing
+    from results.page import write_comparison
+
+    comparison = comparing.compare(args.runs, args.methods, args.metrics)
+    out = args.out or comparing.default_folder(args.runs, args.methods)
+    paths = comparing.write(comparison, out)
+    paths.append(write_comparison(out, comparison, ForPage(), shlex.join(["python", "-m", "results", *args.given])))
+    if args.json:
+        largest = comparison.images.groupby(["metric", "a", "b"], sort=False).head(args.images)
+        frames = {"differences": comparison.differences, "images": largest}
+        found = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
+        print(json.dumps({"notes": comparison.notes, **found, "files": [str(path) for path in paths]}, indent=1))
+    else:
+        print(comparing.markdown(comparison, args.images))
+        print("Written: " + ", ".join(str(path) for path in paths))
+    return 0
+
+
+def page(args: argparse.Namespace) -> int:
+    """Write a run's page."""
+    from benchmarks import report
+
+    path = report.page(args.run)
+    print(json.dumps({"page": str(path), "bytes": path.stat().st_size}) if args.json else path)
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+COMMANDS = {"summary": summary, "verify": verify, "compare": compare, "page": page}
 
 if __name__ == "__main__":
     sys.exit(script())

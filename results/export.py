@@ -41,10 +41,23 @@ def with_intervals(summary: pd.DataFrame, by: Sequence[str], metrics: Mapping[st
     return pd.DataFrame(shown | {name: summary[name].astype(str) for name in ("images", "statuses")})
 
 
+def comparisons(compared: pd.DataFrame) -> pd.DataFrame:
+    """A family of comparisons (``tables.paired``) as text: A, B, their mean difference with its interval, p, effect, images, verdict."""
+    difference = [interval(line["difference"], line["low"], line["high"]) for line in compared.to_dict("records")]
+    verdicts = [
+        verdict.replace("A smaller", f"{a} smaller").replace("B smaller", f"{b} smaller")
+        for verdict, a, b in zip(compared["verdict"], compared["a"], compared["b"], strict=True)
+    ]
+    p = [NOTHING if pd.isna(value) else f"{value:.2g}" for value in compared["p_holm"]]
+    effect = compared["effect"].round(2)
+    columns = {"A": compared["a"], "B": compared["b"], "A - B": difference, "p (Holm)": p, "effect": effect, "images": compared["n"]}
+    return pd.DataFrame(columns | {"verdict": verdicts})
+
+
 def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "") -> str:
     """A ``table`` with booktabs rules (``\\usepackage{booktabs}``); every character of a cell prints as it is."""
-    head, cells = _texts(frame)
-    columns = "".join("r" if right else "l" for right in _right_aligned(cells, len(head)))
+    head, cells = texts(frame)
+    columns = "".join("r" if right else "l" for right in right_aligned(cells, len(head)))
     lines = [" & ".join(map(escape_latex, row)) + r" \\" for row in (head, *cells)]
     body = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
     top = [r"\begin{table}", r"\centering", *([rf"\caption{{{escape_latex(caption)}}}"] if caption else [])]
@@ -53,8 +66,8 @@ def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "") -> str:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A table as GitHub reads it."""
-    head, cells = _texts(frame)
-    rule = ["---:" if right else "---" for right in _right_aligned(cells, len(head))]
+    head, cells = texts(frame)
+    rule = ["---:" if right else "---" for right in right_aligned(cells, len(head))]
     rows = [[escape_markdown(cell) for cell in row] for row in (head, *cells)]
     return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], rule, *rows[1:]))
 
@@ -69,7 +82,8 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\|`*_<>\[\]])", r"\\\1", text)
 
 
-def _texts(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+def texts(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """The head and the cells of a table as text, a dash where there is no value."""
     return [str(name) for name in frame.columns], [[_text(value) for value in row] for row in frame.to_numpy(dtype=object)]
 
 
@@ -79,5 +93,6 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
 
 
-def _right_aligned(cells: Sequence[Sequence[str]], columns: int) -> list[bool]:
+def right_aligned(cells: Sequence[Sequence[str]], columns: int) -> list[bool]:
+    """Which columns of a table hold numbers alone."""
     return [bool(cells) and all(NUMBER.match(row[i]) for row in cells) for i in range(columns)]

@@ -14,7 +14,7 @@ RESAMPLES = 2000
 CONFIDENCE = 0.95
 
 
-def bootstrap_interval(values: Float[np.ndarray, "n *x"]) -> tuple[Float[np.ndarray, "*x"], Float[np.ndarray, "*x"]]:
+def bootstrap_interval(values: Float[np.ndarray, " n *x"]) -> tuple[Float[np.ndarray, " *x"], Float[np.ndarray, " *x"]]:
     """Percentile bootstrap interval (95 %, 2000 resamples, seeded) of the mean over the first axis, the images.
 
     A single image has no interval: both ends are NaN.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from results.statistics import bootstrap_interval, compare_family
+from results.statistics import Comparison, bootstrap_interval, compare_family
 from results.store import FAILED, Store
 
 GROUP = ["dataset", "model", "method"]
@@ -32,20 +32,26 @@ SUMMARY = (
 )
 
 FIXED = {*GROUP, "engine", "seed", "image", "label", "prediction", "confidence", "status", "metric", "x", "value"}
-FIXED |= {"hyperparameters", "provenance", "images", "statuses"}
+FIXED |= {"hyperparameters", "provenance", "images", "statuses", "configuration", "side"}
 
 
-def load(out: Path) -> pd.DataFrame:
+def records(out: Path) -> list[dict[str, Any]]:
+    """The records that a run's jobs left. Raises ValueError where there is no run."""
+    found = [json.loads(path.read_text()) for path in sorted((Path(out) / "jobs").glob("*.json"))]
+    if not found:
+        raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
+    return found
+
+
+def load(out: Path, varying: list[str] | None = None) -> pd.DataFrame:
     """Every row of a run: one an image, method, metric and x, with the configuration that made it.
 
-    Hyper-parameters that differ between the run's jobs of one method are columns of their own, named as in the configuration.
-    ``status`` is that of the image's attribution. Raises ValueError where there is no run.
+    varying: hyper-parameters that are to be columns of their own, named as in the configuration; left out, those that differ between
+    the run's jobs of one method. ``status`` is that of the image's attribution. Raises ValueError where there is no run.
     """
-    records = [json.loads(path.read_text()) for path in sorted((Path(out) / "jobs").glob("*.json"))]
-    if not records:
-        raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
-    varying = varying_parameters(records)
-    frames = [_job_rows(record, varying) for record in records]
+    jobs = records(out)
+    varying = varying_parameters(jobs) if varying is None else varying
+    frames = [_job_rows(record, varying) for record in jobs]
     rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     if rows.empty:
         return rows
@@ -112,6 +118,39 @@ def groups(rows: pd.DataFrame) -> list[str]:
     return GROUP + [name for name in rows.columns if name not in FIXED and not name.startswith(SUMMARY)]
 
 
+def settings(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell configurations apart, seed and engine among them."""
+    return [*groups(rows), *(name for name in ("seed", "engine") if name in rows)]
+
+
+def word(value: Any) -> str:
+    """A setting as a word."""
+    if pd.isna(value):
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def varies(values: pd.Series[Any]) -> bool:
+    """Whether a setting has several values."""
+    return len(set(values.drop_duplicates().map(word))) > 1
+
+
+def configurations(rows: pd.DataFrame, shown: Sequence[str] | None = None) -> pd.Series[str]:
+    """A name for each row's configuration: the method, and the settings ``shown``, left out those that differ between the rows.
+
+    A hyper-parameter that the method does not have is not in its name.
+    """
+    if shown is None:
+        shown = [name for name in settings(rows) if varies(rows[name])]
+    names = rows["method"].astype(str)
+    for name in shown:
+        if name != "method":
+            added = f" {name}=" + rows[name].map(word)
+            parameter = name not in (*GROUP, "seed", "engine")
+            names += added.where(rows["hyperparameters"].str.contains(f'"{name}"', regex=False), "") if parameter else added
+    return names
+
+
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a configuration: mean and 95 % interval over images of each metric, and how many images had which status.
 
@@ -158,7 +197,11 @@ def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[
     if len(twice := chosen[chosen.duplicated([of, "image"])]):
         raise ValueError(f"{metric} of {of} {twice[of].iloc[0]} has several values for image {twice['image'].iloc[0]}: hold the rest fixed")
     table = chosen.pivot_table(index="image", columns=of, values="value")[list(dict.fromkeys(chosen[of]))]
-    found = compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs)
+    return compared(compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs), metric)
+
+
+def compared(found: Mapping[tuple[str, str], Comparison], metric: str) -> pd.DataFrame:
+    """A family of comparisons as rows, see ``paired``."""
     lines = [{"a": a, "b": b, "metric": metric, **asdict(c), "verdict": c.verdict} for (a, b), c in found.items()]
     names = ["a", "b", "metric", "difference", "low", "high", "p", "p_holm", "effect", "n", "verdict"]
     return pd.DataFrame(lines, columns=names)

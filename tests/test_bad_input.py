@@ -48,7 +48,7 @@ BENCHMARKS = [
     ("model=onnx", 1, "model.weights is not given: add model.weights=VALUE"),
     ("model=onnx model.weights=junk.onnx", 1, "junk.onnx is not a graph"),
     ("model=timm", 1, "model.net.architecture is not given"),
-    ("engine=tpu", 2, "engine=tpu: no such engine; choose from compile"),
+    ("engine=tpu", 2, "engine=tpu: no such engine; choose from auto, compile"),
     ("engine.device=tpu", 1, "device 'tpu' cannot be used here"),
     ("engine.batch=0", 1, "engine.batch=0"),
     ("engine.batch=many", 1, "engine.batch='many': give a whole number"),

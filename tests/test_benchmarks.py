@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.access import LabelView, NotFiniteError, ScoreView, access, counted
 from benchmarks.engines import Engine, torch_engine
-from benchmarks.insertion import importance_rank, insertion_game
+from benchmarks.insertion import falling_order, importance_rank, insertion_game
 from benchmarks.mar import minimum_attribution_ratio, prefix_shares
 from benchmarks.rng import image_rng
 from da.types import Attribution, LabelModel, ScoreModel
@@ -96,6 +96,18 @@ def test_ties_are_broken_by_each_images_own_permutation():
     assert ((corner > 5) & (corner < 15)).all()
     steps = torch.arange(4.0).repeat_interleave(100).view(1, 20, 20)
     assert (importance_rank(steps, rngs(1))[0].flatten()[300:] < 100).all()
+
+
+def test_the_falling_order_is_the_stable_argsort():
+    rng = np.random.default_rng(0)
+    for values in (
+        rng.standard_normal(5000),
+        rng.integers(-3, 4, 5000) / 7,  # ties
+        np.array([0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38, 0.0]),
+        rng.standard_normal(5000) * 10.0 ** rng.integers(-38, 38, 5000),
+    ):
+        values = values.astype(np.float32)
+        assert (falling_order(values) == np.argsort(-values.astype(float), kind="stable")).all()
 
 
 def test_a_view_pads_to_one_shape_and_counts_what_was_asked():

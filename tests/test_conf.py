@@ -13,7 +13,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 from benchmarks.bad_input import cause
-from benchmarks.models import WeightsError
+from benchmarks.weights import WeightsError
 from tests.conftest import REPOSITORY, configured
 
 
@@ -69,6 +69,8 @@ def test_datasets_instantiate_or_say_what_is_missing(name, tmp_path):
 def test_every_configuration_binds_to_its_function_and_states_every_hyper_parameter(group):
     for name in configurations(group):
         cfg = OmegaConf.load(REPOSITORY / "conf" / group / f"{name}.yaml")
+        if "candidates" in cfg:  # engine=auto stands for another
+            continue
         parameters = inspect.signature(get_method(cfg._target_)).parameters.values()
         keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
         stated = {str(key) for key in cfg if not str(key).startswith("_")}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from da.circles import segment_masks, segments_inside
-from da.fill import filled
+from da.fill import filled, masked
 from da.rule import parts, picture, text
 from da.superpixels import superpixels
 from tests.conftest import textured
@@ -75,3 +75,13 @@ def test_the_picture_dims_what_is_not_kept():
     shown = picture(image, mask)
     assert shown[3, 3].tolist() == pytest.approx([0.8] * 3)
     assert shown[9, 9].tolist() == pytest.approx([0.2] * 3)
+
+
+def test_masked_pixels_are_the_very_pixels():
+    rng = np.random.default_rng(0)
+    shown, hidden = (torch.from_numpy(rng.random((3, 3, 40, 50))).float() for _ in range(2))
+    hidden[1] = 0
+    shown[2] = shown[2] * 1e-30
+    kept = torch.from_numpy(rng.random((3, 40, 50)) < 0.5)
+    for a, b in ((shown, hidden), (hidden, shown), (shown.contiguous(memory_format=torch.channels_last), hidden)):
+        assert torch.equal(masked(a, b, kept), torch.where(kept[:, None], a, b))

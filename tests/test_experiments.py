@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from benchmarks.artefacts import Run, fig6
 from benchmarks.models import class_names
 from benchmarks.plan import duration, table, work
 from benchmarks.progress import Bar
@@ -160,3 +161,25 @@ def test_the_plan_counts_passes():
     assert "+ 1 unknown" in str(list(shown.columns[4].cells))
     assert shown.caption == f"Expected in all: {duration(10 * 35 * 0.01 + 10 * 3200 * 0.03)}, if nothing else keeps this machine busy"
     assert [duration(seconds) for seconds in (3, 300, 7200, 864000)] == ["3 s", "5 min", "2.0 h", "10.0 days"]
+
+
+def test_fig6_compares_its_least_value_with_the_papers(tmp_path):
+    values = {0.1: 0.0, 0.2: 0.2, 0.5: 0.4}
+    rows = pd.DataFrame(
+        {
+            "method": "da_pos",
+            "metric": "mar",
+            "image": f"{i}",
+            "value": 0.1 + 0.01 * i + extra,
+            "hyperparameters": json.dumps({"alpha_step": alpha_step, "fc": 0.95}),
+        }
+        for alpha_step, extra in values.items()
+        for i in range(12)
+    )
+    record = {"model": "m", "dataset": "d"}
+    written = list(fig6(Run(tmp_path, rows, [record], {})))
+    assert tmp_path / "fig6_tests.csv" in written
+    (line,) = read(tmp_path, "fig6_tests").to_dict("records")
+    assert (line["A"], line["B"]) == ("da_pos alpha_step=0.1", "da_pos alpha_step=0.2")
+    assert line["A - B"].startswith("-0.200")
+    assert line["verdict"] == "da_pos alpha_step=0.1 smaller"

@@ -17,7 +17,8 @@ from benchmarks.access import LabelView
 from benchmarks.bad_input import cause
 from benchmarks.datasets import demo, prepare, select, wnid_folder
 from benchmarks.engines import torch_engine
-from benchmarks.models import Normalised, WeightsError, build, class_names, read_state, state_sha256, timm_net
+from benchmarks.models import Normalised, build, class_names, timm_net
+from benchmarks.weights import WeightsError, read_state, state_sha256
 from tests.conftest import REPOSITORY, configured
 
 REFERENCE = REPOSITORY / "tests" / "reference"

@@ -16,8 +16,9 @@ from safetensors import safe_open
 from benchmarks import train_cifar100
 from benchmarks.datasets import class_folder, prepare
 from benchmarks.engines import torch_engine
-from benchmarks.models import cifar100_vgg16_bn, class_names, read_state, state_sha256
+from benchmarks.models import cifar100_vgg16_bn, class_names
 from benchmarks.train_cifar100 import MEAN, STD, Recipe, accuracy, arrays, augmented, main, train
+from benchmarks.weights import read_state, state_sha256
 from tests.conftest import configured
 
 CLASSES = ("apple", "bus", "worm")

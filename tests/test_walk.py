@@ -147,6 +147,7 @@ def test_premises_that_fail_are_statuses():
         ({"fc": -0.1}, "fc"),
         ({"iterations": 0}, "iterations"),
         ({"sp_num": 0}, "sp_num"),
+        ({"speculate": 0}, "speculate"),
         ({"fill": "green"}, "fill"),
         ({"fill": [2.0, 0.0, 0.0]}, "fill"),
     ],
@@ -174,6 +175,43 @@ def test_alone_in_a_batch_and_in_another_order_bit_for_bit(lite0_engine, photogr
     alone = run([3])
     assert torch.equal(alone.saliency[0], together.saliency[3])
     assert alone.status[0] == together.status[3]
+
+
+@pytest.mark.parametrize("rule", ["positive", "negative"])
+@pytest.mark.parametrize("depth", [2, 7, 64])
+def test_speculation_is_bit_for_bit_the_walk(lite0_engine, photographs, rule, depth):
+    images = photographs[:3]
+    targets = LabelView(lite0_engine)(images)
+
+    def run(speculate):
+        view = LabelView(lite0_engine)
+        streams = [image_rng(0, "method", str(i)) for i in range(3)]
+        return dynamic_ablation(view, images, targets, rngs=streams, rule=rule, iterations=30, speculate=speculate, trace=True), view
+
+    (plain, view), (fast, fast_view) = run(1), run(depth)
+    assert plain.extras["accepted"].sum() > 3  # there is something to throw away
+    assert torch.equal(plain.saliency, fast.saliency)
+    assert torch.equal(plain.kept, fast.kept)
+    for before, after in zip(vars(plain.trace).values(), vars(fast.trace).values(), strict=True):
+        assert torch.equal(before, after)
+    assert plain.status == fast.status
+    assert fast.queries.sum() == fast_view.queries > view.queries
+
+
+def test_speculation_takes_a_round_an_acceptance_and_a_round_a_window():
+    images = textured(1, 64, 64)
+    plain, _ = walk(images, PatchNet(20, 24, 14, 14), iterations=300, trace=True)
+    for depth in (1, 4, 16):
+        fast, model = walk(images, PatchNet(20, 24, 14, 14), iterations=300, speculate=depth)
+        rounds = queries = start = 0
+        accepted = plain.trace.accepted[0].tolist()
+        while start < 300:
+            window = accepted[start : start + depth]
+            rounds, queries = rounds + 1, queries + len(window)
+            start += window.index(True) + 1 if True in window else len(window)
+        assert len(model.shown) == rounds + 1  # the premise
+        assert sum(map(len, model.shown)) == queries + 1
+        assert torch.equal(fast.kept, plain.kept)
 
 
 def test_nothing_of_the_world_is_touched():

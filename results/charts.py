@@ -1,0 +1,337 @@
+"""Interactive charts of a run's rows: each a plotly figure as JSON for each of its views, and the numbers behind them as CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import seaborn as sns
+
+from results import tables
+from results.statistics import bootstrap_interval
+
+MOST_LINES = 24  # configurations in one chart of curves
+MOST_BOXES = 60
+MOST_TESTS = 12
+MEASURES = {
+    "mar": "MAR of the mask",
+    "mar_holds": "MAR of the ranking",
+    "mar_first": "MAR of the ranking, first share that holds",
+    "insertion_auc": "insertion AUC, accuracy",
+    "insertion_consistency_auc": "insertion AUC, consistency",
+    "eclique_insertion_auc": "insertion AUC as in eclique/RISE",
+    "eclique_deletion_auc": "deletion AUC as in eclique/RISE",
+    "grid_pointing": "grid pointing game",
+}
+COSTS = {"queries": "forward passes", "seconds": "seconds"}
+CURVES = {
+    "insertion_accuracy": ("share of pixels kept", "accuracy"),
+    "insertion_consistency": ("share of pixels kept", "share of images that keep their class"),
+    "insertion_score": ("share of pixels inserted", "probability of the class"),
+    "deletion_score": ("share of pixels deleted", "probability of the class"),
+}
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star", "hexagon", "pentagon")
+COLOURS = [colour for colour in sns.color_palette("colorblind", 10).as_hex() if colour != "#949494"]
+VERDICTS = {"A smaller": COLOURS[0], "B smaller": COLOURS[1], "no difference shown": "#8a8a8a"}
+
+
+@dataclass(frozen=True)
+class View:
+    """One of a chart's figures. figure: plotly's; numbers: what it shows, to download."""
+
+    name: str
+    figure: go.Figure
+    numbers: pd.DataFrame
+
+    @property
+    def json(self) -> Any:
+        """What plotly.js reads."""
+        return json.loads(self.figure.to_json())
+
+    @property
+    def csv(self) -> str:
+        """The numbers as a file."""
+        return self.numbers.to_csv(index=False)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with a choice of views. alt: what it shows, for readers who do not see it; axes: which can be logarithmic."""
+
+    id: str
+    title: str
+    alt: str
+    views: list[View]
+    axes: str = "xy"
+
+
+def charts(rows: pd.DataFrame) -> Iterator[Chart]:
+    """Every chart that the rows (with the column ``configuration``) have numbers for."""
+    for chart in (curves(rows), ablation_curves(rows), ablation_grids(rows), distributions(rows), differences(rows)):
+        if chart.views:
+            most = max(len(view.numbers) for view in chart.views)
+            chart.views.sort(key=lambda view: len(view.numbers) < most)  # what all configurations have comes first
+            yield chart
+
+
+def curves(rows: pd.DataFrame) -> Chart:
+    """A metric against x by configuration, means over images with bands."""
+    views = []
+    for metric, (x, y) in CURVES.items():
+        of = rows[(rows["metric"] == metric) & rows["value"].notna()]
+        if of.empty or of["configuration"].nunique() > MOST_LINES:
+            continue
+        lines = pd.concat([band(group, "x").assign(configuration=name) for name, group in of.groupby("configuration", sort=False)])
+        views.append(View(metric.replace("_", " "), _lines(lines, x, y), lines))
+    return Chart("curves", "Curves", "Means over images against the share of pixels, one line a configuration, with 95 % intervals.", views)
+
+
+def ablation_curves(rows: pd.DataFrame) -> Chart:
+    """A measure against each numeric hyper-parameter that varies, the others at the value that most results have."""
+    views = []
+    parameters = [name for name in _parameters(rows) if pd.to_numeric(rows[name], errors="coerce").notna().any()]
+    for name in parameters:
+        others = [other for other in _parameters(rows) if other != name]
+        held = rows[pd.to_numeric(rows[name], errors="coerce").notna()]
+        for other in others:
+            held = held[held[other].map(tables.word) == tables.word(central(rows[other]))]
+        rest = "".join(f", {other}={tables.word(central(rows[other]))}" for other in others)
+        for metric, title in (MEASURES | COSTS).items():
+            of = held[(held["metric"] == metric) & held["value"].notna()]
+            if of.empty or of[name].map(tables.word).nunique() < 2:
+                continue
+            of = of.assign(**{name: of[name].astype(float)})
+            several = [column for column in ("dataset", "model", "seed") if tables.varies(of[column])]
+            labels = tables.configurations(of, several)
+            lines = pd.concat([band(group, name).assign(configuration=label) for label, group in of.groupby(labels, sort=False)])
+            views.append(View(f"{title} by {name}{rest}", _lines(lines, name, title, markers=True), lines))
+    return Chart("ablation", "Ablation: one hyper-parameter", "A measure against one hyper-parameter, means with 95 % intervals.", views)
+
+
+def ablation_grids(rows: pd.DataFrame) -> Chart:
+    """A measure over two hyper-parameters that were swept together, as a heat map with its numbers."""
+    views = []
+    parameters = _parameters(rows)
+    for i, a in enumerate(parameters):
+        for b in parameters[i + 1 :]:
+            cells = rows[[a, b]].drop_duplicates()
+            if len(cells) < 4 or len(cells) < 0.8 * cells[a].nunique(dropna=False) * cells[b].nunique(dropna=False):
+                continue
+            for metric, title in (MEASURES | COSTS).items():
+                of = rows[(rows["metric"] == metric) & rows["value"].notna()]
+                for (model, method), group in of.groupby(["model", "method"], sort=False):
+                    views += _grid(group, a, b, f"{title}, {method}, {model}", title)
+    alt = "A measure for each pair of values of two hyper-parameters, means over images, as numbers on a heat map."
+    return Chart("grid", "Ablation: two hyper-parameters", alt, views, axes="")
+
+
+def distributions(rows: pd.DataFrame) -> Chart:
+    """A measure's values, one point an image, by configuration."""
+    views = []
+    for metric, title in (MEASURES | COSTS).items():
+        of = rows[(rows["metric"] == metric) & rows["value"].notna()]
+        if of.empty or of["configuration"].nunique() > MOST_BOXES:
+            continue
+        figure = go.Figure(layout={"template": "none"})
+        for i, (name, group) in enumerate(of.groupby("configuration", sort=False)):
+            figure.add_trace(
+                go.Box(
+                    x=group["value"].tolist(),
+                    name=str(name),
+                    text=group["image"].tolist(),
+                    hovertemplate="%{text}: %{x:.4g}<extra>%{fullData.name}</extra>",
+                    boxpoints="all",
+                    jitter=0.5,
+                    pointpos=0,
+                    boxmean=True,
+                    marker={"size": 4, "opacity": 0.55, "color": COLOURS[i % len(COLOURS)]},
+                    line={"width": 1.2},
+                )
+            )
+        height = 120 + 34 * of["configuration"].nunique()
+        figure.update_layout(showlegend=False, height=height, xaxis_title=title, yaxis={"autorange": "reversed", "automargin": True})
+        views.append(View(title, figure, of[["configuration", "image", "value"]]))
+    alt = "The measure of each image as a point, one box a configuration with median, quartiles and, dashed, the mean."
+    return Chart("distributions", "Distributions over images", alt, views, axes="x")
+
+
+def differences(rows: pd.DataFrame) -> Chart:
+    """Each configuration's paired difference from one of them, chosen by its place and not by its numbers."""
+    views: list[View] = []
+    if 1 < (count := rows["configuration"].nunique()) <= MOST_BOXES:
+        for metric, title in MEASURES.items():
+            if views and count > MOST_TESTS:
+                break  # a sweep: one measure, since exact tests of many pairs take their time
+            of = rows[(rows["metric"] == metric) & rows["value"].notna()]
+            if of.empty or of.duplicated(["configuration", "image"]).any():
+                continue
+            first = reference(of)
+            pairs = [(name, first) for name in dict.fromkeys(of["configuration"]) if name != first]
+            compared = tables.paired(of, metric, "configuration", pairs)
+            if (compared := compared[compared["n"] > 0]).empty:
+                continue
+            views.append(View(title, forest(compared, f"{title}: difference from {first}"), compared))
+    alt = "Mean paired differences from the configuration that the axis names, with 95 % intervals; colour and marker say the verdict."
+    return Chart("differences", "Paired differences", alt, views, axes="")
+
+
+def forest(compared: pd.DataFrame, title: str, names: Sequence[str] | None = None) -> go.Figure:
+    """Differences A - B (``tables.paired``) with intervals, one line a comparison, by verdict."""
+    figure = go.Figure(layout={"template": "none"})
+    labels = list(names or compared["a"])
+    for i, (verdict, colour) in enumerate(VERDICTS.items()):
+        of = compared.assign(label=labels)[compared["verdict"] == verdict]
+        if of.empty:
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=of["difference"].tolist(),
+                y=of["label"].tolist(),
+                mode="markers",
+                name={"A smaller": "smaller", "B smaller": "larger"}.get(verdict, verdict),
+                marker={"color": colour, "size": 10, "symbol": ("triangle-left", "triangle-right", "circle-open")[i]},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": (of["high"] - of["difference"]).tolist(),
+                    "arrayminus": (of["difference"] - of["low"]).tolist(),
+                    "color": colour,
+                },
+                customdata=of[["a", "b", "p_holm", "effect", "n"]].to_numpy().tolist(),
+                hovertemplate="%{customdata[0]} − %{customdata[1]}: %{x:.4g}<br>p (Holm) %{customdata[2]:.3g}, "
+                "effect %{customdata[3]:.2f}, %{customdata[4]} images<extra></extra>",
+            )
+        )
+    figure.add_vline(x=0, line={"width": 1, "dash": "dot", "color": "#8a8a8a"})
+    order = {"categoryorder": "array", "categoryarray": labels[::-1], "automargin": True}
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    figure.update_layout(height=140 + 30 * len(labels), xaxis_title=title, yaxis=order, legend=legend, showlegend=True)
+    return figure
+
+
+def scatter(by_image: pd.DataFrame, title: str) -> go.Figure:
+    """Paired values, one point an image; on the diagonal both are equal."""
+    figure = go.Figure(layout={"template": "none"})
+    values = by_image[["value_a", "value_b"]]
+    low, high = float(values.min().min()), float(values.max().max())
+    figure.add_trace(go.Scatter(x=[low, high], y=[low, high], mode="lines", line={"dash": "dot", "color": "#8a8a8a"}, hoverinfo="skip"))
+    figure.add_trace(
+        go.Scatter(
+            x=by_image["value_b"].tolist(),
+            y=by_image["value_a"].tolist(),
+            mode="markers",
+            text=by_image["image"].tolist(),
+            marker={"color": COLOURS[0], "size": 7, "opacity": 0.7},
+            hovertemplate="%{text}<br>A %{y:.4g}, B %{x:.4g}<extra></extra>",
+        )
+    )
+    a, b = by_image["a"].iloc[0], by_image["b"].iloc[0]
+    figure.update_layout(showlegend=False, height=480, xaxis_title=f"{title}: {b} (B)", yaxis_title=f"{a} (A)")
+    return figure
+
+
+def band(rows: pd.DataFrame, x: str) -> pd.DataFrame:
+    """``x, mean, low, high, images``: means over images at each x with 95 % bootstrap intervals."""
+    table = rows.pivot_table(index="image", columns=x, values="value")
+    whole = table.dropna()
+    low, high = bootstrap_interval(whole.to_numpy() if len(whole) == len(table) else np.empty((0, table.shape[1])))
+    if len(whole) != len(table):  # an image is not at every x
+        ends = [bootstrap_interval(table[column].dropna().to_numpy()) for column in table.columns]
+        low, high = (np.array([float(end[i]) for end in ends]) for i in (0, 1))
+    found = {
+        "x": table.columns.astype(float),
+        "mean": table.mean().to_numpy(),
+        "low": low,
+        "high": high,
+        "images": table.count().to_numpy(),
+    }
+    return pd.DataFrame(found)
+
+
+def central(values: pd.Series[Any]) -> Any:
+    """The value of a hyper-parameter that most rows have; of several the middle one, what is no number last."""
+    counts = values.map(tables.word).value_counts()
+    often = [value for value in values.drop_duplicates() if counts[tables.word(value)] == counts.max()]
+    often.sort(key=lambda value: (not isinstance(value, int | float) or pd.isna(value), value if isinstance(value, int | float) else 0))
+    return often[len(often) // 2]
+
+
+def reference(rows: pd.DataFrame) -> str:
+    """The configuration that others are compared with: of the first method, its hyper-parameters at their central values."""
+    first = rows[rows["method"] == rows["method"].iloc[0]]
+    for name in _parameters(rows):
+        if len(at := first[first[name].map(tables.word) == tables.word(central(first[name]))]):
+            first = at
+    return str(first["configuration"].iloc[0])
+
+
+def _parameters(rows: pd.DataFrame) -> list[str]:
+    return [name for name in tables.groups(rows) if name not in tables.GROUP and tables.varies(rows[name])]
+
+
+def _lines(lines: pd.DataFrame, x: str, y: str, *, markers: bool = False) -> go.Figure:
+    figure = go.Figure(layout={"template": "none"})
+    for i, (name, line) in enumerate(lines.groupby("configuration", sort=False)):
+        colour, group = COLOURS[i % len(COLOURS)], str(name)
+        there = line.dropna(subset=["low"])
+        around = [*there["x"], *there["x"][::-1]], [*there["high"], *there["low"][::-1]]
+        alpha = 0.14 if lines["configuration"].nunique() < 5 else 0.07
+        fill = "rgba({},{},{},{})".format(*(int(colour[k : k + 2], 16) for k in (1, 3, 5)), alpha)
+        figure.add_trace(
+            go.Scatter(
+                x=around[0],
+                y=around[1],
+                fill="toself",
+                fillcolor=fill,
+                line={"width": 0},
+                legendgroup=group,
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=line["x"].tolist(),
+                y=line["mean"].tolist(),
+                name=group,
+                legendgroup=group,
+                mode="lines+markers",
+                line={"color": colour, "dash": DASHES[i // len(COLOURS) % len(DASHES)], "width": 2},
+                marker={"symbol": MARKERS[i % len(MARKERS)], "size": 7 if markers else 6},
+                customdata=line[["low", "high", "images"]].to_numpy().tolist(),
+                hovertemplate="%{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}] at %{x:.3g}, %{customdata[2]} images"
+                "<extra>%{fullData.name}</extra>",
+            )
+        )
+    figure.update_layout(height=460, xaxis_title=x, yaxis_title=y)
+    return figure
+
+
+def _grid(rows: pd.DataFrame, a: str, b: str, name: str, title: str) -> list[View]:
+    order = [sorted(rows[p].drop_duplicates(), key=lambda value: (pd.isna(value), value)) for p in (a, b)]
+    words = [[tables.word(value) for value in values] for values in order]
+    means = rows.assign(a=rows[a].map(tables.word), b=rows[b].map(tables.word)).pivot_table(index="a", columns="b", values="value")
+    means = means.reindex(index=words[0], columns=words[1])
+    numbers = [[None if pd.isna(value) else float(value) for value in line] for line in means.to_numpy()]
+    figure = go.Figure(
+        go.Heatmap(
+            z=numbers,
+            x=words[1],
+            y=words[0],
+            colorscale="Cividis",
+            reversescale=True,
+            texttemplate="%{z:.3g}",
+            hovertemplate=f"{a}=%{{y}}, {b}=%{{x}}: %{{z:.4g}}<extra></extra>",
+            colorbar={"title": {"text": title, "side": "right"}},
+        ),
+        layout={"template": "none"},
+    )
+    axis = {"type": "category", "automargin": True}
+    figure.update_layout(height=140 + 44 * len(words[0]), xaxis={**axis, "title": b}, yaxis={**axis, "title": a})
+    return [View(name, figure, means.rename_axis(f"{a} / {b}").reset_index())]
