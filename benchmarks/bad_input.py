@@ -81,7 +81,8 @@ def _no_such_key(key: str, arguments: Sequence[str]) -> str:
         known = [str(known_key) for known_key in there] if isinstance(there, DictConfig) else []
     except Exception:  # only the suggestion is lost
         known = []
-    listed = f"; {group} has {', '.join(k for k in known if not k.startswith('_'))}" if group and known else "; --help lists all"
+    public = [name for name in known if not name.startswith("_")]
+    listed = f"; {group} has {', '.join(public)}" if group and public else "; --help lists all"
     return f"there is no key {key}{suggestion(name, known)}{listed}. A new key is added with +{key}=VALUE"
 
 

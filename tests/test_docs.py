@@ -155,11 +155,11 @@ def composes(words: list[str]) -> None:
 
 
 def overrides_of_one(overrides: list[str]) -> list[str]:
-    """The overrides that are no sweep."""
+    """The overrides that are no sweep and belong to no group that a sweep may choose."""
     return [
         text
         for text, parsed in zip(overrides, OverridesParser.create().parse_overrides(overrides), strict=True)
-        if not parsed.is_sweep_override()
+        if not parsed.is_sweep_override() and "." not in parsed.key_or_group
     ]
 
 
