@@ -2,26 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import hydra
 from omegaconf import DictConfig
 
-from benchmarks.run import Report, expand_shards, failures, run
+import benchmarks.resolvers  # noqa: F401 (the configuration uses them)
+from benchmarks.bad_input import DEBUG, cause, debugging
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-def main(cfg: DictConfig) -> None:
+def application(cfg: DictConfig) -> None:
     """Run one job of the application."""
+    from benchmarks.run import run  # only now: help, --cfg and completion do without PyTorch
+
     run(cfg)
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Run the command line and return its exit code: 0 done, 1 a job failed, 2 bad input, 130 interrupted."""
+    if "--debug" in sys.argv or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        os.environ[DEBUG] = "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print and exit
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        sys.argv[1:] = expand_shards(sys.argv[1:])
-        main()
+        sys.argv[1:] = expand_shards(arguments)
+        application()
     except KeyboardInterrupt:
-        sys.exit(130)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    sys.exit(1 if Report.out and failures(Report.out) else 0)
+        return 130
+    except Exception as error:
+        if debugging():
+            raise
+        print(f"error: {cause(error, arguments)}", file=sys.stderr)
+        return 2
+    ran = sys.modules.get("benchmarks.run")
+    return 1 if ran and ran.failed() else 0
+
+
+def expand_shards(arguments: list[str]) -> list[str]:
+    """``shards=4`` as the sweep it stands for. Raises ValueError where it is no number."""
+    found = [argument for argument in arguments if argument.startswith("shards=")]
+    if not found:
+        return arguments
+    count = found[-1].removeprefix("shards=")
+    if not count.isdigit() or int(count) < 1:
+        raise ValueError(f"shards={count!r}: give how many, at least 1")
+    sweep = "shard=" + ",".join(f"{i + 1}/{count}" for i in range(int(count)))
+    return ["-m", *(argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in found), sweep]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

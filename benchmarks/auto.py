@@ -12,7 +12,8 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, open_dict
 
-from benchmarks.configured import cause, composed, load, plain, resolved
+from benchmarks.bad_input import cause
+from benchmarks.configured import composed, load, plain, resolved
 from benchmarks.engines import cache_folder
 from benchmarks.plan import seconds_a_pass
 from results.store import digest, write_atomically

@@ -9,34 +9,20 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, MissingMandatoryValue, OmegaConf, open_dict
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+import benchmarks.resolvers  # noqa: F401 (configurations use them)
 from benchmarks.access import LabelView
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, prepared, select
 from benchmarks.engines import Engine
 from benchmarks.job import Job
 from benchmarks.models import Model
-from results.store import Store, StoreError
-
-
-def join(values: ListConfig) -> str:
-    """``${join:${models}}``: a list as choices of a sweep."""
-    return ",".join(map(str, values))
-
-
-def axes(points: int, *names: str) -> str:
-    """``${axes:21,alpha_step,fc}``: choices of ``variation`` that sweep each hyper-parameter alone over 0 to 1."""
-    return ",".join(f"{{{name}: {value:.6g}}}" for name in names for value in np.linspace(0, 1, points))
-
-
-OmegaConf.register_new_resolver("join", join, replace=True)
-OmegaConf.register_new_resolver("axes", axes, replace=True)
+from benchmarks.parameters import check, check_settings
+from results.store import Store
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -48,12 +34,18 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def make_job(cfg: DictConfig) -> Job:
-    """Instantiate a configuration."""
+    """Instantiate a configuration. Raises ValueError for a value that is out of place."""
+    check_settings(cfg)
+    for where in ("model", "engine", "dataset"):
+        check_node(where, cfg[where])
     model, engine = load(plain(cfg.model), plain(cfg.engine))
     with_model(cfg, model)
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     choice = hydra.runtime.choices.get("method") if hydra else None
     method_cfg, method_name = chosen_method(cfg, hydra.overrides.task if hydra else [], choice)
+    check_node("method", method_cfg)
+    for name, benchmark in cfg.benchmark.items():
+        check_node(f"benchmark.{name}", benchmark)
     method = instantiate(method_cfg)
     parameters = {name: value for name, value in resolved(method_cfg).items() if not name.startswith("_")}
     if not isinstance(method, partial):
@@ -75,6 +67,13 @@ def make_job(cfg: DictConfig) -> Job:
         measure_memory=cfg.measure_memory,
         shard=shard_of(cfg.shard),
     )
+
+
+def check_node(where: str, node: DictConfig) -> None:
+    """Check a configured function's keywords, see ``parameters.check``, except those that are configured functions themselves."""
+    given = {name: value for name, value in resolved(node).items() if not name.startswith("_") and value != "???"}
+    plain_values = {name: value for name, value in given.items() if not (isinstance(value, dict) and "_target_" in value)}
+    check(f"{where}." if where else "", get_method(node._target_), plain_values)
 
 
 def with_model(cfg: DictConfig, model: Model) -> DictConfig:
@@ -178,12 +177,3 @@ def resolved_values(keywords: dict[str, Any]) -> dict[str, Any]:
 def plain(cfg: DictConfig) -> str:
     """A configuration as JSON, to be a cache's key."""
     return json.dumps(resolved(cfg), sort_keys=True)
-
-
-def cause(error: Exception) -> str:
-    """What went wrong, without Hydra's wrapping."""
-    while isinstance(error, InstantiationException) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key} is not given: add {error.full_key}=VALUE"
-    return str(error) if isinstance(error, ValueError | StoreError) else f"{type(error).__name__}: {error}"

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from torch import Tensor, nn
@@ -102,10 +103,16 @@ def compile_engine(model: Model, *, batch: int = 8, precision: str = "fp32", dev
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU."""
+    """``auto`` is CUDA where there is one, else the CPU. Raises ValueError for a device that is not there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        where = torch.device(device)
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = shorten(str(error).split(". ")[0], 80, placeholder=" …")
+        raise ValueError(f"device {device!r} cannot be used here ({reason}): try cpu or auto") from None
+    return where
 
 
 def reuse_memory() -> None:

@@ -106,7 +106,7 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[Path]:
             figure = Figure(figsize=(5.6, 3.4), layout="constrained")
             frame = tables.curves(group)
             by = [name for name in tables.groups(group) if name not in ("dataset", "model")]
-            frame["configuration"] = frame[by].astype(str).agg(" ".join, axis=1)
+            frame["configuration"] = frame[by].map(_plain).agg(" ".join, axis=1)
             ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration")
             ax.set_title(f"{dataset}, {model}, {frame['images'].max()} images", fontsize=9)
             yield from save(figure, folder / f"insertion_{dataset}_{model}")

@@ -17,12 +17,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks import plan
 from benchmarks.auto import settle
+from benchmarks.bad_input import cause, debugging
 from benchmarks.configured import (
     accuracies,
-    cause,
     chosen_images,
     chosen_method,
     composed,
@@ -40,6 +41,7 @@ from results.store import digest, write_atomically
 
 STDERR = Console(stderr=True)
 BAR = Bar(STDERR)
+NOTHING_WORKED: list[str] = []  # jobs of this process of which every image failed
 FAILED_UNWRITTEN: list[dict[str, str]] = []  # failures of this process that could not be recorded
 
 
@@ -55,15 +57,18 @@ def run(cfg: DictConfig) -> None:
         images, left = len(job.mine), len(job.left())
         BAR.job(title, images, images - left)
         if not left:
-            STDERR.print(f"{title}: nothing to compute, all {images} images are in the store", highlight=False)
+            STDERR.print(f"{title}: nothing to compute, all {images} images are in the store", highlight=False, soft_wrap=True)
             return
         with Interruption() as interruption:
             computed = job.run(BAR.advance, lambda: interruption.asked)
-        STDERR.print(f"{title}: computed {computed} of {images} images", highlight=False)
+        STDERR.print(f"{title}: computed {computed} of {images} images", highlight=False, soft_wrap=True)
         if interruption.asked:
             command = "python -m benchmarks " + " ".join(map(shlex.quote, sys.argv[1:]))
             STDERR.print(f"Interrupted: all that was computed is stored. Go on with: {command}", highlight=False, soft_wrap=True)
             raise KeyboardInterrupt
+        if computed and len(job.left()) == images:
+            NOTHING_WORKED.append(title)
+            STDERR.print(f"[red]error:[/red] {escape(title)}: every image failed, see the statuses below", highlight=False, soft_wrap=True)
     except Exception as error:
         fail(out, error, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
 
@@ -90,33 +95,28 @@ class Interruption:
         STDERR.print("Finishing the batch in flight; Ctrl-C again ends at once and loses it.", highlight=False)
 
 
-def expand_shards(arguments: list[str]) -> list[str]:
-    """``shards=4`` as the sweep it stands for. Raises ValueError where it is no number."""
-    found = [argument for argument in arguments if argument.startswith("shards=")]
-    if not found:
-        return arguments
-    count = found[-1].removeprefix("shards=")
-    if not count.isdigit() or int(count) < 1:
-        raise ValueError(f"shards={count!r}: give how many, at least 1")
-    sweep = "shard=" + ",".join(f"{i + 1}/{count}" for i in range(int(count)))
-    return ["-m", *(argument for argument in arguments if argument not in ("-m", "--multirun") and argument not in found), sweep]
-
-
 def fail(out: Path, error: Exception, overrides: list[str]) -> None:
     """Say what went wrong in a line or two, and leave it for the end of a sweep."""
     message = cause(error)
-    command = "python -m benchmarks " + " ".join(overrides)
+    command = shlex.join(["python", "-m", "benchmarks", *overrides])
     content = {"error": message, "command": command, "traceback": traceback.format_exc()}
     try:
         write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
     except OSError:  # the disk is full or read-only, which may be the very failure
         FAILED_UNWRITTEN.append(content)
-    STDERR.print(f"[red]error:[/red] {message}", highlight=False)
+    if debugging():
+        STDERR.print(content["traceback"], highlight=False, markup=False, soft_wrap=True)
+    STDERR.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 def failures(out: Path) -> list[dict[str, str]]:
     """The jobs that failed since the run began."""
     return [*(json.loads(path.read_text()) for path in sorted((out / "failed").glob("*.json"))), *FAILED_UNWRITTEN]
+
+
+def failed() -> bool:
+    """Whether a job of this process failed."""
+    return bool(NOTHING_WORKED or (Report.out and failures(Report.out)))
 
 
 def record(job: Job, cfg: DictConfig, out: Path) -> None:
@@ -219,4 +219,5 @@ class Report(Callback):
         if any((Report.out / "jobs").glob("*.json")):
             self._report(config)
         for failure in failures(Report.out):
-            STDERR.print(f"[red]failed:[/red] {failure['error']}\n  again: {failure['command']}", highlight=False, soft_wrap=True)
+            said = f"[red]failed:[/red] {escape(failure['error'])}\n  again: {escape(failure['command'])}"
+            STDERR.print(said, highlight=False, soft_wrap=True)

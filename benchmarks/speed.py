@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from baselines.rise import rise
 from benchmarks.access import LabelView, ScoreView
-from benchmarks.configured import cause, composed, load, plain
+from benchmarks.bad_input import cause
+from benchmarks.configured import composed, load, plain
 from benchmarks.datasets import demo, prepare
 from benchmarks.engines import Engine
 from benchmarks.insertion import insertion_game
@@ -243,8 +244,8 @@ def prepared_setup(model_name: str, weights: str | None, engine_name: str, batch
     return Setup(model, plain(cfg.model), engine, reference, images, LabelView(engine)(images), Turns(rounds, engine.device), size)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Measure, print, and return the exit code."""
+def options() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.speed",
         description="Time each part beside the bare forward pass of the same engine, in turns, and print the ratios.",
@@ -258,7 +259,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5, help="turns; medians are printed")
     parser.add_argument("--size", type=int, default=24, help="passes a turn")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was measured")
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and return the exit code."""
+    args = options().parse_args(arguments)
     try:
         here = prepared_setup(args.model, args.weights, args.engine, args.batch, args.rounds, args.size)
     except Exception as error:

@@ -164,7 +164,13 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.train_cifar100",
         description="Train VGG16 with batch normalisation on CIFAR-100, for model=cifar100_vgg16 model.weights=FILE.",
-        epilog="Interrupted? The same command goes on after the last finished epoch.",
+        epilog="Examples\n"
+        "  python -m benchmarks.train_cifar100 --root data --download --out vgg16.safetensors\n"
+        "  python -m benchmarks.train_cifar100 --root data --out try.safetensors --epochs 1 --limit-batches 5\n"
+        "  python -m benchmarks experiment=fig5_cifar100 model.weights=vgg16.safetensors dataset.root=data\n"
+        "Interrupted? The same command goes on after the last finished epoch.\n"
+        "Exit codes: 0 done, 2 bad input, 130 interrupted. Errors are one line; --debug shows where they come from.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--root", help="folder of torchvision's CIFAR-100 (with cifar-100-python inside)")
@@ -178,6 +184,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda; default: %(default)s")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="auto: bf16 where the hardware has it")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
@@ -195,6 +202,8 @@ def main(arguments: Sequence[str]) -> int:
         console.print("interrupted: the same command goes on after the last finished epoch", highlight=False)
         return 130
     except (ValueError, OSError, RuntimeError) as error:
+        if args.debug:
+            raise
         console.print(f"error: {' '.join(str(error).split())}", highlight=False, markup=False, soft_wrap=True)
         return 2
     return 0
@@ -205,6 +214,8 @@ def run(args: argparse.Namespace, console: Console) -> str:
     names = class_names("cifar100")
     if args.folder:
         sets = [class_folder(folder, class_names=names) for folder in (args.folder, args.test_folder)]
+    elif not args.download and not (Path(args.root) / "cifar-100-python").is_dir():
+        raise ValueError(f"--root {args.root}: there is no folder cifar-100-python in it; --download fetches CIFAR-100 (170 MB)")
     else:
         sets = [cifar100(args.root, split=split, download=args.download) for split in ("train", "test")]
     (pixels, labels), (test_pixels, test_labels) = map(arrays, sets)

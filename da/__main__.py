@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from torch import Tensor
 from benchmarks.access import LabelView, Passes, ScoreView
 from benchmarks.attribute import attribute
 from benchmarks.auto import settle
-from benchmarks.configured import cause, composed, load, plain, with_model
-from benchmarks.datasets import Photograph, prepare
+from benchmarks.bad_input import cause, choices
+from benchmarks.configured import check_node, composed, load, plain, with_model
+from benchmarks.datasets import Photograph, demo, prepare
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
 from benchmarks.rng import image_rng
@@ -37,37 +37,49 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m da",
         description="Say which parts of a photograph decide its class, as a rule, and draw them.",
-        epilog="Examples:  python -m da cat.jpg   python -m da cat.jpg --rule neg --k 8 --json\n"
-        "           python -m da cat.jpg --method da_minimal --rules 3\n"
-        "Each method's hyper-parameters are options too: python -m da --method rise --help",
+        epilog="Examples\n"
+        "  python -m da coffee                                  a photograph that is there to try it on\n"
+        "  python -m da cat.jpg --rule neg                      what must be absent for the class to be lost\n"
+        "  python -m da cat.jpg --method da_minimal --rules 3   smaller regions, certified, and up to three reasons\n"
+        "  python -m da cat.jpg --k 8 --iterations 1000 --json  hyper-parameters; one JSON object\n"
+        "  python -m da --method rise --help                    the hyper-parameters of another method\n"
+        "Exit codes: 0 done, 2 bad input. Errors are one line; --debug shows where they come from.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.add_argument("photo", nargs="?", type=Path, help="an image file")
+    parser.add_argument("photo", nargs="?", type=Path, help=f"an image file, or one of {', '.join(p.id for p in demo().photographs)}")
     parser.add_argument("-h", "--help", action="store_true", help="show this and the method's hyper-parameters")
     parser.add_argument("--rule", choices=RULES, default="pos", help="pos: these parts keep the class; neg: without them it is lost")
     parser.add_argument("--rules", type=int, default=1, metavar="N", help="look for up to N disjoint regions that each suffice")
     parser.add_argument(
-        "--method", choices=names("method"), metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(names('method'))}"
+        "--method", choices=choices("method"), metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(choices('method'))}"
     )
     parser.add_argument(
-        "--model", choices=names("model"), default="efficientnet_lite0", metavar="NAME", help=f"of {', '.join(names('model'))}"
+        "--model", choices=choices("model"), default="efficientnet_lite0", metavar="NAME", help=f"of {', '.join(choices('model'))}"
     )
     parser.add_argument("--weights", help="a local file of the model's weights")
     parser.add_argument("--out", type=Path, help="the picture to write (default: PHOTO_METHOD.png in this folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--engine", choices=names("engine"), metavar="NAME", help=f"of {', '.join(names('engine'))}; default: onnxruntime on the CPU"
+        "--engine", choices=choices("engine"), metavar="NAME", help=f"of {', '.join(choices('engine'))}; default: onnxruntime on the CPU"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
-def names(group: str) -> list[str]:
-    """The configurations of a group."""
-    return sorted(path.name.removesuffix(".yaml") for path in files("conf").joinpath(group).iterdir() if path.name.endswith(".yaml"))
+def yaml_value(text: str) -> Any:
+    """A hyper-parameter as YAML reads it: 4, 0.2, [0.1, 0.2], black."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no value: give a number, a word or a list such as [0.1,0.2]") from None
+
+
+def script() -> int:
+    """The command ``da-explain``."""
+    return main(sys.argv[1:])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,13 +97,13 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in ((str(name), value) for name, value in raw.items()):
         if not name.startswith("_") and name != "rule":
             flag = f"--{name.replace('_', '-')}"
-            hyper.add_argument(flag, dest=f"hyper_{name}", type=yaml.safe_load, metavar="VALUE", help=f"default {value!r}")
+            hyper.add_argument(flag, dest=f"hyper_{name}", type=yaml_value, metavar="VALUE", help=f"default {value!r}")
     if first.help:
         parser.print_help()
         return 0
     args = parser.parse_args(arguments)
     if args.photo is None:
-        parser.error("which photograph? python -m da photo.jpg")
+        parser.error("which photograph? python -m da photo.jpg, or python -m da coffee to try it")
     if args.rules < 1:
         parser.error(f"--rules {args.rules}: at least 1")
     if args.rules > 1 and args.rule == "neg":
@@ -109,7 +121,8 @@ def main(arguments: Sequence[str]) -> int:
         cfg.method.rule = RULES[args.rule]
     try:
         settle(cfg)
-        answer = explain(cfg, args.photo, method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
+        check_place(args.photo, args.out)
+        answer = explain(cfg, photograph(args.photo), method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
     except Exception as error:
         if args.debug:
             raise
@@ -119,11 +132,26 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path, rules: int = 1) -> dict[str, Any]:
+def check_place(photo: Path, out: Path | None) -> None:
+    """Raises ValueError for a folder in the place of a photograph or a picture, and for a picture in a folder that is not there."""
+    if photo.is_dir():
+        raise ValueError(f"{photo} is a folder: give one photograph, or run python -m benchmarks dataset=image_folder dataset.root={photo}")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise ValueError(f"--out {out}: give a file in a folder that is there, such as picture.png")
+
+
+def photograph(photo: Path) -> Photograph:
+    """A file, or the demo photograph of that name where there is no such file."""
+    by_name = {of.id: of for of in demo().photographs}
+    return by_name[str(photo)] if str(photo) in by_name and not photo.exists() else Photograph(photo.name, None, photo)
+
+
+def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out: Path, rules: int = 1) -> dict[str, Any]:
     """Explain a photograph, draw it to ``out``, and return what there is to say; with ``rules`` also further, disjoint reasons."""
     model, engine = load(plain(cfg.model), plain(cfg.engine))
-    method = instantiate(with_model(cfg, model).method)
-    image = prepare(Photograph(photo.name, None, photo).load(), model.preprocessing).to(engine.device)[None]
+    check_node("", with_model(cfg, model).method)
+    method = instantiate(cfg.method)
+    image = prepare(photo.load(), model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
     view, fill = LabelView(engine), cfg.method.get("fill", "black")
     blank = filled(image, fill)
@@ -133,7 +161,7 @@ def explain(cfg: DictConfig, photo: Path, method_name: str, rule: str, out: Path
         """The region of the image, then of what is left without it, and so on while that still has the class."""
         rest = image
         while True:
-            rngs = [image_rng(cfg.seed, "method", photo.name)]
+            rngs = [image_rng(cfg.seed, "method", photo.id)]
             attribution, passes = attribute(method, model, engine, rest, target, rngs)
             spent.forward, spent.backward = spent.forward + passes.forward, spent.backward + passes.backward
             kept = attribution.kept
@@ -213,4 +241,4 @@ def words(answer: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(script())

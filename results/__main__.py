@@ -16,12 +16,20 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m results",
         description="Look after runs: folders that python -m benchmarks leaves in runs/.",
-        epilog="Exit codes: 0 all is well, 1 a difference or a failure was found, 2 bad input.",
+        epilog="Examples\n"
+        "  python -m results summary runs/demo              means and intervals as a table\n"
+        "  python -m results summary runs/demo --json       the same for a script\n"
+        "  python -m results verify runs/demo --sample 3    are these numbers what this code computes?\n"
+        "Each command has a --help of its own.\n"
+        "Exit codes: 0 all is well, 1 a difference or a failure was found, 2 bad input.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    summary = commands.add_parser("summary", help="means and 95 %% bootstrap intervals of a run, and how many images failed")
+    summary.add_argument("run", type=Path, help="such as runs/demo")
     verify = commands.add_parser("verify", help="compute a random sample of a run again and say whether it matches")
     verify.add_argument("run", type=Path, help="such as runs/demo")
-    verify.add_argument("--sample", type=int, default=5, help="images of jobs (default: 5)")
+    verify.add_argument("--sample", type=positive, default=5, metavar="N", help="images of jobs (default: 5)")
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
     compare = commands.add_parser("compare", help="the differences between two runs, or between methods, paired over images")
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one run or two, such as runs/mine runs/theirs")
@@ -31,10 +39,15 @@ def options() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=Path, help="folder for the tables (default: RUN/compare/NAME)")
     page = commands.add_parser("page", help="write a run's page again from the store")
     page.add_argument("run", type=Path, help="such as runs/demo")
-    for command in (verify, compare, page):
+    for command in (summary, verify, compare, page):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def script() -> int:
+    """The command ``da-results``."""
+    return main(sys.argv[1:])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,6 +61,32 @@ def main(arguments: Sequence[str]) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a number of at least 1")
+    return int(text)
+
+
+def summary(args: argparse.Namespace) -> int:
+    """Print the means of a run."""
+    from results import tables
+
+    rows = tables.load(args.run)
+    if rows.empty:
+        raise ValueError(f"{args.run} has no results yet: run its command first, or again")
+    found = tables.summarise(rows)
+    if args.json:
+        print(found.to_json(orient="records", indent=1))
+    else:
+        from rich.console import Console
+
+        from benchmarks.report import short_table  # what draws takes a second to import
+
+        (Console() if Console().is_terminal else Console(width=120)).print(short_table(found))
+    return 0
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -98,7 +137,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-COMMANDS = {"verify": verify, "compare": compare, "page": page}
+COMMANDS = {"summary": summary, "verify": verify, "compare": compare, "page": page}
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(script())

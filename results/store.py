@@ -65,6 +65,8 @@ def explained(folder: Path) -> Iterator[None]:
             ) from None
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
             raise StoreError(f"{folder} cannot be written ({error.strerror}): choose another place with store=DIR and out=DIR") from None
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise StoreError(f"{folder} cannot be a folder, there is a file: choose another place with store=DIR and out=DIR") from None
         raise
 
 

@@ -55,6 +55,9 @@ def load(out: Path, varying: list[str] | None = None) -> pd.DataFrame:
     rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     if rows.empty:
         return rows
+    for name in varying:
+        if pd.api.types.infer_dtype(rows[name], skipna=True) in ("mixed", "mixed-integer"):  # a file's column has one type
+            rows[name] = rows[name].map(str, na_action="ignore")
     return rows.sort_values("method", key=lambda names: names.map(method_place), kind="stable", ignore_index=True)
 
 

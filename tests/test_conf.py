@@ -12,7 +12,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
-from benchmarks.configured import cause
+from benchmarks.bad_input import cause
 from benchmarks.weights import WeightsError
 from tests.conftest import REPOSITORY, configured
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.access import LabelView
-from benchmarks.configured import cause
+from benchmarks.bad_input import cause
 from benchmarks.datasets import demo, prepare, select, wnid_folder
 from benchmarks.engines import torch_engine
 from benchmarks.models import Normalised, build, class_names, timm_net

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.__main__ import expand_shards
 from benchmarks.configured import shard_of
-from benchmarks.run import expand_shards
 from results import store as stores
 from results.store import Store, StoreError, write_atomically
 from tests.conftest import REPOSITORY

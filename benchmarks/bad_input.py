@@ -1,0 +1,104 @@
+"""What was wrong with the input, in a line or two that say what to do. Imports nothing heavy, for a quick answer."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+DEBUG = "DA_DEBUG"  # an environment variable, so that the processes of a launcher know, too
+
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it raises
+
+
+def choices(group: str) -> list[str]:
+    """The configurations of a group, such as ``method``."""
+    folder = files("conf").joinpath(*group.split("/"))
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")) if folder.is_dir() else []
+
+
+def debugging() -> bool:
+    """Whether tracebacks are wanted."""
+    return os.environ.get(DEBUG) == "1"
+
+
+def cause(error: BaseException, arguments: Sequence[str] = ()) -> str:
+    """What went wrong, without Hydra's wrapping. arguments: those of the command line, where they may be at fault."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    message = _one_line(error)
+    missing = error.full_key if isinstance(error, MissingMandatoryValue) else _found(r"Missing mandatory value: (\S+)", message)
+    if missing:
+        return f"{missing} is not given: add {missing}=VALUE"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _no_such_choice(error.missing_cfg_file, error.options or [])
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} is no key=value ({_first_line(error)}); quote what is special: 'key=\"a b, c\"', 'key=[1,2]'"
+    if key := _found(r"Could not override '([^']+)'", message):
+        return _no_such_key(key, arguments)
+    if argument := _found(r"Ambiguous value for argument '(.+?)' 1\.", message):
+        return f"{argument} has several values: -m runs one after the other, [...] makes a list, quotes make one text"
+    if scale := _found(r"Interpolation key 'scales\.([^.']*)", message):
+        return f"scale={scale}: this experiment has no such scale; choose smoke, laptop or paper"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{error.filename} is a file where a folder is needed: choose another place"
+    if isinstance(error, HydraException | OmegaConfBaseException | ValueError) or type(error).__name__ == "StoreError":
+        return message
+    return f"{type(error).__name__}: {message}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``" (did you mean da_pos?)"``, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _no_such_choice(file: str, options: Sequence[str]) -> str:
+    group, _, name = file.rpartition("/")
+    known = sorted(set(options) or choices(group))
+    if not group or not known:
+        return f"there is no configuration {file}"
+    return f"{group}={name}: no such {group}{suggestion(name, known)}; choose from {', '.join(known)}"
+
+
+def _no_such_key(key: str, arguments: Sequence[str]) -> str:
+    group, _, name = key.rpartition(".")
+    known: list[str] = []
+    try:
+        GlobalHydra.instance().clear()
+        chosen = [given for given in arguments if re.fullmatch(r"[\w/]+=[\w]+", given) and choices(given.split("=")[0])]
+        with initialize_config_module("conf", version_base="1.3"):
+            there = OmegaConf.select(compose("config", overrides=chosen), group) if group else compose("config", overrides=chosen)
+        known = [str(known_key) for known_key in there] if isinstance(there, DictConfig) else []
+    except Exception:  # only the suggestion is lost
+        known = []
+    public = [name for name in known if not name.startswith("_")]
+    listed = f"; {group} has {', '.join(public)}" if group and public else "; --help lists all"
+    return f"there is no key {key}{suggestion(name, known)}{listed}. A new key is added with +{key}=VALUE"
+
+
+def _found(pattern: str, message: str) -> str | None:
+    match = re.search(pattern, message)
+    return match[1] if match else None
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Error parsing override")), "")
+
+
+def _one_line(error: BaseException) -> str:
+    """The message and, of a composition error, its cause's; without OmegaConf's own names of nodes."""
+    texts = [str(error)]
+    if isinstance(error, ConfigCompositionException) and error.__cause__ is not None:
+        texts.append(str(error.__cause__))
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=", "reference_type=")))

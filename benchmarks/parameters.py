@@ -1,0 +1,68 @@
+"""Whether a configured function takes what its configuration gives it: names and types, before anything is computed."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, PositiveInt, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from benchmarks.bad_input import suggestion
+
+WORDS = {"greater_than": "a number greater than 0", "is_instance_of": "a list", "int_type": "a whole number", "float_type": "a number"}
+
+SETTINGS: dict[str, Any] = {
+    "seed": int,
+    "batch_size": PositiveInt | None,
+    "measure_memory": bool,
+    "select.count": int | None,
+    "select.order": Literal["first", "random"],
+    "select.correct_for": list[str] | None,
+}
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Check the application's own values. Raises ValueError for one of another type."""
+    for name, kind in SETTINGS.items():
+        value = OmegaConf.select(cfg, name)
+        _check(name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
+
+
+def check(where: str, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Check the keyword arguments of a function against its signature and annotations; where it has none, anything goes.
+
+    where: what stands before the keywords in messages, such as ``method.``. None passes for any type. Raises ValueError for a name that
+    the function does not take, one that it lacks, and a value of another type.
+    """
+    parameters = inspect.signature(function).parameters
+    keywords = {name for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    name_of = getattr(function, "__name__", str(function))
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in given:
+            if name not in keywords:
+                takes = ", ".join(p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name != "rngs") or "none"
+                raise ValueError(f"{where}{name}: {name_of} has no such parameter{suggestion(name, keywords)}; it takes {takes}")
+    for name, p in parameters.items():
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and name not in given and name != "rngs":
+            raise ValueError(f"{where}{name} is needed by {name_of}: add +{where}{name}=VALUE")
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):  # names that exist for type checkers alone
+        return
+    for name, value in given.items():
+        if name in hints and value is not None:
+            _check(f"{where}{name}", value, hints[name])
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    try:
+        TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except PydanticUserError:  # a type that brings its own configuration
+        return
+    except ValidationError as error:
+        wanted = dict.fromkeys(WORDS.get(found["type"], str(found["msg"]).removeprefix("Input should be ")) for found in error.errors())
+        raise ValueError(f"{name}={value!r}: give {' or '.join(wanted)}") from None
