@@ -9,6 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -52,11 +53,18 @@ def make_job(cfg: DictConfig) -> Job:
         method = partial(method)
     benchmarks = {name: instantiate(benchmark) for name, benchmark in cfg.benchmark.items()}
     engine_cfg = {name: value for name, value in resolved(cfg.engine).items() if name not in ("_partial_", "device")}
+    images = chosen_images(cfg)
+    labels = [photograph.label for photograph in images.photographs if photograph.label is not None]
+    if labels and not 0 <= min(labels) <= max(labels) < len(model.class_names):
+        found = f"labels {min(labels)} to {max(labels)}"
+        raise ValueError(
+            f"dataset {images.name} has {found}, and model {model.name} {len(model.class_names)} classes: they do not belong together"
+        )
     return Job(
         model=model,
         engine=engine,
         engine_identity=engine_cfg,
-        images=chosen_images(cfg),
+        images=images,
         method=method,
         method_name=method_name,
         parameters=parameters,
@@ -70,10 +78,10 @@ def make_job(cfg: DictConfig) -> Job:
 
 
 def check_node(where: str, node: DictConfig) -> None:
-    """Check a configured function's keywords, see ``parameters.check``, except those that are configured functions themselves."""
-    given = {name: value for name, value in resolved(node).items() if not name.startswith("_") and value != "???"}
-    plain_values = {name: value for name, value in given.items() if not (isinstance(value, dict) and "_target_" in value)}
-    check(f"{where}." if where else "", get_method(node._target_), plain_values)
+    """Check a configured function's keywords, see ``parameters.check``: those that are configured functions themselves by name alone."""
+    given = {name: value for name, value in resolved(node).items() if not name.startswith("_")}
+    unchecked = {name for name, value in given.items() if value == "???" or (isinstance(value, dict) and "_target_" in value)}
+    check(f"{where}." if where else "", get_method(node._target_), given | dict.fromkeys(unchecked))
 
 
 def with_model(cfg: DictConfig, model: Model) -> DictConfig:
@@ -86,9 +94,17 @@ def with_model(cfg: DictConfig, model: Model) -> DictConfig:
 
 @lru_cache(maxsize=6)
 def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
-    """A model and its engine, kept for the next job of a sweep in this process."""
+    """A model and its engine, kept for the next job of a sweep in this process. Raises ValueError where it has not a score a class name."""
     model = instantiate(json.loads(model_json))
-    return model, instantiate(json.loads(engine_json))(model)
+    engine = instantiate(json.loads(engine_json))(model)
+    size = model.preprocessing.size
+    scores = engine.forward(torch.zeros(engine.batch, 3, size, size, device=engine.device)).shape
+    if scores != (engine.batch, len(model.class_names)):
+        raise ValueError(
+            f"model.classes: {model.name} returns scores of shape {list(scores)} for {engine.batch} images and has "
+            f"{len(model.class_names)} class names: give as many names as it has classes"
+        )
+    return model, engine
 
 
 def chosen_method(cfg: DictConfig, overrides: Sequence[str], choice: str | None) -> tuple[DictConfig, str]:

@@ -242,9 +242,9 @@ def _folder(root: str) -> Path:
 
 
 def _images_below(folder: Path) -> list[Path]:
-    """Image files below a folder in a stable order; links to folders are not followed."""
+    """Image files below a folder in a stable order; links to folders are not followed, and pipes and devices are no files."""
     found = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()))
 
 
 def _from_files(root: Path, files: Sequence[tuple[Path, int | None]]) -> tuple[Photograph, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -54,8 +55,16 @@ def check(where: str, function: Callable[..., Any], given: Mapping[str, Any]) ->
     except (NameError, TypeError):  # names that exist for type checkers alone
         return
     for name, value in given.items():
+        _check_finite(f"{where}{name}", value)
         if name in hints and value is not None:
             _check(f"{where}{name}", value, hints[name])
+
+
+def _check_finite(name: str, value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False, default=str)
+    except ValueError:
+        raise ValueError(f"{name}={value!r}: give finite numbers") from None
 
 
 def _check(name: str, value: Any, kind: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -40,12 +41,19 @@ def command(module: str, *arguments: str, cwd: Path, timeout: float = 300, **env
         return Said(process.exitcode, *texts)
 
 
+def started(module: str, *arguments: str, cwd: Path, timeout: float = 540, **environment: str) -> Said:
+    """The same in a process started from nothing, as users start it."""
+    told = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "120", "OMP_NUM_THREADS": "2"} | environment
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=cwd, env=told, capture_output=True, text=True, timeout=timeout)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
 def _run(module: str, arguments: tuple[str, ...], cwd: Path, folder: Path, environment: dict[str, str]) -> None:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
     os.environ.update({"COLUMNS": "120"} | environment)
     os.chdir(cwd)
-    sys.path[:0] = [str(cwd), str(REPOSITORY)]
+    sys.path[:0] = [str(cwd), *environment.get("PYTHONPATH", "").split(os.pathsep), str(REPOSITORY)]
     sys.argv = [module, *arguments]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -13,9 +13,8 @@ from omegaconf import OmegaConf
 from benchmarks.bad_input import suggestion
 from benchmarks.datasets import demo
 from benchmarks.parameters import check, check_settings
-from tests.commands import command
+from tests.commands import command, started
 from tests.conftest import configured
-from tests.test_cli import command as started
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +83,7 @@ DA = [
     ("text.jpg", "text.jpg cannot be read"),
     ("cut.png", "cut.png cannot be read"),
     ("empty", "empty is a folder: give one photograph, or run python -m benchmarks dataset=image_folder dataset.root=empty"),
+    ("cup.png --fc 2", "fc=2"),
     ("cup.png --k three", "k='three': give a whole number"),
     ("cup.png --method ep --areas 0.1", "areas=0.1: give a list"),
     ("cup.png --model onnx", "model.weights is not given"),

@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from benchmarks.datasets import demo
+from tests.commands import command, started
 from tests.conftest import REPOSITORY
 
 COFFEE = str(demo().photographs[1].source)
 
 
-def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    env = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "120", "OMP_NUM_THREADS": "2"} | environment
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=540)
-
-
 def test_one_photograph_in_words_and_as_json(tmp_path):
-    said = command("da", COFFEE, "--iterations", "30", "--json", "--out", "c.png", cwd=tmp_path)
+    said = started("da", COFFEE, "--iterations", "30", "--json", "--out", "c.png", cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     answer = json.loads(said.stdout)
     assert (answer["class_name"], answer["class_index"]) == ("espresso", 967)
@@ -39,19 +33,6 @@ def test_one_photograph_in_words_and_as_json(tmp_path):
     assert "absent, then the image is not classified espresso." in words.stdout
     assert "Verified by one more forward pass." in words.stdout
     assert (tmp_path / "coffee_da_neg.png").exists()
-
-
-def test_bad_input_is_one_line(tmp_path):
-    for arguments, message in (
-        (["absent.jpg"], "absent.jpg cannot be read"),
-        ([COFFEE, "--fc", "2"], "fc=2"),
-        ([COFFEE, "--model", "resnet18", "--weights", "absent.pth"], "no weights at absent.pth"),
-    ):
-        said = command("da", *arguments, cwd=tmp_path)
-        assert said.returncode == 2
-        assert said.stderr.startswith("error: ")
-        assert message in said.stderr
-        assert said.stderr.count("\n") == 1
 
 
 def test_help_shows_the_methods_hyper_parameters(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from results.compare import compare, default_folder, markdown, write
 from results.statistics import compare as paired
 from results.store import Store
-from tests.test_cli import command
+from tests.commands import command
 
 MAR = {"a": 0.2, "b": 0.35, "c": 0.5}
 

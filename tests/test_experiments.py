@@ -17,8 +17,8 @@ from benchmarks.models import class_names
 from benchmarks.plan import duration, table, work
 from benchmarks.progress import Bar
 from results.paper import published
+from tests.commands import command
 from tests.conftest import configured
-from tests.test_cli import command
 
 
 @pytest.fixture(scope="module")

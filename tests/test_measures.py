@@ -17,8 +17,9 @@ from benchmarks.pointing import grid_pointing
 from benchmarks.randomise import randomised
 from benchmarks.sufficiency import sufficient_shares
 from da.types import Attribution
+from tests.commands import command
 from tests.conftest import rngs, textured
-from tests.test_cli import COFFEE, command
+from tests.test_cli import COFFEE
 from tests.test_experiments import experiment, folder, read  # noqa: F401  a fixture
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 from benchmarks.walks import replay
 from da.walk import dynamic_ablation
 from results import charts, gallery, page, tables
+from tests.commands import command
 from tests.conftest import Labels, PatchNet, textured
-from tests.test_cli import command
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 RUN = ["benchmarks", "-m", "method=da_pos,gradcam,sobel", "select.count=4", "name=shown", "engine=onnxruntime", "benchmark.mar.points=6"]

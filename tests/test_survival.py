@@ -20,8 +20,8 @@ from benchmarks.__main__ import expand_shards
 from benchmarks.configured import shard_of
 from results import store as stores
 from results.store import Store, StoreError, write_atomically
+from tests.commands import command
 from tests.conftest import REPOSITORY
-from tests.test_cli import command
 
 RUN = ["benchmarks", "-m", "method=da_pos,rise", "per_method={da_pos: {iterations: 40}, rise: {masks: 40}}"]
 RUN += ["batch_size=2", "benchmark.mar.points=4", "name=run", "engine=onnxruntime"]

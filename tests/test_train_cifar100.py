@@ -128,7 +128,7 @@ def test_errors_are_one_line(folder, tmp_path, capsys):
 
     out = tmp_path / "o.safetensors"
     root = ["--root", str(tmp_path / "absent"), "--out", str(out)]
-    assert "no CIFAR-100 there" in said(root)
+    assert "there is no folder cifar-100-python in it" in said(root)
     assert "--batch at most the 60 images" in said(command(folder, out, "--batch", "61"))
     assert "must be at least 1" in said(command(folder, out, "--epochs", "0"))
     assert "is not a folder" in said(command(tmp_path / "absent", out))
