@@ -17,7 +17,7 @@ paper: $(STAMP)  ## every table and figure of the paper in runs/: make paper SCA
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 test: $(STAMP)  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,13 @@ def make_job(cfg: DictConfig) -> Job:
 
 
 def check_node(where: str, node: DictConfig) -> None:
-    """Check a configured function's keywords, see ``parameters.check``: those that are configured functions themselves by name alone."""
+    """Check a configured function's keywords, see ``parameters.check``, and those of the configured functions among them."""
     given = {name: value for name, value in resolved(node).items() if not name.startswith("_")}
-    unchecked = {name for name, value in given.items() if value == "???" or (isinstance(value, dict) and "_target_" in value)}
+    nested = [name for name, value in given.items() if isinstance(value, dict) and "_target_" in value]
+    unchecked = [*nested, *(name for name, value in given.items() if value == "???")]
     check(f"{where}." if where else "", get_method(node._target_), given | dict.fromkeys(unchecked))
+    for name in nested:
+        check_node(f"{where}.{name}", node[name])
 
 
 def with_model(cfg: DictConfig, model: Model) -> DictConfig:
@@ -95,7 +98,9 @@ def with_model(cfg: DictConfig, model: Model) -> DictConfig:
 @lru_cache(maxsize=6)
 def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
     """A model and its engine, kept for the next job of a sweep in this process. Raises ValueError where it has not a score a class name."""
-    model = instantiate(json.loads(model_json))
+    config = json.loads(model_json)
+    net = {name: value for name, value in config.get("net", {}).items() if name != "weights"}
+    model = replace(instantiate(config), net=net)
     engine = instantiate(json.loads(engine_json))(model)
     size = model.preprocessing.size
     scores = engine.forward(torch.zeros(engine.batch, 3, size, size, device=engine.device)).shape

@@ -170,7 +170,7 @@ def image_folder(root: str, *, name: str = "image_folder") -> ImageSet:
     """Every image file below a folder, or one file, without labels."""
     path = Path(root)
     if path.is_file():
-        return ImageSet(name, (Photograph(path.name, None, path),))
+        return ImageSet(name, _from_files(path.parent, [(path, None)]))
     folder = _folder(root)
     return ImageSet(name, _from_files(folder, [(file, None) for file in _images_below(folder)]))
 
@@ -250,4 +250,9 @@ def _images_below(folder: Path) -> list[Path]:
 def _from_files(root: Path, files: Sequence[tuple[Path, int | None]]) -> tuple[Photograph, ...]:
     if not files:
         raise ValueError(f"dataset.root={str(root)!r} holds no image files ({', '.join(sorted(SUFFIXES))})")
-    return tuple(Photograph(path.relative_to(root).as_posix(), label, path) for path, label in files)
+    return tuple(Photograph(_written(path.relative_to(root)), label, path) for path, label in files)
+
+
+def _written(path: Path) -> str:
+    """A path as text that any file can hold: bytes that are not UTF-8 are written out, as ``\\xff``."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmarks.datasets import demo, prepare
 from benchmarks.models import Model
 from da.types import Images, Scores
+from results.store import digest
 
 TOLERANCE = {"fp32": 5e-3, "bf16": 0.5}  # largest logit difference from PyTorch on the demo photographs
 
@@ -54,7 +55,7 @@ def torch_engine(model: Model, *, batch: int = 8, precision: str = "fp32", devic
 
 
 def onnxruntime_engine(model: Model, *, batch: int = 8, precision: str = "fp32") -> Engine:
-    """ONNX Runtime on the CPU: about twice as fast as PyTorch there. The graph is exported once and kept by its weights' hash."""
+    """ONNX Runtime on the CPU: about twice as fast as PyTorch there. The graph is exported once and kept in a cache."""
     import onnxruntime
 
     _check(batch, precision, ("fp32",))
@@ -131,12 +132,12 @@ def cache_folder() -> Path:
 
 
 def exported(model: Model, batch: int) -> Path:
-    """The model as an ONNX graph for one batch shape, in the user's cache, by its weights' hash."""
+    """The model as an ONNX graph for one batch shape, in the user's cache, by all that decides its numbers."""
     if not model.differentiable:
         raise ValueError(f"{model.name} is an ONNX file already: engine=torch runs it")
     folder = cache_folder()
     size = model.preprocessing.size
-    path = folder / f"{model.weights_sha256[:20]}-{batch}x{size}-{torch.__version__}-{abs(hash_of(model)):x}.onnx"
+    path = folder / f"{digest({'model': model.identity, 'batch': batch, 'torch': str(torch.__version__)})}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")
@@ -146,11 +147,6 @@ def exported(model: Model, batch: int) -> Path:
             torch.onnx.export(module, (torch.rand(batch, 3, size, size),), str(unfinished), dynamo=False, input_names=["images"])
         unfinished.replace(path)
     return path
-
-
-def hash_of(model: Model) -> int:
-    """What of a model besides its weights is in an exported graph."""
-    return int.from_bytes(repr(model.preprocessing).encode()[-48:], "big") % 2**32
 
 
 def _verified(model: Model, forward: Callable[[Tensor], Tensor], batch: int, precision: str, device: torch.device | None = None) -> Engine:

@@ -225,7 +225,9 @@ class Job:
                 self._put(name, [(batch.images[0], f"error: {type(error).__name__}: {error}", name, np.nan, np.nan)])
                 continue
             columns = (frame[column].tolist() for column in ("image", "metric", "x", "value"))
-            self._put(name, [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)])
+            rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]
+            nothing = [image for i, image in enumerate(batch.images) if i not in set(frame["image"])]
+            self._put(name, rows + [(image, OK, name, np.nan, np.nan) for image in nothing])  # else they would be left for ever
             queries += view.queries
         return queries
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Normalised(nn.Module):
 
 @dataclass(frozen=True)
 class Model:
-    """A classifier and what there is to know of it."""
+    """A classifier and what there is to know of it. net: the configuration of its network, without the file of its weights."""
 
     name: str
     module: nn.Module
@@ -64,11 +64,13 @@ class Model:
     gradcam_layer: str | None
     differentiable: bool
     parameters: int
+    net: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What can change a number: the name, the weights, the preprocessing."""
-        return {"name": self.name, "weights_sha256": self.weights_sha256, "preprocessing": asdict(self.preprocessing)}
+        """What can change a number: the name, the network, the weights, the preprocessing."""
+        known = {"name": self.name, "net": dict(self.net), "weights_sha256": self.weights_sha256}
+        return known | {"preprocessing": asdict(self.preprocessing)}
 
 
 def build(

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 
 def grid_pointing(
@@ -29,7 +29,7 @@ def grid_pointing(
 
     images: mosaics of ``cells`` x ``cells`` photographs (``dataset=mosaic``). The right cell is the one which alone, enlarged to the whole
     input, is given the mosaic's class with at least the probability ``confident``. A mosaic with no such cell, or two, or a map
-    without positive values has no value. One forward pass a cell. Chance is ``1 / cells^2``.
+    without positive values has the value NaN. One forward pass a cell. Chance is ``1 / cells^2``.
 
     Returns rows ``image, metric, x, value`` with the metric ``grid_pointing``.
     """
@@ -48,6 +48,6 @@ def grid_pointing(
     rows = []
     for i in range(n):
         total = positive[i].sum()
-        if chosen[i].sum() == 1 and total > 0:
-            rows.append((i, "grid_pointing", np.nan, float(positive[i][boxes[int(np.argmax(chosen[i]))]].sum() / total)))
+        there = float(positive[i][boxes[int(np.argmax(chosen[i]))]].sum() / total) if chosen[i].sum() == 1 and total > 0 else np.nan
+        rows.append((i, "grid_pointing", np.nan, there))
     return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # two processes of two threads on two cores are slower than one
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # also of the commands that tests start
+
 HOOK = install_import_hook(["da", "baselines", "benchmarks", "results"], "tests.check")
 
 import numpy as np  # noqa: E402
@@ -21,7 +24,7 @@ from benchmarks.engines import Engine, torch_engine  # noqa: E402
 from benchmarks.models import Model, build  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
-torch.set_num_threads(int(os.environ.get("TEST_THREADS", "2")))
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 class PatchNet(nn.Module):

@@ -1,75 +1,92 @@
-"""A folder of images as people have them: every mode, orientation and name, and what is no image at all."""
+"""Files that people have among their images: what is wrong with each, and what is to become of it."""
 
 from __future__ import annotations
 
 import os
-import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-READABLE = ("grey16.png", "cmyk.jpg", "palette.png", "alpha.png", "one bit.png", "animated.gif", "one pixel.png", "tall.png", "float.tif")
-NAMES = (
-    "a space.png",
-    "a \"quote\" and 'another'.png",
-    "a\nnewline.png",
-    "猫 ñ é.png",
-    "percent%20.png",
-    "semi;colon,comma.png",
-    "-dash.png",
-)
+UNREADABLE = "error: unreadable"
 
 
-def write(folder: Path) -> dict[str, bool]:
-    """Write the corpus and return whether each image, by its path in the folder, can be read."""
+def gradient(size: tuple[int, int] = (64, 48)) -> Image.Image:
+    """A picture that looks different from every side."""
+    x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
+    return Image.fromarray(np.stack([x, y, (x > 2 * y) * 255.0], -1).astype(np.uint8))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A valid PNG that claims a size and holds no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    sizes = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 2, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", sizes) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def make(folder: Path) -> dict[str, str]:
+    """Write the corpus below a folder; return each image's id and how its status is to start where it is an error."""
     folder.mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(40, 255, (24, 32, 3), dtype=np.uint8)
-    rgb = Image.fromarray(pixels)
-    grey = pixels[..., 0]
-    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "grey16.png")
-    rgb.convert("CMYK").save(folder / "cmyk.jpg")
-    rgb.quantize(16).save(folder / "palette.png", transparency=3)
-    rgb.convert("RGBA").save(folder / "alpha.png")
-    rgb.convert("1").save(folder / "one bit.png")
-    rgb.save(folder / "animated.gif", save_all=True, append_images=[rgb.rotate(90)])
-    rgb.resize((1, 1)).save(folder / "one pixel.png")
-    rgb.resize((2, 300)).save(folder / "tall.png")
-    Image.fromarray(grey.astype(np.float32) / 255).save(folder / "float.tif")
-    found = dict.fromkeys(READABLE, True)
-    for turned in range(1, 9):
+    picture, expected = gradient(), {}
+
+    def add(name: str, status: str = "") -> Path:
+        expected[name] = status
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    picture.save(add("good.png"))
+    picture.save(add("truncated.jpg", UNREADABLE), quality=95)
+    (folder / "truncated.jpg").write_bytes((folder / "truncated.jpg").read_bytes()[:900])
+    add("zero.jpg", UNREADABLE).write_bytes(b"")
+    add("text.jpg", UNREADABLE).write_text("not an image")
+    add("bomb.png", UNREADABLE).write_bytes(png_header(20000, 20000))
+    add("empty.png", UNREADABLE).write_bytes(png_header(8, 8))
+    add("to itself.png", UNREADABLE).symlink_to(folder / "to itself.png")
+    add("to nothing.png", UNREADABLE).symlink_to(folder / "absent")
+    picture.save(add("one.gif"), save_all=True, append_images=[picture.transpose(Image.Transpose.ROTATE_180)])
+    Image.fromarray(np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)).save(add("sixteen.png"))
+    Image.fromarray(np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)).save(add("sixteen.tif"))
+    picture.convert("CMYK").save(add("cmyk.jpg"))
+    picture.convert("P").save(add("palette.png"))
+    picture.convert("L").save(add("grey.jpg"))
+    picture.convert("1").save(add("bits.png"))
+    with_alpha = picture.copy()
+    with_alpha.putalpha(picture.convert("L"))
+    with_alpha.save(add("alpha.png"))
+    picture.convert("LA").save(add("grey alpha.png"))
+    Image.new("RGB", (1, 1), (200, 30, 30)).save(add("one pixel.png"))
+    gradient((900, 3)).save(add("long.png"))
+    for turn in range(1, 9):
         exif = Image.Exif()
-        exif[0x0112] = turned
-        rgb.save(folder / f"exif {turned}.jpg", exif=exif)
-        found[f"exif {turned}.jpg"] = True
-    for name in NAMES:
-        rgb.save(folder / name)
-        found[name] = True
-    rgb.save(folder / "whole.jpg")
-    whole = (folder / "whole.jpg").read_bytes()
-    (folder / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "zero.png").write_bytes(b"")
-    (folder / "text.jpg").write_text("this is no image")
-    (folder / "bomb.png").write_bytes(bomb(20_000, 20_000))
-    (folder / "archive.png").write_bytes(b"PK\x03\x04" + bytes(200))
-    (folder / "gone.png").symlink_to(folder / "nowhere.png")
-    found |= {"whole.jpg": True} | dict.fromkeys(("truncated.jpg", "zero.png", "text.jpg", "bomb.png", "archive.png", "gone.png"), False)
-    (folder / "below").mkdir()
-    rgb.save(folder / "below" / "nested.png")
-    found["below/nested.png"] = True
-    (folder / "below" / "loop").symlink_to(folder, target_is_directory=True)
-    os.mkfifo(folder / "pipe.png")  # no file: left out, and not waited for
+        exif[0x0112] = turn
+        turned(picture, turn).save(add(f"turned {turn}.png"), exif=exif)
+    for name in (
+        "a b.png",
+        'it\'s "quoted".png',
+        "two\nlines.png",
+        "naïve 猫 🐈.png",
+        "-m.png",
+        "a=b,c.png",
+        "<b>&amp;.png",
+        "deep/good.png",
+    ):
+        picture.save(add(name))
+    with open(os.fsencode(folder) + b"/\xff.png", "wb") as file:  # no name in any encoding of today
+        picture.save(file, "png")
+    expected["\\xff.png"] = ""
+    (folder / "deep" / "loop").symlink_to(folder, target_is_directory=True)
+    os.mkfifo(folder / "pipe.png")  # would be waited for without end
     (folder / "folder.png").mkdir()
-    (folder / "notes.txt").write_text("left out")
-    return found
+    (folder / "notes.txt").write_text("no image, and not named like one")
+    return expected
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header promises more pixels than anyone should unpack."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+def turned(picture: Image.Image, orientation: int) -> Image.Image:
+    """The picture stored so that the EXIF orientation makes it upright again."""
+    undo = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90", 7: "TRANSVERSE", 8: "ROTATE_270"}
+    return picture.transpose(Image.Transpose[undo[orientation]]) if orientation in undo else picture

@@ -1,172 +1,185 @@
-"""A run over bad files and bad models: each gets its status or its error, and everything else is complete."""
+"""Bad files and bad models among good ones: each gets its stated status or error, and all the others are computed."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
+import pickle
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-from omegaconf import OmegaConf
-from torch import Tensor
+import torch
+from PIL import Image
 
-from benchmarks.bad_input import cause
-from benchmarks.configured import composed, load, make_job, plain
-from benchmarks.datasets import Photograph, UnreadableError, image_folder, wnid_folder
-from benchmarks.engines import torch_engine
 from tests import corpus
-from tests.conftest import planted_model
-from tests.test_job import job, written
+from tests.commands import command
+
+SMALL = ["method.iterations=4", "method.sp_num=20", "benchmark=[mar]", "benchmark.mar.points=2"]
+
+MODELS = """
+import torch
+from torch import nn
 
 
-def statuses(a_job) -> dict[str, set[str]]:
-    rows = written(a_job)
-    return rows.groupby("image")["status"].agg(set).to_dict()
+class Net(nn.Module):
+    calls = 0
+
+    def __init__(self, classes, wrong):
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, classes)
+        self.wrong = wrong
+
+    def forward(self, images):
+        Net.calls += 1
+        if self.wrong == "raises" and Net.calls == 37:
+            raise RuntimeError("out of luck")
+        logits = self.head(self.features(images).mean((2, 3)))
+        return logits * float("nan") if self.wrong == "nans" else logits
 
 
-def test_a_folder_of_everything(tmp_path):
-    expected = corpus.write(tmp_path / "images")
-    images = image_folder(str(tmp_path / "images"))
-    assert {photograph.id for photograph in images.photographs} == expected.keys()
-    model = planted_model()
-    run = job(tmp_path / "store", images, model, torch_engine(model, batch=4, device="cpu"), batch_size=7)
-    assert run.run() == len(expected)
-    found = statuses(run)
-    assert found.keys() == expected.keys()
-    for name, readable in expected.items():
-        if readable:
-            assert not any(status.startswith("error") for status in found[name]), (name, found[name])
-        else:
-            assert all(status.startswith(f"error: unreadable: {name} cannot be read") for status in found[name]), (name, found[name])
-    measured = written(run).groupby("image")["what"].agg(set)
-    complete = {"prediction", "attribution", *run.benchmarks}
-    assert all(measured[name] == complete for name, readable in expected.items() if readable)
-    assert run.run() == len(expected) - sum(expected.values())  # those that failed are tried again, and nothing else
-    frame = pd.read_csv(written(run).to_csv(tmp_path / "rows.csv", index=False) or tmp_path / "rows.csv")
-    assert set(frame["image"]) == expected.keys()
+def make(weights, wrong=None, classes=5):
+    torch.manual_seed(0)
+    net = Net(classes, wrong)
+    if weights:
+        from benchmarks.weights import load
+        load(net, weights)
+    return net
+"""
+MODEL = """
+_target_: benchmarks.models.build
+name: mine
+weights: null
+net: {_target_: models.make, weights: "${..weights}", wrong: null, classes: 5}
+classes: [a, b, c, d, e]
+size: 32
+crop_pct: 1.0
+interpolation: bilinear
+mean: [0, 0, 0]
+std: [1, 1, 1]
+gradcam_layer: net.features
+"""
 
 
-def test_the_eight_orientations_are_one_picture(tmp_path):
-    corpus.write(tmp_path / "images")
-    upright = Photograph("1", None, tmp_path / "images" / "exif 1.jpg").load()
-    sizes = [Photograph(str(i), None, tmp_path / "images" / f"exif {i}.jpg").load().size for i in range(1, 9)]
-    assert sizes == [upright.size] * 4 + [upright.size[::-1]] * 4
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("corpus")
+    (place / "models.py").write_text(MODELS)
+    (place / "conf" / "model").mkdir(parents=True)
+    (place / "conf" / "model" / "mine.yaml").write_text(MODEL)
+    for i in range(3):
+        (place / "good").mkdir(exist_ok=True)
+        corpus.gradient((40 + i, 50)).save(place / "good" / f"{i}.png")
+    return place
 
 
-def test_a_file_without_permission_is_unreadable(tmp_path):
-    path = tmp_path / "secret.png"
-    path.write_bytes(b"x")
-    path.chmod(0)
-    tmp_path.chmod(0o755)
-    me = os.geteuid()
-    if me == 0:
-        os.seteuid(65534)  # root may read everything
-    try:
-        with pytest.raises(UnreadableError, match=r"Permission denied|cannot be read"):
-            Photograph("secret.png", None, path).digest()
-    finally:
-        os.seteuid(me)
+def run(folder: Path, *arguments: str, images: str = "good"):
+    given = ["--config-dir", "conf", "model=mine", "dataset=image_folder", f"dataset.root={images}", "method=da_pos", *SMALL, *arguments]
+    return command("benchmarks", *given, cwd=folder)
 
 
-def test_an_exception_on_the_37th_call_costs_what_it_must(tmp_path):
-    corpus.write(tmp_path / "images")
-    images = image_folder(str(tmp_path / "images"))
-    model = planted_model()
-    engine = torch_engine(model, batch=4, device="cpu")
-    calls = iter(range(10**6))
-
-    def forward(pixels: Tensor) -> Tensor:
-        if next(calls) == 36:
-            raise RuntimeError("the device went away")
-        return engine.forward(pixels)
-
-    whole = job(tmp_path / "whole", images, model, engine)
-    whole.run()
-    failing = job(tmp_path / "failing", images, model, replace(engine, forward=forward))
-    failing.run()
-    again = job(tmp_path / "failing", images, model, engine)
-    again.run()
-    pd.testing.assert_frame_equal(written(again), written(whole))
+def statuses(folder: Path, name: str) -> dict[str, str]:
+    rows = pd.read_parquet(folder / "runs" / name / "rows.parquet")
+    return rows.drop_duplicates("image").set_index("image")["status"].to_dict()
 
 
-def test_a_model_and_its_classes_must_belong_together(tmp_path):
-    one = ["model.weights=random", "engine=torch", "engine.batch=1", f"store={tmp_path}"]
-    cfg = composed("model=resnet18", *one)
-    cfg.model.classes = ["cat", "dog", "bird"]
-    with pytest.raises(
-        ValueError, match=r"model\.classes: resnet18 returns scores of shape \[1, 1000\] for 1 images and has 3 class names"
-    ):
-        load(plain(cfg.model), plain(cfg.engine))
-    ten = composed("model=cifar100_vgg16", *one)
-    with pytest.raises(ValueError, match=r"dataset demo has labels 285 to 967, and model \w+ 100 classes"):
-        make_job(ten)
+def test_every_kind_of_image_file_gets_its_status(folder):
+    expected = corpus.make(folder / "images")
+    said = run(folder, "name=images", images="images")
+    assert said.returncode == 0, said.stderr
+    found = statuses(folder, "images")
+    assert set(found) == set(expected)
+    assert {name for name, status in found.items() if status.startswith("error")} == {name for name, of in expected.items() if of}
+    assert all(found[name].startswith(status) for name, status in expected.items())
+    assert "decompression bomb" in found["bomb.png"]
+    assert f"computed {len(expected)} of {len(expected)} images" in said.stderr
+    rows = pd.read_parquet(folder / "runs" / "images" / "rows.parquet")
+    upright = rows[rows["image"].str.startswith("turned") | (rows["image"] == "good.png")]
+    assert upright.groupby("image")["confidence"].first().nunique() == 1  # EXIF turns all of them back
+    again = run(folder, "name=images", images="images")
+    failed = sum(map(bool, expected.values()))
+    assert f"computed {failed} of {len(expected)} images" in again.stderr  # these alone are tried again
+    assert (folder / "runs" / "images" / "index.html").stat().st_size > 100_000
 
 
-def test_an_unknown_wnid_names_itself(tmp_path):
-    corpus.write(tmp_path / "images" / "n99999999")
-    with pytest.raises(ValueError, match="n99999999"):
-        wnid_folder(str(tmp_path / "images"))
+def test_labels_that_the_model_has_no_class_for_are_named(folder):
+    (folder / "wnids" / "n02124075").mkdir(parents=True)
+    corpus.gradient().save(folder / "wnids" / "n02124075" / "a.png")
+    said = run(folder, "dataset=wnid_folder", images="wnids")
+    assert said.returncode == 1
+    assert "error: dataset wnid_folder has labels 285 to 285, and model mine 5 classes: they do not belong together" in said.stderr
+    (folder / "wnids" / "n99999999").mkdir()
+    said = run(folder, "dataset=wnid_folder", images="wnids")
+    assert said.returncode == 1
+    assert "n99999999 are not among ImageNet's 1000 WordNet ids" in said.stderr
 
 
-SMALL = ["engine=torch", "engine.batch=1", "engine.device=cpu", "select.count=1", "method.iterations=3", "method.sp_num=40"]
-SMALL += ["method.k=2"]
-SMALL += ["benchmark.mar.points=3", "benchmark.insertion.shares=[0,0.5,1]"]
-KEYS = [f"method.{name}" for name in ("rule", "k", "sp_num", "alpha_step", "fc", "iterations", "speculate", "fill", "trace")]
-KEYS += [
-    "seed",
-    "batch_size",
-    "shard",
-    "measure_memory",
-    "select.count",
-    "select.order",
-    "select.correct_for",
-    "engine.batch",
-    "engine.device",
-]
-KEYS += [
-    "engine.precision",
-    "model.weights",
-    "dataset._target_",
-    "benchmark.mar.points",
-    "benchmark.mar.fill",
-    "benchmark.insertion.shares",
-]
-KEYS += ["benchmark.insertion.fill"]
-VALUES = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-3, 6),
-    st.sampled_from([0.0, -0.5, 0.5, 1.0, 1.5, 1e-12, float("nan"), float("inf"), -1e9]),
-    st.sampled_from(
-        ["", "black", "mean", "blur", "positive", "negative", "first", "random", "cpu", "fp32", "1/2", "two", "ü \n", "${nothing}"]
-    ),
-    st.lists(st.sampled_from([0, 0.25, 1, -1, 2, "a", None]), max_size=3),
-    st.just({"a": 1}),
-)
-
-
-@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(key=st.sampled_from(KEYS), value=VALUES)
-@example(key="method.k", value=0)
-@example(key="benchmark.insertion.shares", value=[0.5, 0.5])
-@example(key="method.fc", value=float("nan"))
-def test_any_value_runs_or_its_key_is_named(key, value, tmp_path_factory):
-    store = tmp_path_factory.getbasetemp() / "fuzz"
-    cfg = composed(*SMALL, f"store={store}")
-    try:
-        OmegaConf.update(cfg, key, value)
-        run = make_job(cfg)
-        run.run()
-    except Exception as error:
-        said = cause(error)
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+def test_a_model_of_nans_is_a_status_an_image(folder, engine):
+    said = run(folder, "model.net.wrong=nans", f"name=nan_{engine}", f"engine={engine}")
+    assert said.returncode == 1
+    if engine == "torch":
+        assert "every image failed" in said.stderr
+        assert set(statuses(folder, "nan_torch").values()) == {"error: NotFiniteError: the model returned logits that are not finite"}
     else:
-        found = written(run)
-        failures = found.loc[found["status"].str.startswith("error"), "status"]
-        if failures.empty:
-            assert len(found) == 0 or found["value"].notna().any()
-            return
-        said = failures.iloc[0]
-    name = key.rsplit(".", 1)[-1]
-    assert name in said, f"{key}={value!r}: {said}"
+        assert "differ from PyTorch's by nan on mine" in said.stderr
+
+
+def test_a_model_with_another_number_of_classes_is_refused(folder):
+    said = run(folder, "model.net.classes=4", "name=classes")
+    assert said.returncode == 1
+    assert "model.classes: mine returns scores of shape [8, 4] for 8 images and has 5 class names" in said.stderr
+
+
+def test_a_model_that_fails_once_costs_one_image_and_that_until_the_next_run(folder):
+    given = ["name=raises", "model.net.wrong=raises", "method.iterations=20", "engine.batch=1"]
+    said = run(folder, *given)
+    assert said.returncode == 0, said.stderr
+    found = statuses(folder, "raises")
+    assert sorted(status == "error: RuntimeError: out of luck" for status in found.values()) == [False, False, True]
+    assert "1 x error: RuntimeError: out of luck" in said.stdout
+    again = run(folder, *given, "batch_size=3")
+    assert "computed 1 of 3 images" in again.stderr
+    assert not any(status.startswith("error") for status in statuses(folder, "raises").values())
+
+
+def test_a_wrong_layer_is_named_with_those_there_are(folder):
+    given = [argument for argument in SMALL if not argument.startswith("method")]
+    arguments = ["--config-dir", "conf", "model=mine", "dataset=image_folder", "dataset.root=good", "method=gradcam", *given]
+    said = command("benchmarks", *arguments, "method.layer=net.layer9", "name=layer", cwd=folder)
+    assert said.returncode == 1
+    (status,) = set(statuses(folder, "layer").values())
+    assert "net.layer9" in status
+    assert "net.features" in status
+
+
+class Payload:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_weights_that_would_run_code_or_are_another_models_are_refused(folder):
+    (folder / "evil.pt").write_bytes(pickle.dumps({"features.weight": Payload(folder / "it ran")}))
+    torch.save({"features.weight": Payload(folder / "it ran")}, folder / "evil_zip.pt")
+    for name in ("evil.pt", "evil_zip.pt"):
+        said = run(folder, f"model.weights={name}", "name=evil")
+        assert said.returncode == 1
+        assert f"{name} holds more than tensors and was not opened" in said.stderr
+    assert not (folder / "it ran").exists()
+    torch.save({"features.weight": torch.zeros(4, 3, 5, 5), "other": torch.zeros(1)}, folder / "other.pt")
+    said = run(folder, "model.weights=other.pt", "name=other")
+    assert said.returncode == 1
+    assert "other.pt holds weights of another architecture: it lacks features.bias" in said.stderr
+
+
+def test_transparent_and_deep_images_are_what_people_see(tmp_path):
+    corpus.make(tmp_path / "images")
+    from benchmarks.datasets import image_folder
+
+    found = {photograph.id: photograph for photograph in image_folder(str(tmp_path / "images")).photographs}
+    deep = found["sixteen.png"].load()
+    assert (deep.getpixel((0, 0))[0], deep.getpixel((63, 47))[0]) == (0, 255)
+    assert all(found[f"turned {turn}.png"].load().tobytes() == found["good.png"].load().tobytes() for turn in range(1, 9))
+    assert found["one.gif"].load().convert("L").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)) > 0

@@ -114,6 +114,18 @@ def test_a_new_measure_uses_the_stored_maps(tmp_path, planted):
     assert sum(queries) == 6 * (4 + 6)
 
 
+def test_an_image_of_which_a_measure_says_nothing_is_done_all_the_same(tmp_path, planted):
+    def of_some(model, images, targets, labels, attribution, *, rngs):
+        return pd.DataFrame([(1, "something", float("nan"), 0.5)], columns=["image", "metric", "x", "value"])
+
+    silent = job(tmp_path / "s", *planted, benchmarks={"silent": partial(of_some)}, batch_size=6)
+    silent.run()
+    assert silent.left() == []
+    values = written(silent).query("what == 'silent'").set_index("image")["value"]
+    assert values["1.png"] == 0.5
+    assert values.isna().sum() == 5
+
+
 def test_what_changes_a_number_changes_the_key(tmp_path, planted):
     images, model, engine = planted
     base = job(tmp_path, *planted).keys["attribution"]
@@ -122,6 +134,7 @@ def test_what_changes_a_number_changes_the_key(tmp_path, planted):
         job(tmp_path, *planted, seed=1),
         job(tmp_path, *planted, method=partial(dynamic_ablation, iterations=16, k=2, sp_num=50)),
         job(tmp_path, images, replace(model, weights_sha256="other"), engine),
+        job(tmp_path, images, replace(model, net={"_target_": "another.network"}), engine),
         job(tmp_path, images, replace(model, preprocessing=replace(model.preprocessing, crop_pct=0.9)), engine),
         job(tmp_path, *planted, engine_identity={"batch": 4, "precision": "bf16"}),
         job(tmp_path, replace(images, name="another"), model, engine),

@@ -69,11 +69,14 @@ def test_grid_pointing_by_hand():
     saliency[:, :4, :4] = 3
     saliency[:, 4:, 4:] = 1
     chosen = {"rngs": rngs(1), "cells": 2, "confident": 0.6}
-    frame = grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(saliency), **chosen)
-    assert frame["value"].tolist() == [0.75]
-    assert grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(-saliency.clamp_min(0)), **chosen).empty  # nothing positive
+
+    def played(shown: torch.Tensor) -> float:
+        return grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(shown), **chosen)["value"].item()
+
+    assert played(saliency) == 0.75
+    assert np.isnan(played(-saliency.clamp_min(0)))  # nothing positive
     cells[:, :, 4:, 4:] = cells[:, :, :4, :4]
-    assert grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(saliency), **chosen).empty  # two red cells
+    assert np.isnan(played(saliency))  # two red cells
     with pytest.raises(ValueError, match="cells=3"):
         grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(saliency), **(chosen | {"cells": 3}))
 
