@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from baselines.smooth_mask import SmoothMask
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "2"
+__version__ = "3"
 
 SIDE = 224  # step and sigma are pixels of an image of this side
 Perturb = Callable[[Tensor], Tensor]
@@ -164,7 +164,9 @@ def _area_loss(masks: Float[Tensor, "r p"], share: Float[Tensor, " r"]) -> Float
     p = masks.shape[1]
     values = masks.detach()
     largest = p - (p * (1 - share)).long()
-    edge = torch.stack([row.kthvalue(int(p - k + 1)).values for row, k in zip(values, largest, strict=True)])[:, None]
+    edge = values.new_empty(len(values), 1)
+    for k in set(largest.tolist()):
+        edge[largest == k] = values[largest == k].kthvalue(p - k + 1, dim=1, keepdim=True).values
     above, tied = values > edge, values == edge
     room = largest[:, None] - above.sum(1, keepdim=True)
     inside = above | (tied & (tied.flip(1).cumsum(1).flip(1) <= room))

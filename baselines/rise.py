@@ -37,8 +37,9 @@ def rise(
 
     The map is ``sum(score * mask) / (masks * probability)``. Raises ValueError for a hyper-parameter out of range.
     """
-    if masks < 1 or cells < 1 or chunk < 1 or not 0 < probability <= 1:
-        raise ValueError(f"rise: masks={masks}, cells={cells}, chunk={chunk} must be at least 1 and probability={probability} in (0, 1]")
+    if masks < 1 or cells < 1 or chunk < 1 or mask_seed < 0 or not 0 < probability <= 1:
+        counts = f"masks={masks}, cells={cells}, chunk={chunk} must be at least 1"
+        raise ValueError(f"rise: {counts}, probability={probability} in (0, 1], mask_seed={mask_seed} at least 0")
     n, _, h, w = images.shape
     hidden = filled(images, fill)
     total = torch.zeros(n, h * w, dtype=torch.float64, device=images.device)

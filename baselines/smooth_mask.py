@@ -11,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
+ROWS = 8  # masks at a time on a CPU
+
 
 class SmoothMask:
     """Masks whose every pixel is a soft maximum of the parameters near it (Fong, Patrick and Vedaldi, ICCV 2019, Section 3).
@@ -48,9 +50,9 @@ class SmoothMask:
 class _SoftMaximum(Function):
     """Soft maxima and their derivative, one cell of the footprint at a time.
 
-    For one cell, what all parameters add to the pixels they reach is two shifted sums, and a row's temporaries stay in a core's cache:
-    nothing of size neighbours x pixels is ever stored. With ``q = g / sum e^(coldness v)`` for a pixel of value m and incoming gradient
-    g, the derivative by a parameter is the sum over its pixels of ``k q e^(coldness v) (1 + coldness (v - m))``.
+    For one cell, what all parameters add to the pixels they reach is two shifted sums, and the temporaries of some rows stay in the
+    cores' caches: nothing of size neighbours x pixels is ever stored. With ``q = g / sum e^(coldness v)`` for a pixel of value m and
+    incoming gradient g, the derivative by a parameter is the sum over its pixels of ``k q e^(coldness v) (1 + coldness (v - m))``.
     """
 
     @staticmethod
@@ -95,6 +97,6 @@ def _cells(kernel: Tensor) -> Iterator[tuple[int, int]]:
 
 
 def _rows(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """One row at a time on a CPU, for its cache and so that a row's bits do not depend on the others; elsewhere all together."""
-    size = 1 if tensors[0].device.type == "cpu" else max(1, len(tensors[0]))
+    """Some rows at a time on a CPU, for its caches; elsewhere all together."""
+    size = ROWS if tensors[0].device.type == "cpu" else max(1, len(tensors[0]))
     return zip(*(torch.split(tensor, size) for tensor in tensors), strict=True)

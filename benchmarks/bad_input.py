@@ -51,6 +51,8 @@ def cause(error: BaseException, arguments: Sequence[str] = ()) -> str:
         return f"scale={scale}: this experiment has no such scale; choose smoke, laptop or paper"
     if isinstance(error, FileExistsError | NotADirectoryError):
         return f"{error.filename} is a file where a folder is needed: choose another place"
+    if isinstance(error, OmegaConfBaseException) and error.full_key and error.full_key not in message:
+        return f"{error.full_key}: {message}"
     if isinstance(error, HydraException | OmegaConfBaseException | ValueError) or type(error).__name__ == "StoreError":
         return message
     return f"{type(error).__name__}: {message}"

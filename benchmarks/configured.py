@@ -13,11 +13,13 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import benchmarks.resolvers  # noqa: F401 (configurations use them)
 from benchmarks.access import LabelView
+from benchmarks.bad_input import cause
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, prepared, select
 from benchmarks.engines import Engine
 from benchmarks.job import Job
@@ -82,7 +84,7 @@ def check_node(where: str, node: DictConfig) -> None:
     given = {name: value for name, value in resolved(node).items() if not name.startswith("_")}
     nested = [name for name, value in given.items() if isinstance(value, dict) and "_target_" in value]
     unchecked = [*nested, *(name for name, value in given.items() if value == "???")]
-    check(f"{where}." if where else "", get_method(node._target_), given | dict.fromkeys(unchecked))
+    check(f"{where}." if where else "", get_method(node._target_), given, unchecked)
     for name in nested:
         check_node(f"{where}.{name}", node[name])
 
@@ -125,6 +127,7 @@ def chosen_method(cfg: DictConfig, overrides: Sequence[str], choice: str | None)
         name = cfg.method_name or target
         keep = {key.removeprefix("method.").split(".")[0] for key in given if key.startswith("method.")} | {"_target_", "_partial_"}
         method = OmegaConf.masked_copy(method, [key for key in method if key in keep])
+    OmegaConf.set_struct(method, False)  # a name that the method does not have is found when its parameters are checked
     chosen = OmegaConf.merge(method, (cfg.per_method or {}).get(name, {}), cfg.variation or {})
     chosen._set_parent(cfg)
     assert isinstance(chosen, DictConfig)
@@ -140,7 +143,10 @@ def chosen_images(cfg: DictConfig) -> ImageSet:
     shuffled = select(images, n=None, order=rule.order, seed=cfg.seed)
     classifiers = []
     for name in rule.correct_for:
-        other = composed(f"model={name}")
+        try:
+            other = composed(f"model={name}")
+        except HydraException as error:
+            raise ValueError(f"select.correct_for: {cause(error)}") from None
         classifiers.append(partial(classify_of, plain(other.model), plain(cfg.engine)))
     return correct_for_all(shuffled, classifiers, n=rule.count)
 
@@ -174,7 +180,7 @@ def classify(model_json: str, engine_json: str, photograph: Photograph, source: 
     return int(LabelView(engine)(pixels[None].to(engine.device)))
 
 
-def shard_of(text: str | None) -> tuple[int, int]:
+def shard_of(text: object) -> tuple[int, int]:
     """``1/4``, the first of four shards, as ``(0, 4)``; None is all. Raises ValueError for anything else."""
     if text is None:
         return 0, 1

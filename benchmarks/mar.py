@@ -16,7 +16,9 @@ __version__ = "1"
 
 
 def prefix_shares(smallest: float = 0.002, points: int = 32) -> list[float]:
-    """The shares of an image's pixels that are tried: geometric from ``smallest`` to 1."""
+    """The shares of an image's pixels that are tried: geometric from ``smallest`` to 1. Raises ValueError for values out of range."""
+    if not 0 < smallest < 1 or points < 2:
+        raise ValueError(f"smallest={smallest} must lie between 0 and 1, points={points} be at least 2")
     return [float(share) for share in np.geomspace(smallest, 1, points)]
 
 
@@ -40,8 +42,6 @@ def minimum_attribution_ratio(
     Returns rows ``image, metric, x, value`` with fractions of the image's pixels: ``mar`` (the mask's), ``mar_first`` (the smallest
     tried share whose top pixels alone have the image's class) and ``mar_holds`` (the smallest from which on they always do).
     """
-    if not 0 < smallest < 1 or points < 2:
-        raise ValueError(f"benchmark.mar: smallest={smallest} must lie between 0 and 1, points={points} be at least 2")
     shares = prefix_shares(smallest, points)
     rank = importance_rank(attribution.saliency, rngs)
     holds = torch.stack([answer == targets for _, answer in keeps_class(model, images, rank, shares, fill)], 1).cpu().numpy()

@@ -20,6 +20,7 @@ from torchvision.models.vgg import cfgs, make_layers
 from benchmarks.randomise import randomised
 from benchmarks.weights import RANDOM, WeightsError, fit, load, read_state, state_sha256
 
+INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/vgg/cifar100_vgg16_bn-7d8c4031.pt"
 
 
@@ -32,6 +33,14 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ValueError(f"model.size={self.size}: give pixels, at least 1")
+        if not 0.01 <= self.crop_pct <= 1:
+            raise ValueError(f"model.crop_pct={self.crop_pct}: give a fraction from 0.01 to 1")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"model.interpolation={self.interpolation!r}: choose {', '.join(INTERPOLATIONS)}")
 
 
 class Normalised(nn.Module):
@@ -98,11 +107,11 @@ def build(
         name = f"{name} randomised {randomise[0]:g} to {randomise[1]:g}"
     known = {} if None not in (size, crop_pct, interpolation, mean, std) else resolve_data_config({}, model=net)
     preprocessing = Preprocessing(
-        size=size or known["input_size"][-1],
-        crop_pct=crop_pct or known["crop_pct"],
-        interpolation=interpolation or known["interpolation"],
-        mean=_triple(mean or known["mean"]),
-        std=_triple(std or known["std"]),
+        size=known["input_size"][-1] if size is None else size,
+        crop_pct=known["crop_pct"] if crop_pct is None else crop_pct,
+        interpolation=known["interpolation"] if interpolation is None else interpolation,
+        mean=_triple("mean", known["mean"] if mean is None else mean),
+        std=_triple("std", known["std"] if std is None else std),
     )
     module = Normalised(net, preprocessing.mean, preprocessing.std).eval().requires_grad_(False)
     return Model(
@@ -235,6 +244,8 @@ def _last_feature_layer(net: nn.Module) -> str | None:
     return f"net.{info[-1]['module']}" if info else None
 
 
-def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:
+    if len(values) != 3 or (name == "std" and not all(value > 0 for value in values)):
+        raise ValueError(f"model.{name}={list(values)}: give three numbers (red, green, blue){', above 0' if name == 'std' else ''}")
     red, green, blue = (float(value) for value in values)
     return red, green, blue

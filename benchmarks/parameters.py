@@ -5,21 +5,32 @@ from __future__ import annotations
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ConfigDict, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from benchmarks.bad_input import suggestion
 
-WORDS = {"greater_than": "a number greater than 0", "is_instance_of": "a list", "int_type": "a whole number", "float_type": "a number"}
+WORDS = {
+    "greater_than": "a number greater than 0",
+    "greater_than_equal": "a number of at least 0",
+    "is_instance_of": "a list",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "none_required": "null",
+    "dict_type": "a mapping, {name: value}",
+}
 
 SETTINGS: dict[str, Any] = {
-    "seed": int,
+    "seed": NonNegativeInt,
     "batch_size": PositiveInt | None,
     "measure_memory": bool,
+    "method_name": str | None,
+    "per_method": dict[str, dict[str, Any]] | None,
+    "variation": dict[str, Any] | None,
     "select.count": int | None,
     "select.order": Literal["first", "random"],
     "select.correct_for": list[str] | None,
@@ -33,11 +44,11 @@ def check_settings(cfg: DictConfig) -> None:
         _check(name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
 
 
-def check(where: str, function: Callable[..., Any], given: Mapping[str, Any]) -> None:
+def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], unchecked: Collection[str] = ()) -> None:
     """Check the keyword arguments of a function against its signature and annotations; where it has none, anything goes.
 
-    where: what stands before the keywords in messages, such as ``method.``. None passes for any type. Raises ValueError for a name that
-    the function does not take, one that it lacks, and a value of another type.
+    where: what stands before the keywords in messages, such as ``method.``. unchecked: those of which only the name counts. Raises
+    ValueError for a name that the function does not take, one that it lacks, and a value of another type.
     """
     parameters = inspect.signature(function).parameters
     keywords = {name for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
@@ -55,9 +66,9 @@ def check(where: str, function: Callable[..., Any], given: Mapping[str, Any]) ->
     except (NameError, TypeError):  # names that exist for type checkers alone
         return
     for name, value in given.items():
-        _check_finite(f"{where}{name}", value)
-        if name in hints and value is not None:
-            _check(f"{where}{name}", value, hints[name])
+        if name not in unchecked:
+            _check_finite(f"{where}{name}", value)
+            _check(f"{where}{name}", value, hints.get(name, Any))
 
 
 def _check_finite(name: str, value: Any) -> None:

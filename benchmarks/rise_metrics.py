@@ -68,9 +68,10 @@ def rise_metrics(
     pixels = changed_pixels(h * w, step, endpoints)
     classes = targets if target == "predicted" else _labels(labels).to(targets)
     rank = importance_rank(attribution.saliency, rngs) if ties == "random" else raster_rank(attribution.saliency)
-    blurred = box_blur(images, kernel, sigma, border) if substrate == "box_blur" else filled(images, substrate)
+    blurred = box_blur(images, kernel, sigma, border) if substrate == "box_blur" else filled(images, substrate, "substrate")
+    deleted = filled(images, deletion_fill, "deletion_fill")
     rows: list[tuple[int, str, float, float]] = []
-    for name, first, last in (("insertion", blurred, images), ("deletion", images, filled(images, deletion_fill))):
+    for name, first, last in (("insertion", blurred, images), ("deletion", images, deleted)):
         scores = []
         # Whole rounds of the n images, so that where they fill a forward pass, every pass is full.
         for points in torch.tensor(pixels, device=rank.device).split(max(1, CHUNK // n)):
@@ -106,13 +107,15 @@ def box_blur(images: Images, kernel: int, sigma: float, border: Sequence[float])
     """Blur with a Gaussian's answer to an impulse on a grid of ``kernel`` x ``kernel`` pixels with mirrored edges.
 
     Nearly a box where sigma (pixels) is large beside the kernel. border: the colour around the image; the model's mean is zero
-    padding after normalisation. Raises ValueError for an even kernel, which has no centre.
+    padding after normalisation. Raises ValueError for an even kernel, which has no centre, and for other values out of range.
     """
-    if kernel < 1 or kernel % 2 == 0 or sigma < 0:
-        raise ValueError(f"benchmark.eclique.kernel={kernel} must be odd, and sigma={sigma} not be negative")
+    if kernel < 1 or kernel % 2 == 0 or not 0 <= sigma <= 1000:
+        raise ValueError(f"benchmark.eclique.kernel={kernel} must be odd, and sigma={sigma} lie between 0 and 1000 pixels")
     impulse = np.zeros((kernel, kernel))
     impulse[kernel // 2, kernel // 2] = 1
     weight = torch.from_numpy(gaussian_filter(impulse, sigma)).to(images).expand(3, 1, kernel, kernel)
+    if len(border) != 3:
+        raise ValueError(f"benchmark.eclique.border={list(border)}: give three numbers (red, green, blue)")
     colour = images.new_tensor(list(border)).view(1, 3, 1, 1)
     # An image at a time, so that its numbers do not depend on the batch.
     return torch.cat([conv2d(image, weight, padding=kernel // 2, groups=3) for image in (images - colour).split(1)]) + colour

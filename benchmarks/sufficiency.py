@@ -47,7 +47,7 @@ def sufficient_shares(
     whole = model(images).gather(1, targets[:, None])[:, 0]
     rows = []
     for fill in fills:
-        blank = filled(images, fill)
+        blank = filled(images, fill, "fills")
         scores = torch.stack([model(masked(images, blank, rank < round(s * rank[0].numel()))) for s in shares], 1)
         of_class = scores.gather(2, targets[:, None, None].expand(-1, len(shares), 1))[..., 0]
         for criterion, level in criteria.items():

@@ -22,13 +22,13 @@ def masked(shown: Images, hidden: Images, kept: Masks) -> Images:
     return torch.lerp(hidden, shown, kept[:, None].to(shown.dtype))
 
 
-def filled(images: Images, fill: Fill) -> Images:
+def filled(images: Images, fill: Fill, name: str = "fill") -> Images:
     """Return the images with every pixel ablated, ``[n, 3, h, w]`` in [0, 1] pixel space, before normalisation.
 
     fill: ``"black"``; ``"mean"``, each image's own mean colour; ``"blur"``, a Gaussian of sigma 0.09 times the shorter side;
     or one RGB colour in [0, 1], such as the data set's mean, which is zero after normalisation.
 
-    Raises ValueError for any other fill.
+    name: of the fill in messages. Raises ValueError for any other fill.
     """
     if isinstance(fill, str):
         if fill == "black":
@@ -41,4 +41,4 @@ def filled(images: Images, fill: Fill) -> Images:
             return torch.stack([gaussian_blur(image, [size, size], [sigma, sigma]) for image in images])
     elif len(fill) == 3 and all(0 <= float(c) <= 1 for c in fill):
         return images.new_tensor([float(c) for c in fill]).view(1, 3, 1, 1).expand_as(images).contiguous()
-    raise ValueError(f"fill={fill!r}: choose black, mean, blur, or three numbers in [0, 1] (red, green, blue)")
+    raise ValueError(f"{name}={fill!r}: choose black, mean, blur, or three numbers in [0, 1] (red, green, blue)")

@@ -168,13 +168,15 @@ def annotated(model, images, targets, *, rngs, k: int, share: float = 0.5, fill:
 
 def test_parameters_are_checked_by_name_and_type():
     check("method.", annotated, {"k": 3, "share": 1, "fill": [0.0, 1], "free": object()})
-    check("method.", annotated, {"k": 3, "share": None})
+    check("method.", annotated, {"k": None, "share": 0.5}, unchecked=["k"])
     for given, message in (
         ({}, r"method\.k is needed by annotated"),
         ({"k": 3, "shar": 1}, r"did you mean share\?"),
         ({"k": 3.5}, "give a whole number"),
         ({"k": True}, "give a whole number"),
         ({"k": 3, "share": "half"}, "give a number"),
+        ({"k": 3, "share": None}, "share=None: give a number"),
+        ({"k": 3, "free": float("nan")}, "give finite numbers"),
         ({"k": 3, "fill": 4}, "give a valid string or a valid list"),
     ):
         with pytest.raises(ValueError, match=message):
