@@ -143,7 +143,7 @@ class Job:
                 self._put("prediction", [(image, f"error: {UNREADABLE}: {error}", "prediction", np.nan, np.nan)])
         if not shown:
             return []
-        pixels = torch.stack(tensors).to(self.engine.device)
+        pixels = on_device(torch.stack(tensors), self.engine.device)
         try:
             confidence, classes = ScoreView(self.engine)(pixels).max(1)
         except Exception as error:
@@ -265,6 +265,11 @@ class Batch:
     def singles(self) -> list[Batch]:
         """Each image as a batch of its own."""
         return [self.take([i == j for j in range(len(self.images))]) for i in range(len(self.images))]
+
+
+def on_device(images: Tensor, device: torch.device) -> Tensor:
+    """Images on a device; to a GPU from pinned memory, so that the copy goes on beside other work."""
+    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)
 
 
 def image_key(photograph: Photograph) -> ImageKey:

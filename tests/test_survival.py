@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -50,17 +51,44 @@ def undisturbed(tmp_path_factory) -> pd.DataFrame:
     return rows(folder)
 
 
+def claims(folder: Path, process: subprocess.Popen[str]) -> int:
+    """How many images a process holds."""
+    found = 0
+    for path in (folder / "runs" / "store").glob("*/claims/*"):
+        with contextlib.suppress(FileNotFoundError):
+            found += path.read_text().endswith(f" {process.pid}")
+    return found
+
+
+@pytest.mark.timeout(300 + 120 * KILLS)
 def test_killed_and_restarted_it_ends_with_the_same_rows(undisturbed, tmp_path):
-    draw = random.Random(0)
-    for _ in range(KILLS):
-        process = start(tmp_path)
-        time.sleep(draw.uniform(7, 16))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    said = command(*RUN, cwd=tmp_path)
+    """At random moments: of its start, of its work, of writing its tables. When it gets to its end, it begins anew elsewhere."""
+    draw, kills, stored, folder = random.Random(0), 0, set(), tmp_path / "0"
+    while kills < KILLS:
+        folder.mkdir(exist_ok=True)
+        process, begun = start(folder), time.monotonic()
+        if draw.random() < 0.1:
+            time.sleep(draw.uniform(0, 3))
+        else:
+            while process.poll() is None and not claims(folder, process) and time.monotonic() < begun + 120:
+                time.sleep(0.01)
+            time.sleep(draw.expovariate(1 / 5))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+        assert claims(folder, process) <= 2  # a batch: all that can be lost
+        before, stored = stored, {path.relative_to(folder) for path in folder.rglob("*.parquet")}
+        assert before <= stored  # nothing once stored is gone
+        if process.returncode != -signal.SIGKILL:
+            assert process.returncode == 0
+            pd.testing.assert_frame_equal(rows(folder), undisturbed)
+            stored, folder = set(), tmp_path / str(kills)
+    folder.mkdir(exist_ok=True)
+    said = command(*RUN, cwd=folder)
     assert said.returncode == 0, said.stderr
-    pd.testing.assert_frame_equal(rows(tmp_path), undisturbed)
-    assert not list((tmp_path / "runs" / "store").rglob("claims/*"))
+    pd.testing.assert_frame_equal(rows(folder), undisturbed)
+    assert not list((folder / "runs" / "store").rglob("claims/*"))
 
 
 def test_two_processes_share_the_work(undisturbed, tmp_path):
