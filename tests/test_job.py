@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -142,6 +143,26 @@ def test_what_changes_a_number_changes_the_key(tmp_path, planted):
     keys = {other.keys["attribution"] for other in others}
     assert len(keys) == len(others)
     assert base not in keys
+
+
+def test_another_version_of_a_method_or_measure_starts_new_results(tmp_path, planted, monkeypatch):
+    before = job(tmp_path, *planted).keys
+    monkeypatch.setattr("da.walk.__version__", "of tomorrow")
+    method_changed = job(tmp_path, *planted).keys
+    assert method_changed["prediction"] == before["prediction"]
+    assert all(method_changed[name] != before[name] for name in ("attribution", "insertion", "mar"))
+    monkeypatch.undo()
+    monkeypatch.setattr("benchmarks.mar.__version__", "of tomorrow")
+    measure_changed = job(tmp_path, *planted).keys
+    assert {name for name in before if measure_changed[name] != before[name]} == {"mar"}
+    (tmp_path / "mine.py").write_text("def mine(model, images, targets, *, rngs):\n    return images.mean(1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import mine  # type: ignore[import-not-found]
+
+    first = job(tmp_path, *planted, method=partial(mine.mine)).keys["attribution"]
+    (tmp_path / "mine.py").write_text("def mine(model, images, targets, *, rngs):\n    return images.mean(1) + 1\n")
+    linecache.checkcache()
+    assert job(tmp_path, *planted, method=partial(mine.mine)).keys["attribution"] != first
 
 
 def statuses(a_job: Job) -> dict[str, str]:
