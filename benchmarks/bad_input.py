@@ -84,6 +84,8 @@ def _no_such_key(key: str, arguments: Sequence[str]) -> str:
     except Exception:  # only the suggestion is lost
         known = []
     public = [name for name in known if not name.startswith("_")]
+    if group == "method" and any(re.match(r"method=.*,", argument) for argument in arguments):
+        return f"there is no key {key} in every method; for one method of a sweep: per_method={{NAME: {{{name}: VALUE}}}}"
     listed = f"; {group} has {', '.join(public)}" if group and public else "; --help lists all"
     return f"there is no key {key}{suggestion(name, known)}{listed}. A new key is added with +{key}=VALUE"
 

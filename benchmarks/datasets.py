@@ -211,7 +211,7 @@ def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int =
     if order not in ("first", "random"):
         raise ValueError(f"select.order={order!r}: choose first or random")
     if n is not None and not 1 <= n <= len(images):
-        raise ValueError(f"select.count={n}: {images.name} has {len(images)} images")
+        raise ValueError(f"select.count={n}: {images.name} has {len(images)} images, give 1 to {len(images)}")
     photographs: Sequence[Photograph] = images.photographs
     if order == "random":
         photographs = sorted(photographs, key=lambda photograph: image_rng(seed, "select", photograph.id).random())

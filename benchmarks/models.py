@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.vgg import cfgs, make_layers
 
+from benchmarks.bad_input import suggestion
 from benchmarks.randomise import randomised
 from benchmarks.weights import RANDOM, WeightsError, fit, load, read_state, state_sha256
 
@@ -167,6 +168,8 @@ def torchvision_net(architecture: str, *, weights: str | None = None) -> nn.Modu
 
 def timm_net(architecture: str, *, weights: str | None = None) -> nn.Module:
     """Any network of timm, with its default pretrained weights or a local file."""
+    if not timm.is_model(architecture):
+        raise ValueError(f"model.net.architecture={architecture!r}: timm has no such network{suggestion(architecture, timm.list_models())}")
     if weights is not None:
         return load(_unloaded(lambda: timm.create_model(architecture, pretrained=False), weights), weights)
     try:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import yaml
@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.access import LabelView, Passes, ScoreView
 from benchmarks.attribute import attribute
 from benchmarks.auto import settle
-from benchmarks.bad_input import cause, choices
+from benchmarks.bad_input import cause, choices, suggestion
 from benchmarks.configured import check_node, composed, load, plain, with_model
 from benchmarks.datasets import Photograph, demo, prepare
 from benchmarks.insertion import importance_rank
@@ -32,9 +32,17 @@ from da.types import OK, Attribution
 RULES = {"pos": "positive", "neg": "negative"}
 
 
+class OneLine(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit."""
+        self.exit(2, f"error: {message}; see python -m da --help\n")
+
+
 def options() -> argparse.ArgumentParser:
     """The options that every method has."""
-    parser = argparse.ArgumentParser(
+    parser = OneLine(
         prog="python -m da",
         description="Say which parts of a photograph decide its class, as a rule, and draw them.",
         epilog="Examples\n"
@@ -43,27 +51,24 @@ def options() -> argparse.ArgumentParser:
         "  python -m da cat.jpg --method da_minimal --rules 3   smaller regions, certified, and up to three reasons\n"
         "  python -m da cat.jpg --k 8 --iterations 1000 --json  hyper-parameters; one JSON object\n"
         "  python -m da --method rise --help                    the hyper-parameters of another method\n"
+        "  python -m da cat.jpg --config-dir conf --model mine  a model or method of yours\n"
         "Exit codes: 0 done, 2 bad input. Errors are one line; --debug shows where they come from.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
     parser.add_argument("photo", nargs="?", type=Path, help=f"an image file, or one of {', '.join(p.id for p in demo().photographs)}")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of python -m benchmarks, such as model.size=224")
     parser.add_argument("-h", "--help", action="store_true", help="show this and the method's hyper-parameters")
     parser.add_argument("--rule", choices=RULES, default="pos", help="pos: these parts keep the class; neg: without them it is lost")
     parser.add_argument("--rules", type=int, default=1, metavar="N", help="look for up to N disjoint regions that each suffice")
-    parser.add_argument(
-        "--method", choices=choices("method"), metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(choices('method'))}"
-    )
-    parser.add_argument(
-        "--model", choices=choices("model"), default="efficientnet_lite0", metavar="NAME", help=f"of {', '.join(choices('model'))}"
-    )
+    parser.add_argument("--method", metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(choices('method'))}")
+    parser.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help=f"of {', '.join(choices('model'))}")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="folder of your own configurations: DIR/model, DIR/method")
     parser.add_argument("--weights", help="a local file of the model's weights")
     parser.add_argument("--out", type=Path, help="the picture to write (default: PHOTO_METHOD.png in this folder)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--engine", choices=choices("engine"), metavar="NAME", help=f"of {', '.join(choices('engine'))}; default: onnxruntime on the CPU"
-    )
+    parser.add_argument("--engine", metavar="NAME", help=f"of {', '.join(choices('engine'))}; default: onnxruntime on the CPU")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -85,12 +90,17 @@ def script() -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad input."""
     parser = options()
-    first, _ = parser.parse_known_args(arguments)
+    first, _ = parser.parse_known_intermixed_args(arguments)  # options and KEY=VALUE in any order
     method = first.method or f"da_{first.rule}"
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
     engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
-    cfg = composed(f"method={method}", f"model={first.model}", f"engine={engine}")
+    given = [f"method={method}", f"model={first.model}", f"engine={engine}", *first.overrides]
+    given += [f"hydra.searchpath=[file://{first.config_dir.resolve()}]"] if first.config_dir else []
+    try:
+        cfg = composed(*given)
+    except Exception as error:
+        return failed(error, first.debug, given)
     hyper = parser.add_argument_group(f"hyper-parameters of {method}")
     raw = OmegaConf.to_container(cfg.method)
     assert isinstance(raw, dict)
@@ -101,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     if first.help:
         parser.print_help()
         return 0
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     if args.photo is None:
         parser.error("which photograph? python -m da photo.jpg, or python -m da coffee to try it")
     if args.rules < 1:
@@ -124,12 +134,17 @@ def main(arguments: Sequence[str]) -> int:
         check_place(args.photo, args.out)
         answer = explain(cfg, photograph(args.photo), method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
     except Exception as error:
-        if args.debug:
-            raise
-        print(f"error: {cause(error)}", file=sys.stderr)
-        return 2
+        return failed(error, args.debug, given)
     print(json.dumps(answer, indent=1) if args.json else words(answer))
     return 0
+
+
+def failed(error: Exception, debug: bool, given: Sequence[str]) -> int:
+    """Say what was wrong with the input, and return the exit code."""
+    if debug:
+        raise error
+    print(f"error: {cause(error, given)}", file=sys.stderr)
+    return 2
 
 
 def check_place(photo: Path, out: Path | None) -> None:
@@ -143,6 +158,8 @@ def check_place(photo: Path, out: Path | None) -> None:
 def photograph(photo: Path) -> Photograph:
     """A file, or the demo photograph of that name where there is no such file."""
     by_name = {of.id: of for of in demo().photographs}
+    if str(photo) not in by_name and not photo.exists():
+        raise ValueError(f"{photo} cannot be read: there is no such file{suggestion(str(photo), by_name)}")
     return by_name[str(photo)] if str(photo) in by_name and not photo.exists() else Photograph(photo.name, None, photo)
 
 
@@ -223,10 +240,11 @@ def sufficient_prefix(view: LabelView, image: Tensor, target: Tensor, attributio
 
 def words(answer: dict[str, Any]) -> str:
     """The answer for people."""
+    several = len(answer.get("rules", [])) > 1
     of = f"model {answer['model']} ({answer['confidence']:.2f} for this class), method {answer['method']}"
     lines = [
         *[reason["rule"] for reason in answer.get("rules", [answer])],
-        f"MAR {100 * answer['mar']:.2f} %, {answer['queries']} queries, {of}",
+        f"{'The first region: ' * several}MAR {100 * answer['mar']:.2f} %, {answer['queries']} queries, {of}",
         "Verified by one more forward pass." if answer["verified"] else "NOT verified: the masked image does not satisfy the rule.",
     ]
     if answer["certified"] is not None:
