@@ -32,6 +32,9 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        ran = sys.modules.get("benchmarks.run")
+        if ran and ran.lost(error):
+            return 1
         if debugging():
             raise
         print(f"error: {cause(error, arguments)}", file=sys.stderr)

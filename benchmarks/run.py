@@ -14,8 +14,10 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
@@ -37,12 +39,12 @@ from benchmarks.configured import (
 from benchmarks.job import Job
 from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
+from benchmarks.workers import Origin
 from results.store import digest, write_atomically
 
 STDERR = Console(stderr=True)
 BAR = Bar(STDERR)
-NOTHING_WORKED: list[str] = []  # jobs of this process of which every image failed
-FAILED_UNWRITTEN: list[dict[str, str]] = []  # failures of this process that could not be recorded
+FAILED_UNWRITTEN: list[dict[str, Any]] = []  # failures of this process that could not be recorded
 
 
 def run(cfg: DictConfig) -> None:
@@ -67,10 +69,13 @@ def run(cfg: DictConfig) -> None:
             STDERR.print(f"Interrupted: all that was computed is stored. Go on with: {command}", highlight=False, soft_wrap=True)
             raise KeyboardInterrupt
         if computed and len(job.left()) == images:
-            NOTHING_WORKED.append(title)
-            STDERR.print(f"[red]error:[/red] {escape(title)}: every image failed, see the statuses below", highlight=False, soft_wrap=True)
+            raise NothingWorkedError(f"{title}: every image failed, see the statuses below")
     except Exception as error:
         fail(out, error, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+
+
+class NothingWorkedError(Exception):
+    """A job that went through and has nothing to show for it but statuses."""
 
 
 class Interruption:
@@ -96,27 +101,40 @@ class Interruption:
 
 
 def fail(out: Path, error: Exception, overrides: list[str]) -> None:
-    """Say what went wrong in a line or two, and leave it for the end of a sweep."""
+    """Say what went wrong in a line or two, and leave it for the end of a sweep; in a worker, raises OSError where it cannot be left."""
     message = cause(error)
     command = shlex.join(["python", "-m", "benchmarks", *overrides])
-    content = {"error": message, "command": command, "traceback": traceback.format_exc()}
+    content = {"error": message, "command": command, "traceback": traceback.format_exc(), "rows": isinstance(error, NothingWorkedError)}
     try:
         write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
     except OSError:  # the disk is full or read-only, which may be the very failure
         FAILED_UNWRITTEN.append(content)
+        if Report.away:  # then it has to be heard where the sweep was started
+            raise
     if debugging():
         STDERR.print(content["traceback"], highlight=False, markup=False, soft_wrap=True)
     STDERR.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
 
 
-def failures(out: Path) -> list[dict[str, str]]:
+def failures(out: Path) -> list[dict[str, Any]]:
     """The jobs that failed since the run began."""
     return [*(json.loads(path.read_text()) for path in sorted((out / "failed").glob("*.json"))), *FAILED_UNWRITTEN]
 
 
 def failed() -> bool:
     """Whether a job of this process failed."""
-    return bool(NOTHING_WORKED or (Report.out and failures(Report.out)))
+    return bool(Report.out and failures(Report.out))
+
+
+def lost(error: Exception) -> bool:
+    """Whether a sweep's launcher ended by an error, such as a worker that was killed; then what there is has been reported."""
+    if not Report.sweep or isinstance(error, HydraException | OmegaConfBaseException):
+        return False
+    (report, config), command = Report.sweep, " ".join(map(shlex.quote, sys.argv[1:]))
+    report.on_multirun_end(config)
+    said = f"[red]error:[/red] the sweep did not end well: {escape(cause(error))}\n  go on with: python -m benchmarks {escape(command)}"
+    STDERR.print(said, highlight=False, soft_wrap=True)
+    return True
 
 
 def record(job: Job, cfg: DictConfig, out: Path) -> None:
@@ -174,6 +192,17 @@ class Report(Callback):
     """After the last job: tables and figures, and what failed."""
 
     out: Path | None = None  # of the run that this process has reported on
+    away = False  # whether this process is a worker, whose jobs another process reports on
+    sweep: tuple[Report, DictConfig] | None = None  # that this process has started and that has not ended
+
+    def __init__(self) -> None:
+        self.origin = Origin()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """In a worker, work as the process that started the sweep would."""
+        if self.origin.settle_in(config):
+            Report.away = True
+            BAR.silence()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the failures of the last time."""
@@ -183,8 +212,10 @@ class Report(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what the sweep is going to do."""
         self.on_run_start(config)
+        Report.sweep = (self, config)
         try:
             jobs = planned(config)
+            self.origin = Origin(jobs=len(jobs))
         except Exception:  # the job that cannot be composed will say why
             return
         BAR.expect(sum(job.images for job, _ in jobs))
@@ -201,7 +232,7 @@ class Report(Callback):
         """Write tables and figures of a run that succeeded."""
         BAR.stop()
         Report.out = Path(config.out)
-        if not failures(Report.out):
+        if all(failure["rows"] for failure in failures(Report.out)):
             self._report(config)
 
     def _report(self, config: DictConfig) -> None:
@@ -214,6 +245,7 @@ class Report(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of what succeeded, and list what failed."""
+        Report.sweep = None
         BAR.stop()
         Report.out = Path(config.out)
         if any((Report.out / "jobs").glob("*.json")):
