@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -31,16 +32,18 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
     subprocess.run([CLUSTER, "stop", folder], check=True, timeout=120)
 
 
-def begun(folder: Path) -> dict[str, str]:
-    """The environment of a process that has stored an image or two and, by its claim, is at work on the next."""
+def begun(folder: Path) -> tuple[dict[str, str], int]:
+    """The environment and the id of a process that has stored an image or two and, by its claim, is at work on the next."""
     until = time.monotonic() + WAIT
     while time.monotonic() < until:
         for record in [json.loads(path.read_text()) for path in (folder / "runs/run/jobs").glob("*.json")]:
             stored = len(list((folder / "runs/store" / record["keys"]["mar"]).glob("*.parquet")))
             for claim in (folder / "runs/store" / record["keys"]["attribution"] / "claims").glob("*"):
-                if 1 <= stored <= 2:
-                    entries = Path(f"/proc/{claim.read_text().split()[1]}/environ").read_text().split("\0")
-                    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+                with contextlib.suppress(FileNotFoundError, IndexError):  # it has gone on to another image
+                    process = int(claim.read_text().split()[1])
+                    entries = Path(f"/proc/{process}/environ").read_text().split("\0")
+                    if 1 <= stored <= 2:
+                        return dict(entry.split("=", 1) for entry in entries if "=" in entry), process
         time.sleep(0.2)
     raise TimeoutError("no job has begun")
 
@@ -54,7 +57,7 @@ def test_a_job_requeued_in_the_middle_leaves_the_same_rows(slurm: dict[str, str]
     sweep = subprocess.Popen(
         [sys.executable, "-m", *TABLE2, *SLURM], cwd=cluster, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    environ = begun(cluster)
+    environ, _ = begun(cluster)
     job = f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
     subprocess.run(["scontrol", "requeue", job], env=env, check=True)
     out, err = sweep.communicate(timeout=540)
