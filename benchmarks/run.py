@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ from benchmarks.job import Job
 from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
 from benchmarks.workers import Origin
+from results.status import PLAN
 from results.store import digest, write_atomically
 
 STDERR = Console(stderr=True)
@@ -151,11 +154,15 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
     config["method"] = {name: value for name, value in config["method"].items() if name.startswith("_")} | dict(job.parameters)
     config |= {"method_name": job.method_name, "per_method": None, "variation": None}  # they are in the method now
     config["shard"] = None  # the shards of a job share its record
+    images = [[*key, photograph.label] for key, photograph in job.contents.items()]
+    listed = out / "images" / f"{digest({'images': images})}.json"  # once for all jobs on these images
+    if not listed.exists():
+        write_atomically(listed, json.dumps(images).encode())
     content = {
         **named,
         "store": cfg.store,
         "keys": job.keys,
-        "images": [[*key, photograph.label] for key, photograph in job.contents.items()],
+        "images": listed.stem,
         "config": config,
         "class_names": list(job.model.class_names),
         "model_parameters": job.model.parameters,
@@ -164,28 +171,35 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "accuracy": accuracies(cfg, job.images),
         "provenance": json.loads(provenance()),
         "command": [sys.executable, *sys.argv],
+        "overrides": whole(HydraConfig.get().overrides.task if HydraConfig.initialized() else []),
     }
     write_atomically(out / "jobs" / f"{digest(named)}.json", json.dumps(content, indent=1).encode())
 
 
-def planned(config: DictConfig) -> list[tuple[plan.Work, DictConfig]]:
-    """The jobs of a sweep, as the sweeper will make them, with their configurations."""
+def whole(overrides: Iterable[str]) -> list[str]:
+    """What the shards of a job have in common of their command lines."""
+    return sorted(override for override in overrides if not override.startswith(("shard=", "hydra.", "hydra/")))
+
+
+def arguments_of(config: DictConfig) -> list[list[str]]:
+    """The overrides of each job of a sweep, as the sweeper will make them."""
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
-    jobs = []
-    for batch in BasicSweeper.split_arguments(overrides, None):
-        for arguments in batch:
-            cfg = composed(*arguments)
-            settle(cfg)
-            choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
-            model, _ = load(plain(cfg.model), plain(cfg.engine))
-            method, _ = chosen_method(with_model(cfg, model), arguments, choice[-1] if choice else "da_pos")
-            benchmarks = [resolved(benchmark) for benchmark in cfg.benchmark.values()] if cfg.benchmark else []
-            part, parts = shard_of(cfg.shard)
-            count = len(range(cfg.select.count or len(chosen_images(cfg)))[part::parts])
-            engine_name = str(cfg.engine._target_).rsplit(".", 1)[-1].removesuffix("_engine")
-            jobs.append((plan.work(model.name, engine_name, count, resolved(method), benchmarks), cfg))
-    return jobs
+    return [arguments for batch in BasicSweeper.split_arguments(overrides, None) for arguments in batch]
+
+
+def planned(arguments: list[str]) -> tuple[plan.Work, DictConfig]:
+    """What a job is going to do, and its configuration."""
+    cfg = composed(*arguments)
+    settle(cfg)
+    choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
+    model, _ = load(plain(cfg.model), plain(cfg.engine))
+    method, _ = chosen_method(with_model(cfg, model), arguments, choice[-1] if choice else "da_pos")
+    benchmarks = [resolved(benchmark) for benchmark in cfg.benchmark.values()] if cfg.benchmark else []
+    part, parts = shard_of(cfg.shard)
+    count = len(range(cfg.select.count or len(chosen_images(cfg)))[part::parts])
+    engine_name = str(cfg.engine._target_).rsplit(".", 1)[-1].removesuffix("_engine")
+    return plan.work(model.name, engine_name, count, resolved(method), benchmarks), cfg
 
 
 class Report(Callback):
@@ -206,17 +220,23 @@ class Report(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the failures of the last time."""
-        for path in (Path(config.out) / "failed").glob("*.json"):
-            path.unlink()
+        for path in [*(Path(config.out) / "failed").glob("*.json"), Path(config.out) / PLAN]:
+            path.unlink(missing_ok=True)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what the sweep is going to do."""
         self.on_run_start(config)
         Report.sweep = (self, config)
-        try:
-            jobs = planned(config)
-            self.origin = Origin(jobs=len(jobs))
-        except Exception:  # the job that cannot be composed will say why
+        everyone, jobs, expected = arguments_of(config), [], []
+        self.origin = Origin(jobs=len(everyone))
+        for arguments in everyone:
+            expected.append({"overrides": whole(arguments), "images": 0})
+            with suppress(Exception):  # the job that cannot be composed will say why
+                jobs.append(planned(arguments))
+                expected[-1]["images"] = jobs[-1][0].images
+        with suppress(OSError):  # the jobs will say so
+            write_atomically(Path(config.out) / PLAN, json.dumps(expected, indent=1).encode())
+        if not jobs:
             return
         BAR.expect(sum(job.images for job, _ in jobs))
         cost = {}
