@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import joblib
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+from benchmarks import report
+from results.summary import summary
+from results.tables import load, summarise
 from tests.commands import Said, command, started
 
 SWEEP = ["benchmarks", "-m", "select.count=2", "benchmark.mar.points=3", "batch_size=1", "page=false", "name=run"]
@@ -67,6 +73,38 @@ def test_a_job_that_fails_in_a_worker_is_listed_and_stops_no_other(in_two):
     assert "python -m benchmarks" in again
     assert "method=da_pos" in again
     assert said.stdout.count("Tables: ") == 1
+
+
+def test_the_summary_is_that_of_all_rows_together(in_two):
+    folder, _ = in_two
+    with contextlib.chdir(folder):
+        pd.testing.assert_frame_equal(summary(Path("runs/run")), summarise(load(Path("runs/run"))))
+
+
+def test_of_a_run_too_large_for_one_table_there_is_the_summary(in_two, tmp_path, monkeypatch, capsys):
+    folder, _ = in_two
+    monkeypatch.setattr(report, "MOST_RESULTS", 3)
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (tmp_path / "runs/run/rows.parquet").unlink()
+    expected = (tmp_path / "runs/run/summary.csv").read_text()
+    (tmp_path / "runs/run/summary.csv").unlink()
+    with contextlib.chdir(tmp_path):
+        report.write(Path("runs/run"), OmegaConf.create({}))
+    assert (tmp_path / "runs/run/summary.csv").read_text() == expected
+    assert not (tmp_path / "runs/run/rows.parquet").exists()
+    assert "4 results" in capsys.readouterr().out
+
+
+def test_status_tells_what_is_left_after_the_failure(in_two):
+    folder, _ = in_two
+    said = command("results", "status", "runs/run", "--json", cwd=folder)
+    assert said.returncode == 1, said.stderr
+    found = json.loads(said.stdout)
+    assert (found["jobs"], found["begun"]) == (3, 2)
+    assert (found["done"], found["running"], found["failed"], found["left"]) == (4, 0, 0, 0)  # the third could not even be planned
+    assert found["images_per_second"] > 0
+    assert found["seconds_left"] is None
+    assert "method=da_pos" in found["failures"][0]["command"]
 
 
 def test_a_worker_that_is_killed_leaves_the_others_results_and_a_report(tmp_path, sequential):

@@ -60,6 +60,10 @@ def test_a_job_requeued_in_the_middle_leaves_the_same_rows(slurm: dict[str, str]
     environ, _ = begun(cluster)
     job = f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
     subprocess.run(["scontrol", "requeue", job], env=env, check=True)
+    status = json.loads(started("results", "status", "runs/run", "--json", cwd=cluster).stdout)
+    assert status["jobs"] == 4
+    assert sum(status[name] for name in ("done", "running", "left")) == 16
+    assert 0 < status["done"] < 16
     out, err = sweep.communicate(timeout=540)
     assert sweep.returncode == 0, err
     assert out.count("Tables: ") == 1
@@ -71,4 +75,5 @@ def test_a_job_requeued_in_the_middle_leaves_the_same_rows(slurm: dict[str, str]
     alone = started(*TABLE2, cwd=local, OMP_NUM_THREADS="1")
     assert alone.returncode == 0, alone.stderr
     assert_same(rows(cluster), rows(local))
+    print(f"status in the middle: {status}")
     print(f"job {job} was requeued and computed the last {computed} of 4 images; {len(rows(local))} rows are the same")
