@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks import report
+from benchmarks.workers import threads
 from results.summary import summary
 from results.tables import load, summarise
 from tests.commands import Said, command, started
+from tests.conftest import REPOSITORY
 
 SWEEP = ["benchmarks", "-m", "select.count=2", "benchmark.mar.points=3", "batch_size=1", "page=false", "name=run"]
 FAILING = "per_method={da_pos: {nonsense: 1}}"
@@ -64,6 +67,22 @@ def test_joblib_computes_the_same_on_its_share_of_the_threads(in_two, sequential
     assert said.stderr.count(": computed 2 of 2 images") == 2
 
 
+def test_workers_divide_the_threads_unless_they_were_told(monkeypatch):
+    def of(launcher: str, jobs: int, cpus: int | None = None) -> int | None:
+        return threads(OmegaConf.create({"hydra": {"launcher": {"_target_": f"plugin.{launcher}", "cpus_per_task": cpus}}}), jobs)
+
+    cores = len(os.sched_getaffinity(0))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("SLURM_CPUS_ON_NODE", raising=False)
+    assert [of("LocalLauncher", 1), of("LocalLauncher", cores), of("LocalLauncher", 10 * cores)] == [cores, 1, 1]
+    assert of("SlurmLauncher", 4, cpus=3) == 3
+    assert of("SlurmLauncher", 4) is None
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "5")
+    assert of("SlurmLauncher", 4) == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    assert of("SlurmLauncher", 4, cpus=3) is None
+
+
 def test_a_job_that_fails_in_a_worker_is_listed_and_stops_no_other(in_two):
     _, said = in_two
     assert said.returncode == 1
@@ -109,7 +128,7 @@ def test_status_tells_what_is_left_after_the_failure(in_two):
 
 def test_a_worker_that_is_killed_leaves_the_others_results_and_a_report(tmp_path, sequential):
     (tmp_path / "doomed.py").write_text(DOOMED)
-    said = started(*SWEEP, "method=sobel,centre", DYING, "hydra/launcher=submitit_local", cwd=tmp_path)
+    said = command(*SWEEP, "method=sobel,centre", DYING, "hydra/launcher=submitit_local", cwd=tmp_path, PYTHONPATH=str(REPOSITORY))
     assert said.returncode == 1, said.stderr
     assert_same(rows(tmp_path), sequential[sequential["method"] == "sobel"].reset_index(drop=True))
     assert said.stdout.count("Tables: ") == 1
