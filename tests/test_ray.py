@@ -44,6 +44,7 @@ def ray_cluster(tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(1800)
 def test_a_worker_killed_in_the_middle_leaves_the_same_rows(ray_cluster: None, tmp_path: Path) -> None:
     local, cluster = tmp_path / "local", tmp_path / "cluster"
     local.mkdir()
@@ -52,7 +53,7 @@ def test_a_worker_killed_in_the_middle_leaves_the_same_rows(ray_cluster: None, t
     sweep = subprocess.Popen(command, cwd=cluster, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     _, pid = begun(cluster)
     os.kill(pid, signal.SIGKILL)
-    out, err = sweep.communicate(timeout=540)
+    out, err = sweep.communicate(timeout=1200)
     assert sweep.returncode == 0, err  # Ray has started the job again
     assert out.count("Tables: ") == 1
     again = started(*TABLE2, cwd=cluster)

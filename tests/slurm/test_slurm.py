@@ -49,6 +49,7 @@ def begun(folder: Path) -> tuple[dict[str, str], int]:
 
 
 @pytest.mark.slurm
+@pytest.mark.timeout(1800)
 def test_a_job_requeued_in_the_middle_leaves_the_same_rows(slurm: dict[str, str], tmp_path: Path) -> None:
     local, cluster = tmp_path / "local", tmp_path / "cluster"
     local.mkdir()
@@ -64,7 +65,7 @@ def test_a_job_requeued_in_the_middle_leaves_the_same_rows(slurm: dict[str, str]
     assert status["jobs"] == 4
     assert sum(status[name] for name in ("done", "running", "left")) == 16
     assert 0 < status["done"] < 16
-    out, err = sweep.communicate(timeout=540)
+    out, err = sweep.communicate(timeout=1200)
     assert sweep.returncode == 0, err
     assert out.count("Tables: ") == 1
     shown = subprocess.run(["scontrol", "show", "job", environ["SLURM_JOB_ID"]], env=env, capture_output=True, text=True, check=True).stdout
