@@ -6,18 +6,10 @@ import os
 import sys
 
 import hydra
-from omegaconf import DictConfig
 
 import benchmarks.resolvers  # noqa: F401 (the configuration uses them)
+from benchmarks.application import application
 from benchmarks.bad_input import DEBUG, cause, debugging
-
-
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-def application(cfg: DictConfig) -> None:
-    """Run one job of the application."""
-    from benchmarks.run import run  # only now: help, --cfg and completion do without PyTorch
-
-    run(cfg)
 
 
 def main() -> int:
@@ -28,10 +20,13 @@ def main() -> int:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         sys.argv[1:] = expand_shards(arguments)
-        application()
+        hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")(application)()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
+        ran = sys.modules.get("benchmarks.run")
+        if ran and ran.lost(error):
+            return 1
         if debugging():
             raise
         print(f"error: {cause(error, arguments)}", file=sys.stderr)

@@ -200,9 +200,7 @@ class Job:
         """Run the benchmarks on stored attributions and return the queries spent."""
         if not batch.images:
             return 0
-        stored: dict[ImageKey, Arrays] = {}
-        for part in dict.fromkeys(self.index["attribution"][image] for image in batch.images):
-            stored |= self.store.part_arrays(part)
+        stored = self.store.arrays_of(self.keys["attribution"], batch.images)
         maps = [stored[image] for image in batch.images]
         kept = [torch.from_numpy(unpacked(m["kept"], batch.pixels.shape[-2:])) for m in maps if "kept" in m]
         attribution = Attribution(

@@ -72,7 +72,7 @@ class ForPage:
         status = store.rows(key, [image for image in images if image in index])
         statuses = dict(zip(zip(status["image"], status["digest"], strict=True), status["status"], strict=True)) if len(status) else {}
         for part in dict.fromkeys(index[image] for image in images if image in index):
-            for image, arrays in store.part_arrays(part).items():
+            for image, arrays in store.arrays_of(key, [image for image in images if index.get(image) == part]).items():
                 if image in images and image in photographs and index.get(image) == part:
                     try:
                         pixels = prepared(photographs[image], image[1], preprocessing).permute(1, 2, 0).numpy()

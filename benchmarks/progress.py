@@ -48,3 +48,7 @@ class Bar:
     def stop(self) -> None:
         """Leave the terminal to others."""
         self.progress.stop()
+
+    def silence(self) -> None:
+        """Draw nothing: this process is one of several on one terminal."""
+        self.progress.disable = True

@@ -22,10 +22,21 @@ from benchmarks.pictures import ForPage, pictured, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
+from results.summary import summary as summary_of
+
+MOST_RESULTS = 1_000_000
 
 
 def write(out: Path, cfg: DictConfig) -> None:
-    """Write ``rows.parquet``, ``summary.csv`` and figures of a run, print the short table, and mirror to W&B if asked."""
+    """Write ``rows.parquet``, ``summary.csv`` and figures of a run, print the short table, and mirror to W&B if asked.
+
+    Of a run with more than ``MOST_RESULTS`` images, counted once a job, only the summary.
+    """
+    if (results := sum(len(record["images"]) for record in tables.records(out))) > MOST_RESULTS:
+        means = summary_of(out)
+        means.to_csv(out / "summary.csv", index=False)
+        print(f"{results:,} results: means in {out / 'summary.csv'}; no rows in one table, figures and page of so many")
+        return
     rows = tables.load(out)
     if rows.empty:
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from omegaconf import ListConfig, OmegaConf
 
 
@@ -15,5 +17,11 @@ def axes(points: int, *names: str) -> str:
     return ",".join(f"{{{name}: {i / max(points - 1, 1):.6g}}}" for name in names for i in range(points))
 
 
+def under(folder: str, path: str) -> str:
+    """``${under:FOLDER,PATH}``: an absolute path as it is, another in the folder."""
+    return os.path.join(folder, path)
+
+
+OmegaConf.register_new_resolver("under", under, replace=True)
 OmegaConf.register_new_resolver("join", join, replace=True)
 OmegaConf.register_new_resolver("axes", axes, replace=True)

@@ -8,14 +8,18 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
 
@@ -37,12 +41,13 @@ from benchmarks.configured import (
 from benchmarks.job import Job
 from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
+from benchmarks.workers import Origin
+from results.status import PLAN
 from results.store import digest, write_atomically
 
 STDERR = Console(stderr=True)
 BAR = Bar(STDERR)
-NOTHING_WORKED: list[str] = []  # jobs of this process of which every image failed
-FAILED_UNWRITTEN: list[dict[str, str]] = []  # failures of this process that could not be recorded
+FAILED_UNWRITTEN: list[dict[str, Any]] = []  # failures of this process that could not be recorded
 
 
 def run(cfg: DictConfig) -> None:
@@ -67,10 +72,13 @@ def run(cfg: DictConfig) -> None:
             STDERR.print(f"Interrupted: all that was computed is stored. Go on with: {command}", highlight=False, soft_wrap=True)
             raise KeyboardInterrupt
         if computed and len(job.left()) == images:
-            NOTHING_WORKED.append(title)
-            STDERR.print(f"[red]error:[/red] {escape(title)}: every image failed, see the statuses below", highlight=False, soft_wrap=True)
+            raise NothingWorkedError(f"{title}: every image failed, see the statuses below")
     except Exception as error:
         fail(out, error, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
+
+
+class NothingWorkedError(Exception):
+    """A job that went through and has nothing to show for it but statuses."""
 
 
 class Interruption:
@@ -96,27 +104,40 @@ class Interruption:
 
 
 def fail(out: Path, error: Exception, overrides: list[str]) -> None:
-    """Say what went wrong in a line or two, and leave it for the end of a sweep."""
+    """Say what went wrong in a line or two, and leave it for the end of a sweep; in a worker, raises OSError where it cannot be left."""
     message = cause(error)
     command = shlex.join(["python", "-m", "benchmarks", *overrides])
-    content = {"error": message, "command": command, "traceback": traceback.format_exc()}
+    content = {"error": message, "command": command, "traceback": traceback.format_exc(), "rows": isinstance(error, NothingWorkedError)}
     try:
         write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
     except OSError:  # the disk is full or read-only, which may be the very failure
         FAILED_UNWRITTEN.append(content)
+        if Report.away:  # then it has to be heard where the sweep was started
+            raise
     if debugging():
         STDERR.print(content["traceback"], highlight=False, markup=False, soft_wrap=True)
     STDERR.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
 
 
-def failures(out: Path) -> list[dict[str, str]]:
+def failures(out: Path) -> list[dict[str, Any]]:
     """The jobs that failed since the run began."""
     return [*(json.loads(path.read_text()) for path in sorted((out / "failed").glob("*.json"))), *FAILED_UNWRITTEN]
 
 
 def failed() -> bool:
     """Whether a job of this process failed."""
-    return bool(NOTHING_WORKED or (Report.out and failures(Report.out)))
+    return bool(Report.out and failures(Report.out))
+
+
+def lost(error: Exception) -> bool:
+    """Whether a sweep's launcher ended by an error, such as a worker that was killed; then what there is has been reported."""
+    if not Report.sweep or isinstance(error, HydraException | OmegaConfBaseException):
+        return False
+    (report, config), command = Report.sweep, " ".join(map(shlex.quote, sys.argv[1:]))
+    report.on_multirun_end(config)
+    said = f"[red]error:[/red] the sweep did not end well: {escape(cause(error))}\n  go on with: python -m benchmarks {escape(command)}"
+    STDERR.print(said, highlight=False, soft_wrap=True)
+    return True
 
 
 def record(job: Job, cfg: DictConfig, out: Path) -> None:
@@ -133,11 +154,15 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
     config["method"] = {name: value for name, value in config["method"].items() if name.startswith("_")} | dict(job.parameters)
     config |= {"method_name": job.method_name, "per_method": None, "variation": None}  # they are in the method now
     config["shard"] = None  # the shards of a job share its record
+    images = [[*key, photograph.label] for key, photograph in job.contents.items()]
+    listed = out / "images" / f"{digest({'images': images})}.json"  # once for all jobs on these images
+    if not listed.exists():
+        write_atomically(listed, json.dumps(images).encode())
     content = {
         **named,
         "store": cfg.store,
         "keys": job.keys,
-        "images": [[*key, photograph.label] for key, photograph in job.contents.items()],
+        "images": listed.stem,
         "config": config,
         "class_names": list(job.model.class_names),
         "model_parameters": job.model.parameters,
@@ -146,46 +171,72 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "accuracy": accuracies(cfg, job.images),
         "provenance": json.loads(provenance()),
         "command": [sys.executable, *sys.argv],
+        "overrides": whole(HydraConfig.get().overrides.task if HydraConfig.initialized() else []),
     }
     write_atomically(out / "jobs" / f"{digest(named)}.json", json.dumps(content, indent=1).encode())
 
 
-def planned(config: DictConfig) -> list[tuple[plan.Work, DictConfig]]:
-    """The jobs of a sweep, as the sweeper will make them, with their configurations."""
+def whole(overrides: Iterable[str]) -> list[str]:
+    """What the shards of a job have in common of their command lines."""
+    return sorted(override for override in overrides if not override.startswith(("shard=", "hydra.", "hydra/")))
+
+
+def arguments_of(config: DictConfig) -> list[list[str]]:
+    """The overrides of each job of a sweep, as the sweeper will make them."""
     given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
-    jobs = []
-    for batch in BasicSweeper.split_arguments(overrides, None):
-        for arguments in batch:
-            cfg = composed(*arguments)
-            settle(cfg)
-            choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
-            model, _ = load(plain(cfg.model), plain(cfg.engine))
-            method, _ = chosen_method(with_model(cfg, model), arguments, choice[-1] if choice else "da_pos")
-            benchmarks = [resolved(benchmark) for benchmark in cfg.benchmark.values()] if cfg.benchmark else []
-            part, parts = shard_of(cfg.shard)
-            count = len(range(cfg.select.count or len(chosen_images(cfg)))[part::parts])
-            engine_name = str(cfg.engine._target_).rsplit(".", 1)[-1].removesuffix("_engine")
-            jobs.append((plan.work(model.name, engine_name, count, resolved(method), benchmarks), cfg))
-    return jobs
+    return [arguments for batch in BasicSweeper.split_arguments(overrides, None) for arguments in batch]
+
+
+def planned(arguments: list[str]) -> tuple[plan.Work, DictConfig]:
+    """What a job is going to do, and its configuration."""
+    cfg = composed(*arguments)
+    settle(cfg)
+    choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
+    model, _ = load(plain(cfg.model), plain(cfg.engine))
+    method, _ = chosen_method(with_model(cfg, model), arguments, choice[-1] if choice else "da_pos")
+    benchmarks = [resolved(benchmark) for benchmark in cfg.benchmark.values()] if cfg.benchmark else []
+    part, parts = shard_of(cfg.shard)
+    count = len(range(cfg.select.count or len(chosen_images(cfg)))[part::parts])
+    engine_name = str(cfg.engine._target_).rsplit(".", 1)[-1].removesuffix("_engine")
+    return plan.work(model.name, engine_name, count, resolved(method), benchmarks), cfg
 
 
 class Report(Callback):
     """After the last job: tables and figures, and what failed."""
 
     out: Path | None = None  # of the run that this process has reported on
+    away = False  # whether this process is a worker, whose jobs another process reports on
+    sweep: tuple[Report, DictConfig] | None = None  # that this process has started and that has not ended
+
+    def __init__(self) -> None:
+        self.origin = Origin()
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """In a worker, work as the process that started the sweep would."""
+        if self.origin.settle_in(config):
+            Report.away = True
+            BAR.silence()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the failures of the last time."""
-        for path in (Path(config.out) / "failed").glob("*.json"):
-            path.unlink()
+        for path in [*(Path(config.out) / "failed").glob("*.json"), Path(config.out) / PLAN]:
+            path.unlink(missing_ok=True)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what the sweep is going to do."""
         self.on_run_start(config)
-        try:
-            jobs = planned(config)
-        except Exception:  # the job that cannot be composed will say why
+        Report.sweep = (self, config)
+        everyone, jobs, expected = arguments_of(config), [], []
+        self.origin = Origin(jobs=len(everyone))
+        for arguments in everyone:
+            expected.append({"overrides": whole(arguments), "images": 0})
+            with suppress(Exception):  # the job that cannot be composed will say why
+                jobs.append(planned(arguments))
+                expected[-1]["images"] = jobs[-1][0].images
+        with suppress(OSError):  # the jobs will say so
+            write_atomically(Path(config.out) / PLAN, json.dumps(expected, indent=1).encode())
+        if not jobs:
             return
         BAR.expect(sum(job.images for job, _ in jobs))
         cost = {}
@@ -201,7 +252,7 @@ class Report(Callback):
         """Write tables and figures of a run that succeeded."""
         BAR.stop()
         Report.out = Path(config.out)
-        if not failures(Report.out):
+        if all(failure["rows"] for failure in failures(Report.out)):
             self._report(config)
 
     def _report(self, config: DictConfig) -> None:
@@ -214,6 +265,7 @@ class Report(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of what succeeded, and list what failed."""
+        Report.sweep = None
         BAR.stop()
         Report.out = Path(config.out)
         if any((Report.out / "jobs").glob("*.json")):

@@ -39,7 +39,11 @@ def options() -> argparse.ArgumentParser:
     compare.add_argument("--out", type=Path, help="folder for the tables (default: RUN/compare/NAME)")
     page = commands.add_parser("page", help="write a run's page again from the store")
     page.add_argument("run", type=Path, help="such as runs/demo")
-    for command in (summary, verify, compare, page):
+    status = commands.add_parser("status", help="how far a run is, while it runs: images done and left, queries/s, what failed")
+    status.add_argument("run", type=Path, help="such as runs/demo")
+    compact = commands.add_parser("compact", help="merge the small files of a store into few large ones, even while it is used")
+    compact.add_argument("paths", type=Path, nargs="+", metavar="STORE", help="such as runs/store, or keys of it: runs/store/KEY")
+    for command in (summary, verify, compare, page, status, compact):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -72,12 +76,11 @@ def positive(text: str) -> int:
 
 def summary(args: argparse.Namespace) -> int:
     """Print the means of a run."""
-    from results import tables
+    from results.summary import summary as summarised
 
-    rows = tables.load(args.run)
-    if rows.empty:
+    found = summarised(args.run)
+    if found.empty:
         raise ValueError(f"{args.run} has no results yet: run its command first, or again")
-    found = tables.summarise(rows)
     if args.json:
         print(found.to_json(orient="records", indent=1))
     else:
@@ -133,11 +136,34 @@ def page(args: argparse.Namespace) -> int:
     return 0
 
 
+def status(args: argparse.Namespace) -> int:
+    """Print how far a run is."""
+    from results.status import described
+    from results.status import status as look
+
+    found = look(args.run)
+    print(json.dumps(asdict(found), indent=1) if args.json else described(found))
+    return 1 if found.failed or found.failures else 0
+
+
+def compact(args: argparse.Namespace) -> int:
+    """Merge small parts."""
+    from results.compact import compact as merge
+    from results.compact import keys_of
+
+    done = [merge(store, key) for store, key in keys_of(args.paths)]
+    if args.json:
+        print(json.dumps([asdict(one) for one in done], indent=1))
+    else:
+        print(f"{len(done)} keys: {sum(one.before for one in done)} parts before, {sum(one.after for one in done)} now")
+    return 0
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-COMMANDS = {"summary": summary, "verify": verify, "compare": compare, "page": page}
+COMMANDS = {"summary": summary, "verify": verify, "compare": compare, "page": page, "status": status, "compact": compact}
 
 if __name__ == "__main__":
     sys.exit(script())

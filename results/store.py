@@ -16,10 +16,10 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,7 @@ LOG = logging.getLogger(__name__)
 Arrays = dict[str, NDArray[Any]]
 ImageKey = tuple[str, str]  # the image's id and the start of its content's SHA-256
 
+T = TypeVar("T")
 LEASE = 60.0  # seconds after which a claim without a sign of life is over
 UMASK = os.umask(0o022)
 os.umask(UMASK)
@@ -110,23 +111,19 @@ class Store:
             write_atomically(folder / "config.json", json.dumps(config, indent=1, sort_keys=True).encode())
         images = list(dict.fromkeys(zip(rows["image"], rows["digest"], strict=True)))
         name = hashlib.sha256(json.dumps(images).encode()).hexdigest()[:16]
-        if arrays:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, allow_pickle=False, **arrays)
-            write_atomically(folder / f"{name}.npz", buffer.getvalue())
-        buffer = io.BytesIO()
-        rows.to_parquet(buffer, index=False)
-        part = folder / f"{name}.parquet"
-        write_atomically(part, buffer.getvalue())
-        return part
+        return write_part(folder / f"{name}.parquet", pa.Table.from_pandas(rows, preserve_index=False), arrays)
 
     def index(self, key: str) -> dict[ImageKey, Path]:
         """The part that holds each finished image; failed ones are not finished."""
-        return {image: part for image, (part, failed) in self._index(key).items() if not failed}
+        return {image: part for image, (part, failed) in self.states(key).items() if not failed}
 
     def rows(self, key: str, images: Iterable[ImageKey]) -> pd.DataFrame:
         """The rows of the images that are there, each image's from one part, in the order of ``images``."""
-        index = self._index(key)
+        images = list(images)
+        return retried(lambda: self._rows(key, images))
+
+    def _rows(self, key: str, images: Sequence[ImageKey]) -> pd.DataFrame:
+        index = self.states(key)
         wanted = [image for image in images if image in index]
         frames = []
         for part in dict.fromkeys(index[image][0] for image in wanted):
@@ -142,16 +139,40 @@ class Store:
 
     def arrays(self, key: str, image: ImageKey) -> Arrays:
         """One image's arrays. Raises KeyError where there are none."""
-        part = self.index(key)[image]
-        return self.part_arrays(part)[image]
+        return self.arrays_of(key, [image])[image]
 
-    def part_arrays(self, part: Path) -> dict[ImageKey, Arrays]:
+    def arrays_of(self, key: str, images: Sequence[ImageKey]) -> dict[ImageKey, Arrays]:
+        """The arrays of images. Raises KeyError where one has none."""
+        return retried(lambda: self._arrays_of(key, images))
+
+    def _arrays_of(self, key: str, images: Sequence[ImageKey]) -> dict[ImageKey, Arrays]:
+        index, found = self.index(key), dict[ImageKey, Arrays]()
+        for part in dict.fromkeys(index[image] for image in images):
+            found |= self._part_arrays(part)
+        return {image: found[image] for image in images}
+
+    def _part_arrays(self, part: Path) -> dict[ImageKey, Arrays]:
         """The arrays of every image of a part."""
         columns = pd.read_parquet(part, columns=["image", "digest"])
         images = list(dict.fromkeys(zip(columns["image"], columns["digest"], strict=True)))
         with np.load(part.with_suffix(".npz"), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return {image: {name: array[i] for name, array in arrays.items()} for i, image in enumerate(images)}
+
+    def states(self, key: str) -> dict[ImageKey, tuple[Path, bool]]:
+        """The part that holds each image, and whether the image failed."""
+        return retried(lambda: self._states(key))
+
+    def held(self, key: str, images: Iterable[ImageKey]) -> list[ImageKey]:
+        """Those of the images that a live process has claimed."""
+        live = set()
+        for path in (self.root / key / "claims").glob("*"):
+            try:
+                if not _over(path, path.read_text()):
+                    live.add(path.name)
+            except FileNotFoundError:
+                continue
+        return [image for image in images if _claim_name(image) in live] if live else []
 
     @contextmanager
     def claimed(self, key: str, images: Sequence[ImageKey]) -> Iterator[list[ImageKey]]:
@@ -162,7 +183,7 @@ class Store:
         folder = self.root / key / "claims"
         with explained(self.root / key):
             folder.mkdir(parents=True, exist_ok=True)
-        held = {image: path for image in images if _claim(path := folder / hashlib.sha256(json.dumps(image).encode()).hexdigest()[:16])}
+        held = {image: path for image in images if _claim(path := folder / _claim_name(image))}
         over = threading.Event()
 
         def renew() -> None:
@@ -178,16 +199,19 @@ class Store:
             for path in held.values():
                 path.unlink(missing_ok=True)
 
-    def _index(self, key: str) -> dict[ImageKey, tuple[Path, bool]]:
+    def _states(self, key: str) -> dict[ImageKey, tuple[Path, bool]]:
         found: dict[ImageKey, tuple[Path, bool]] = {}
         for part in sorted((self.root / key).glob("*.parquet")):
-            for image, failed in self._images(part).items():
+            for image, failed in self.images(part).items():
                 if image not in found or (found[image][1] and not failed):
                     found[image] = (part, failed)
         return found
 
-    def _images(self, part: Path) -> dict[ImageKey, bool]:
-        """The images of a part and whether they failed; a part that cannot be read is set aside, and its images count as not there."""
+    def images(self, part: Path) -> dict[ImageKey, bool]:
+        """The images of a part and whether they failed; a part that cannot be read is set aside, and its images count as not there.
+
+        Raises FileNotFoundError where there is no such part (any more).
+        """
         try:
             version = (part, part.stat().st_mtime_ns)
             if version not in self._read:
@@ -195,8 +219,8 @@ class Store:
                 rows = zip(*(table[name] for name in COLUMNS), strict=True)
                 self._read[version] = {(image, content): status.startswith(FAILED) for image, content, status in rows}
             return self._read[version]
-        except FileNotFoundError:  # another process has replaced it
-            return {}
+        except FileNotFoundError:
+            raise
         except (pa.ArrowException, OSError, KeyError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno:  # the disk or the network, not the file's content
                 raise
@@ -211,6 +235,36 @@ class Store:
             return {}
 
 
+def write_part(part: Path, rows: pa.Table, arrays: Arrays | None = None) -> Path:
+    """Write a part's arrays and then its rows, with which it exists."""
+    buffer = io.BytesIO()
+    if arrays:
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        write_atomically(part.with_suffix(".npz"), buffer.getvalue())
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer)
+    write_atomically(part, buffer.getvalue())
+    return part
+
+
+def retried(read: Callable[[], T]) -> T:
+    """What ``read`` returns; once more where a part has been compacted since it looked: its images are in another now."""
+    for _ in range(20):
+        with suppress(FileNotFoundError):
+            return read()
+        time.sleep(0.05)
+    return read()
+
+
+def _claim_name(image: ImageKey) -> str:
+    return hashlib.sha256(json.dumps(image).encode()).hexdigest()[:16]
+
+
+def _over(path: Path, holder: str) -> bool:
+    """Whether the holder of a claim is gone, or has given no sign of life for too long."""
+    return _gone(holder) or time.time() - path.stat().st_mtime >= LEASE
+
+
 def _claim(path: Path) -> bool:
     """Claim a file, taking over from a process that is gone."""
     mine = f"{socket.gethostname()} {os.getpid()}"
@@ -222,7 +276,7 @@ def _claim(path: Path) -> bool:
         except FileExistsError:
             try:
                 holder = path.read_text()
-                if not _gone(holder) and time.time() - path.stat().st_mtime < LEASE:
+                if not _over(path, holder):
                     return False
                 path.rename(aside := path.with_name(f"{path.name}.{os.getpid()}"))
                 renewed = aside.read_text() != holder  # by another process, since it was read

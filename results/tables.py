@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from results.statistics import Comparison, bootstrap_interval, compare_family
 from results.store import FAILED, Store
@@ -38,6 +39,12 @@ FIXED |= {"hyperparameters", "provenance", "images", "statuses", "configuration"
 def records(out: Path) -> list[dict[str, Any]]:
     """The records that a run's jobs left. Raises ValueError where there is no run."""
     found = [json.loads(path.read_text()) for path in sorted((Path(out) / "jobs").glob("*.json"))]
+    lists: dict[str, Any] = {}  # jobs on the same images share their list
+    for record in found:
+        if isinstance(name := record.get("images"), str):
+            if name not in lists:
+                lists[name] = json.loads((Path(out) / "images" / f"{name}.json").read_text())
+            record["images"] = lists[name]
     if not found:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     return found
@@ -53,10 +60,13 @@ def load(out: Path, varying: list[str] | None = None) -> pd.DataFrame:
     varying = varying_parameters(jobs) if varying is None else varying
     frames = [_job_rows(record, varying) for record in jobs]
     rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
-    if rows.empty:
-        return rows
+    return rows if rows.empty else settled(rows, varying)
+
+
+def settled(rows: pd.DataFrame, varying: Sequence[str]) -> pd.DataFrame:
+    """Rows in the order of their methods, each hyper-parameter's column of one type, as a file needs it."""
     for name in varying:
-        if pd.api.types.infer_dtype(rows[name], skipna=True) in ("mixed", "mixed-integer"):  # a file's column has one type
+        if pd.api.types.infer_dtype(rows[name], skipna=True) in ("mixed", "mixed-integer"):
             rows[name] = rows[name].map(str, na_action="ignore")
     return rows.sort_values("method", key=lambda names: names.map(method_place), kind="stable", ignore_index=True)
 
@@ -100,12 +110,16 @@ def _job_rows(record: dict[str, object], varying: list[str]) -> pd.DataFrame:
     failed = rows["status"].str.startswith(FAILED).to_numpy()
     rows["status"] = np.where(failed | pd.isna(of_attribution), rows["status"], of_attribution)
     rows = rows[~rows["metric"].isin(["prediction", "confidence"]) | failed]
-    front: dict[str, Any] = {"dataset": record["dataset"], "model": record["model"], "method": record["method"], "engine": record["engine"]}
-    front |= {"seed": record["seed"]} | {name: parameters.get(name) for name in varying}
     rows = rows.drop(columns="digest").assign(hyperparameters=hyperparameters(parameters))
-    for i, (name, value) in enumerate(front.items()):
-        rows.insert(i, name, value if not isinstance(value, list) else json.dumps(value))
+    for i, (name, value) in enumerate(columns_of(record, varying).items()):
+        rows.insert(i, name, value)
     return rows
+
+
+def columns_of(record: Mapping[str, Any], varying: Sequence[str]) -> dict[str, Any]:
+    """What the columns that tell configurations apart hold in a job's rows."""
+    front = {name: record[name] for name in (*GROUP, "engine", "seed")} | {name: record["parameters"].get(name) for name in varying}
+    return {name: value if not isinstance(value, list) else json.dumps(value) for name, value in front.items()}
 
 
 def hyperparameters(parameters: Mapping[str, Any]) -> str:
@@ -159,16 +173,21 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     lines = []
     by = groups(rows)
     for values, group in rows.groupby(by, dropna=False, sort=False):
-        line: dict[str, object] = dict(zip(by, values, strict=True))
         statuses = group.drop_duplicates("image")["status"].str.split(":").str[0]
-        line["images"] = int(group["image"].nunique())
-        for metric in SUMMARY:
-            found = group.loc[(group["metric"] == metric) & group["value"].notna(), "value"].to_numpy()
-            low, high = bootstrap_interval(found) if len(found) else (np.nan, np.nan)
-            line |= {metric: found.mean() if len(found) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}
-        line["statuses"] = ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
-        lines.append(line)
+        known = group[group["value"].notna()]
+        found = {metric: known.loc[known["metric"] == metric, "value"].to_numpy() for metric in SUMMARY}
+        lines.append(line(dict(zip(by, values, strict=True)), statuses, found))
     return pd.DataFrame(lines)
+
+
+def line(named: Mapping[str, Any], statuses: pd.Series[str], values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """A configuration's line of a summary. statuses: one an image. values: of each metric, one an image that has it."""
+    found = {**named, "images": len(statuses)}
+    for metric, of_metric in values.items():
+        low, high = bootstrap_interval(of_metric) if len(of_metric) else (np.nan, np.nan)
+        found |= {metric: of_metric.mean() if len(of_metric) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
+    return found | {"statuses": counts}
 
 
 def curves(rows: pd.DataFrame, metric: str = "insertion_accuracy") -> pd.DataFrame:

@@ -42,8 +42,9 @@ def command(module: str, *arguments: str, cwd: Path, timeout: float = 300, **env
 
 
 def started(module: str, *arguments: str, cwd: Path, timeout: float = 540, **environment: str) -> Said:
-    """The same in a process started from nothing, as users start it."""
+    """The same in a process started from nothing, as users start it. A variable given as nothing is not there."""
     told = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"} | environment
+    told = {name: value for name, value in told.items() if value}
     done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=cwd, env=told, capture_output=True, text=True, timeout=timeout)
     return Said(done.returncode, done.stdout, done.stderr)
 

@@ -46,7 +46,7 @@ def installed(tmp_path: Path, *what: str) -> Path:
 
 
 def clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "2", "COLUMNS": "120"}
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"COLUMNS": "120"}
 
 
 def run(environment: Path, cwd: Path, *command: str) -> str:

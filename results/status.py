@@ -1,0 +1,125 @@
+"""How far a run is, from what is in its folder and the store, while its workers run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from results.store import Store
+from results.tables import records
+
+PLAN = "plan.json"  # what a sweep is going to do, written in the run's folder when it starts
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run's jobs and images. An image counts once a job: with two methods it is two images.
+
+    jobs: of the sweep, begun: those that have left their record. done: images with all their results. running: claimed by a live process.
+    failed: stored with an error, to be tried again by the same command. left: neither, those of jobs that have not begun among them.
+    images_per_second, queries_per_second: since the command was started last, of all workers together; the queries are the methods',
+    without those of the measures. seconds_left: at that rate, None where nothing runs or nothing is finished yet. failures: ``error``
+    and ``command`` of each job that failed.
+    """
+
+    jobs: int
+    begun: int
+    done: int
+    running: int
+    failed: int
+    left: int
+    images_per_second: float | None
+    queries_per_second: float | None
+    seconds_left: float | None
+    failures: list[dict[str, str]]
+
+
+def status(out: Path) -> Status:
+    """How far a run is. Raises ValueError where there is no run."""
+    out, now = Path(out), time.time()
+    plan = json.loads((out / PLAN).read_text()) if (out / PLAN).exists() else []
+    jobs = records(out) if not plan or any((out / "jobs").glob("*.json")) else []
+    begun = {tuple(record.get("overrides", ())) for record in jobs}
+    waiting = [job for job in plan if tuple(job["overrides"]) not in begun]
+    started = [path.stat().st_mtime for path in ([out / PLAN] if plan else (out / "jobs").glob("*.json"))]
+    counts, finished, queries = Counter(left=sum(job["images"] for job in waiting)), list[float](), 0.0
+    for record in jobs:
+        of_job, times, spent = _job(record, min(started))
+        counts += of_job
+        finished += times
+        queries += spent
+    seconds = (now if counts["running"] else max(finished, default=now)) - min(started)
+    rate = len(finished) / seconds if finished and seconds > 0 else None
+    return Status(
+        jobs=len(jobs) + len({tuple(job["overrides"]) for job in waiting}),
+        begun=len(jobs),
+        **{name: counts[name] for name in ("done", "running", "failed", "left")},
+        images_per_second=rate,
+        queries_per_second=queries / seconds if rate else None,
+        seconds_left=(counts["left"] + counts["running"]) / rate if rate and counts["running"] else None,
+        failures=list(_failures(out)),
+    )
+
+
+def _job(record: dict[str, Any], since: float) -> tuple[Counter[str], list[float], float]:
+    """A job's images by state, when those were finished that were since a time, and the queries of the parts written since then."""
+    store, keys = Store(Path(record["store"])), record["keys"]
+    images = [(image, content) for image, content, _ in record["images"]]
+    states = [store.states(key) for key in keys.values()]
+    held = set(store.held(keys["attribution"], images))
+    written: dict[Path, float] = {}
+    for part in {part for state in states for part, _ in state.values()}:
+        try:
+            written[part] = part.stat().st_mtime
+        except FileNotFoundError:  # compacted meanwhile, so it is not of the last moments
+            written[part] = 0.0
+    counts, finished = Counter[str](), []
+    for image in images:
+        found = [state[image] for state in states if image in state]
+        if len(found) == len(states) and not any(failed for _, failed in found):
+            counts["done"] += 1
+            if (when := max(written[part] for part, _ in found)) >= since:
+                finished.append(when)
+        else:
+            counts["running" if image in held else "failed" if any(failed for _, failed in found) else "left"] += 1
+    recent = [part for part in {part for part, _ in states[list(keys).index("attribution")].values()} if written[part] >= since]
+    return counts, finished, sum(map(_queries, recent))
+
+
+def _queries(part: Path) -> float:
+    try:
+        rows = pq.read_table(part, columns=["value"], filters=pc.field("metric") == "queries")
+    except FileNotFoundError:
+        return 0.0
+    return float(pc.sum(rows["value"]).as_py() or 0)
+
+
+def _failures(out: Path) -> Iterator[dict[str, str]]:
+    for path in sorted((out / "failed").glob("*.json")):
+        content = json.loads(path.read_text())
+        yield {"error": content["error"], "command": content["command"]}
+
+
+def described(found: Status) -> str:
+    """A status in a few lines."""
+    lines = [
+        f"jobs: {found.begun} of {found.jobs} begun, {len(found.failures)} failed",
+        f"images: {found.done} done, {found.running} running, {found.failed} failed, {found.left} left",
+    ]
+    if found.images_per_second is not None and found.queries_per_second is not None:
+        rate = f"{found.queries_per_second:.1f} queries/s, {found.images_per_second:.3g} images/s"
+        minutes = "" if found.seconds_left is None else f", {found.seconds_left / 60:.0f} min to go"
+        lines.append(rate + minutes)
+    elif not found.running and found.left:
+        lines.append("nothing is running")
+    for failure in found.failures:
+        lines += [f"failed: {failure['error']}", f"  again: {failure['command']}"]
+    return "\n".join(lines)

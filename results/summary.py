@@ -1,0 +1,159 @@
+"""The summary of a run of any size: one configuration in memory at a time, and the numbers of ``tables.summarise``.
+
+A configuration's rows are under keys of its own, so the store is partitioned already; here they are read as columns, without a frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from results.store import FAILED, Store, retried
+from results.tables import SUMMARY, columns_of, line, records, settled, varying_parameters
+from results.tables import groups as grouped
+
+Record = Mapping[str, Any]
+NEEDED = ["image", "digest", "status", "metric", "value"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Rows of one key, each image's from one part, ordered by image. place: of the image in the record. status: without
+    its details. metric: index in SUMMARY, or -1.
+    """
+
+    place: NDArray[np.int64]
+    status: NDArray[np.object_]
+    failed: NDArray[np.bool_]
+    metric: NDArray[np.int64]
+    value: NDArray[np.float64]
+
+    def take(self, chosen: NDArray[Any]) -> Columns:
+        """Some of the rows."""
+        return Columns(self.place[chosen], self.status[chosen], self.failed[chosen], self.metric[chosen], self.value[chosen])
+
+
+@dataclass(frozen=True)
+class Images:
+    """A job's images. names: their ids. keys: ``image NUL digest`` of each."""
+
+    names: NDArray[np.object_]
+    keys: pa.Array
+
+    @classmethod
+    def of(cls, listed: Sequence[Sequence[Any]]) -> Images:
+        """From a record's list."""
+        names = np.array([image for image, *_ in listed] or [""], object)[: len(listed)]
+        return cls(names, pa.array([f"{image}\0{content}" for image, content, *_ in listed], pa.large_string()))
+
+
+def summary(out: Path) -> pd.DataFrame:
+    """What ``tables.summarise`` returns of all rows of a run, without having them at once. Raises ValueError where there is no run."""
+    jobs = records(out)
+    varying = varying_parameters(jobs)
+    there = [i for i, record in enumerate(jobs) if _begun(record)]
+    if not there:
+        return pd.DataFrame()
+    heads = [pd.DataFrame({"record": [i]}).assign(**_scalars(columns_of(jobs[i], varying))) for i in there]
+    head = settled(pd.concat(heads, ignore_index=True), varying)
+    by = grouped(head.drop(columns="record"))
+    groups = [(values, group["record"].tolist()) for values, group in head.groupby(by, dropna=False, sort=False)]
+    lists = {id(images): Images.of(images) for images in (record["images"] for record in jobs)}
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        lines = pool.map(lambda group: _line(dict(zip(by, group[0], strict=True)), [jobs[i] for i in group[1]], lists), groups)
+        return pd.DataFrame([found for found in lines if found["images"]])
+
+
+def _scalars(front: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [value] for name, value in front.items()}
+
+
+def _begun(record: Record) -> bool:
+    """Whether there is anything stored of a job."""
+    return any(True for key in record["keys"].values() for _ in (Path(record["store"]) / key).glob("*.parquet"))
+
+
+def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[int, Images]) -> dict[str, Any]:
+    """A configuration's line, from the jobs that share it, such as those of several seeds."""
+    images, statuses = list[NDArray[np.object_]](), list[NDArray[np.object_]]()
+    values: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in SUMMARY}
+    for record in group:
+        store, of_job = Store(Path(record["store"])), lists[id(record["images"])]
+        seen = np.zeros(len(of_job.names), bool)
+        for name, key in record["keys"].items():
+            rows = read(store, key, of_job.keys)
+            if name == "prediction":  # of these, only failures are results
+                rows = rows.take(rows.failed)
+            first = np.flatnonzero(np.diff(rows.place, prepend=-1))
+            first = first[~seen[rows.place[first]]]
+            seen[rows.place[first]] = True
+            images.append(of_job.names[rows.place[first]])
+            statuses.append(rows.status[first])
+            for i, metric in enumerate(SUMMARY):
+                found = rows.value[rows.metric == i]
+                values[metric].append(found[~np.isnan(found)])
+    of_images = pd.DataFrame({"image": np.concatenate(images), "status": np.concatenate(statuses)}).drop_duplicates("image")
+    return line(named, of_images["status"], {metric: np.concatenate(found) for metric, found in values.items()})
+
+
+def read(store: Store, key: str, images: pa.Array) -> Columns:
+    """The rows of a key's images that are there. images: ``image NUL digest`` of each."""
+    return retried(lambda: _read(store, key, images))
+
+
+def _read(store: Store, key: str, images: pa.Array) -> Columns:
+    parts = [_part(store, part, images) for part in sorted((store.root / key).glob("*.parquet"))]
+    owner, failing = np.full(len(images), -1), np.zeros(len(images), bool)  # the part of each image: the first that did not fail
+    for i, rows in enumerate(parts):
+        here = np.zeros(len(images), bool)
+        failed = np.zeros(len(images), bool)
+        here[rows.place], failed[rows.place] = True, rows.failed
+        taken = here & ((owner < 0) | (failing & ~failed))
+        owner[taken], failing[taken] = i, failed[taken]
+    parts = [rows if (mine := owner[rows.place] == i).all() else rows.take(mine) for i, rows in enumerate(parts)]
+    names = ("place", "status", "failed", "metric", "value")
+    if not parts:
+        return Columns(np.zeros(0, np.int64), np.zeros(0, object), np.zeros(0, bool), np.zeros(0, np.int64), np.zeros(0))
+    whole = Columns(*(np.concatenate([getattr(rows, name) for rows in parts]) for name in names))
+    return whole if (np.diff(whole.place) >= 0).all() else whole.take(np.argsort(whole.place, kind="stable"))
+
+
+def _part(store: Store, part: Path, images: pa.Array) -> Columns:
+    """A part's rows of the images that are asked for; none of a part that cannot be read, which the store sets aside."""
+    try:
+        table = pq.read_table(part, columns=NEEDED, read_dictionary=["status", "metric"])
+    except (pa.ArrowException, OSError):
+        store.images(part)
+        table = pa.table({name: pa.array([], pa.float64() if name == "value" else pa.string()) for name in NEEDED})
+    text = [table[name].cast(pa.large_string()) for name in ("image", "digest")]
+    place = pc.index_in(pc.binary_join_element_wise(*text, pa.scalar("\0", pa.large_string())), images).combine_chunks()
+    known = place.is_valid().to_numpy(zero_copy_only=False)
+    status, of_status = _words(table["status"])
+    metric, of_metric = _words(table["metric"])
+    numbers = np.array([SUMMARY.index(name) if name in SUMMARY else -1 for name in metric] or [-1])
+    failing = np.array([word.startswith(FAILED) for word in status] or [False])
+    return Columns(
+        place.fill_null(0).to_numpy(zero_copy_only=False)[known].astype(np.int64),
+        np.array([word.split(":")[0] for word in status] or [""], object)[of_status[known]],
+        failing[of_status[known]],
+        numbers[of_metric[known]],
+        table["value"].to_numpy()[known],
+    )
+
+
+def _words(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """The different words of a column, and which one is in each row."""
+    coded = column.combine_chunks()
+    coded = coded if pa.types.is_dictionary(coded.type) else coded.dictionary_encode()
+    return coded.dictionary.to_pylist(), coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
