@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import re
+import traceback
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
@@ -15,6 +16,7 @@ from hydra.errors import ConfigCompositionException, HydraException, Instantiati
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+_TOLD: set[str] = set()
 DEBUG = "DA_DEBUG"  # an environment variable, so that the processes of a launcher know, too
 
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it raises
@@ -56,6 +58,15 @@ def cause(error: BaseException, arguments: Sequence[str] = ()) -> str:
     if isinstance(error, HydraException | OmegaConfBaseException | ValueError) or type(error).__name__ == "StoreError":
         return message
     return f"{type(error).__name__}: {message}"
+
+
+def reason(error: Exception) -> str:
+    """An exception as the status of an image; with ``--debug`` its traceback, once for each kind."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    if debugging() and said not in _TOLD:
+        _TOLD.add(said)
+        traceback.print_exception(error)
+    return said
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.access import LabelView, ScoreView, View, access
 from benchmarks.attribute import Outcome, attribute, outcomes, unpacked
+from benchmarks.bad_input import reason
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines import Engine
 from benchmarks.memory import peak_memory
@@ -149,7 +150,7 @@ class Job:
         except Exception as error:
             if len(shown) > 1:
                 return [batch for image in shown for batch in self._predicted([image])]
-            self._put("prediction", [(shown[0], f"error: {type(error).__name__}: {error}", "prediction", np.nan, np.nan)])
+            self._put("prediction", [(shown[0], f"error: {reason(error)}", "prediction", np.nan, np.nan)])
             return []
         rows = []
         for image, y, p in zip(shown, classes.tolist(), confidence.tolist(), strict=True):
@@ -180,7 +181,7 @@ class Job:
             return list(self._call(batch))
         except Exception as error:
             if len(batch.images) == 1:
-                return [f"{type(error).__name__}: {error}"]
+                return [reason(error)]
         return [outcome for one in batch.singles() for outcome in self._outcomes(one)]
 
     def _call(self, batch: Batch) -> Iterator[Outcome | str]:
@@ -220,7 +221,7 @@ class Job:
                 queries += view.queries
                 if len(batch.images) > 1:
                     return queries + sum(self._measure(one) for one in batch.singles())
-                self._put(name, [(batch.images[0], f"error: {type(error).__name__}: {error}", name, np.nan, np.nan)])
+                self._put(name, [(batch.images[0], f"error: {reason(error)}", name, np.nan, np.nan)])
                 continue
             columns = (frame[column].tolist() for column in ("image", "metric", "x", "value"))
             rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]

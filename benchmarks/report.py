@@ -52,6 +52,8 @@ def write(out: Path, cfg: DictConfig) -> None:
     console = Console(soft_wrap=True) if Console().is_terminal else Console(width=120)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
+    for note in tables.mixture(run.records):
+        console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     strange = rows[rows["status"] != OK].drop_duplicates([*tables.groups(rows), "image"])
     for (method, status), images in strange.groupby(["method", "status"])["image"]:
         some = list(dict.fromkeys(images))
@@ -74,21 +76,31 @@ def page(out: Path, rows: pd.DataFrame | None = None) -> Path:
 
     rows = tables.load(out) if rows is None else rows
     if rows.empty:
-        raise ValueError(f"{out} holds no results yet")
+        raise tables.nothing(out)
     return write_run(out, rows, tables.records(out), ForPage())
 
 
 def short_table(summary: pd.DataFrame) -> Table:
     """Method, MAR, insertion AUC, queries, seconds: means, with intervals."""
-    table = Table(title=f"Mean over {summary['images'].max()} images [95 % bootstrap interval]", title_justify="left", box=SIMPLE_HEAD)
+    counts = sorted(set(summary["images"]))
+    title = f"Mean over {counts[0]} images" if len(counts) == 1 else "Mean over images"
+    table = Table(title=f"{title} [95 % bootstrap interval]", title_justify="left", box=SIMPLE_HEAD)
+    labelled = summary["insertion_auc"].notna().any()  # without labels, how often the class stays that of the whole image
+    auc, said = ("insertion_auc", "insertion AUC") if labelled else ("insertion_consistency_auc", "insertion AUC, own class")
     by = [name for name in tables.groups(summary) if name == "method" or len(set(summary[name].astype(str))) > 1]
     for name in by:
         table.add_column(name, no_wrap=True)
-    for title in ("MAR, mask", "MAR, ranking", "insertion AUC", "queries", "seconds"):
+    for title in ("MAR, mask", "MAR, ranking", said, "queries", "seconds", *(["images"] if len(counts) > 1 else [])):
         table.add_column(title, justify="right", no_wrap=True)
     for line in summary.to_dict("records"):
-        cells = [_interval(line, metric) for metric in ("mar", "mar_holds", "insertion_auc")]
-        table.add_row(*(_plain(line[name]) for name in by), *cells, _number(line["queries"], ".0f"), _number(line["seconds"], ".2f"))
+        cells = [_interval(line, metric) for metric in ("mar", "mar_holds", auc)]
+        table.add_row(
+            *(_plain(line[name]) for name in by),
+            *cells,
+            _number(line["queries"], ".0f"),
+            _number(line["seconds"], ".2f"),
+            *([str(line["images"])] if len(counts) > 1 else []),
+        )
     return table
 
 

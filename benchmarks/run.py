@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -66,12 +67,14 @@ def run(cfg: DictConfig) -> None:
             return
         with Interruption() as interruption:
             computed = job.run(BAR.advance, lambda: interruption.asked)
-        STDERR.print(f"{title}: computed {computed} of {images} images", highlight=False, soft_wrap=True)
+        failed = 0 if interruption.asked else len(job.left())
+        said = f"computed {computed - failed} of {images} images{f', {failed} failed' if failed else ''}"
+        STDERR.print(f"{title}: {said}", highlight=False, soft_wrap=True)
         if interruption.asked:
             command = "python -m benchmarks " + " ".join(map(shlex.quote, sys.argv[1:]))
             STDERR.print(f"Interrupted: all that was computed is stored. Go on with: {command}", highlight=False, soft_wrap=True)
             raise KeyboardInterrupt
-        if computed and len(job.left()) == images:
+        if computed and failed == images:
             raise NothingWorkedError(f"{title}: every image failed, see the statuses below")
     except Exception as error:
         fail(out, error, list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else [])
@@ -160,7 +163,7 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         write_atomically(listed, json.dumps(images).encode())
     content = {
         **named,
-        "store": cfg.store,
+        "store": cfg.store if Path(cfg.store).is_absolute() else os.path.relpath(cfg.store, out),
         "keys": job.keys,
         "images": listed.stem,
         "config": config,

@@ -77,10 +77,11 @@ def positive(text: str) -> int:
 def summary(args: argparse.Namespace) -> int:
     """Print the means of a run."""
     from results.summary import summary as summarised
+    from results.tables import nothing
 
     found = summarised(args.run)
     if found.empty:
-        raise ValueError(f"{args.run} has no results yet: run its command first, or again")
+        raise nothing(args.run)
     if args.json:
         print(found.to_json(orient="records", indent=1))
     else:

@@ -118,7 +118,7 @@ def _sides(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Side, Side]:
     loaded = [tables.load(run, varying) for run in runs]
     for run, rows in zip(runs, loaded, strict=True):
         if rows.empty:
-            raise ValueError(f"{run} holds no results yet")
+            raise tables.nothing(run)
     there = [list(dict.fromkeys(rows["method"])) for rows in loaded]
     if len(runs) == 1 and not methods:
         raise ValueError(f"{runs[0]}: say which of its methods to compare, --methods A,B; it has {', '.join(there[0])}")

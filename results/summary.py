@@ -72,7 +72,7 @@ def summary(out: Path) -> pd.DataFrame:
     lists = {id(images): Images.of(images) for images in (record["images"] for record in jobs)}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         lines = pool.map(lambda group: _line(dict(zip(by, group[0], strict=True)), [jobs[i] for i in group[1]], lists), groups)
-        return pd.DataFrame([found for found in lines if found["images"]])
+        return pd.DataFrame([found for found in lines if found["statuses"]])
 
 
 def _scalars(front: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.statistics import Comparison, bootstrap_interval, compare_family
-from results.store import FAILED, Store
+from results.store import FAILED, Store, digest
 
 GROUP = ["dataset", "model", "method"]
 METHOD_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # the paper's Fig. 3
@@ -37,10 +38,11 @@ FIXED |= {"hyperparameters", "provenance", "images", "statuses", "configuration"
 
 
 def records(out: Path) -> list[dict[str, Any]]:
-    """The records that a run's jobs left. Raises ValueError where there is no run."""
+    """The records that a run's jobs left, each with the path of its store. Raises ValueError where there is no run."""
     found = [json.loads(path.read_text()) for path in sorted((Path(out) / "jobs").glob("*.json"))]
     lists: dict[str, Any] = {}  # jobs on the same images share their list
     for record in found:
+        record["store"] = os.path.normpath(Path(out) / record["store"])  # relative to the run, so that both can be elsewhere
         if isinstance(name := record.get("images"), str):
             if name not in lists:
                 lists[name] = json.loads((Path(out) / "images" / f"{name}.json").read_text())
@@ -48,6 +50,30 @@ def records(out: Path) -> list[dict[str, Any]]:
     if not found:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     return found
+
+
+def nothing(out: Path) -> ValueError:
+    """Why a run has no rows."""
+    stores = {record["store"] for record in records(out)}
+    if gone := [store for store in stores if not Path(store).is_dir()]:
+        return ValueError(f"{out} kept its results in {gone[0]}, which is not there: put the store back, or run its command again")
+    return ValueError(f"{out} has no results yet: run its command first, or again")
+
+
+def mixture(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What differs between a run's jobs that are shown beside one another: their images, and the settings of their measures."""
+    notes = []
+    for what, of in (("images", "images"), ("settings of the measures", "benchmark")):
+        seen: dict[tuple[Any, ...], dict[str, list[str]]] = {}
+        for record in records:
+            content = record["images"] if of == "images" else record["config"].get(of)
+            group = (record["dataset"], record["model"])
+            seen.setdefault(group, {}).setdefault(digest({"": content}), []).append(str(record["method"]))
+        for kinds in seen.values():
+            if len(kinds) > 1:
+                told = "; ".join(", ".join(dict.fromkeys(methods)) for methods in kinds.values())
+                notes.append(f"jobs of this run have other {what} than others ({told}): compare them only where they agree")
+    return notes
 
 
 def load(out: Path, varying: list[str] | None = None) -> pd.DataFrame:
@@ -181,8 +207,11 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def line(named: Mapping[str, Any], statuses: pd.Series[str], values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-    """A configuration's line of a summary. statuses: one an image. values: of each metric, one an image that has it."""
-    found = {**named, "images": len(statuses)}
+    """A configuration's line of a summary, of the images that did not fail.
+
+    statuses: one an image. values: of each metric, one an image that has it.
+    """
+    found = {**named, "images": int((statuses != FAILED).sum())}
     for metric, of_metric in values.items():
         low, high = bootstrap_interval(of_metric) if len(of_metric) else (np.nan, np.nan)
         found |= {metric: of_metric.mean() if len(of_metric) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}

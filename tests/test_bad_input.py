@@ -210,3 +210,28 @@ def test_a_wrong_value_does_not_spoil_the_runs_table(folder, tmp_path):
     lines = json.loads(summary.stdout)
     assert {line["layer"] for line in lines} == {"1", "all", None}
     assert all(np.isfinite(line["mar_first"]) for line in lines)
+
+
+def test_a_run_is_read_from_anywhere_and_says_what_is_not_alike_in_it(tmp_path):
+    """And a bug in a method shows its traceback where that is asked for."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (here / "mine.py").write_text(
+        "def mine(model, images, targets, *, rngs, wrong=False):\n    return images.mean(1) if not wrong else images[7][1.5]\n"
+    )
+    few = ["benchmark=[mar]", "name=run", "page=false"]
+    said = command("benchmarks", "method=sobel", "select.count=2", "benchmark.mar.points=2", *few, cwd=here)
+    assert "Note:" not in said.stdout
+    said = command("benchmarks", "method=centre", "select.count=1", "benchmark.mar.points=3", *few, cwd=here)
+    assert "Note: jobs of this run have other images than others (" in said.stdout
+    assert "Note: jobs of this run have other settings of the measures than others (" in said.stdout
+    wrong = ["method._target_=mine.mine", "+method.wrong=true", "select.count=2", "benchmark.mar.points=2", *few]
+    said = command("benchmarks", *wrong, "--debug", cwd=here)
+    assert said.stderr.count("images[7][1.5]") == 1
+    assert "computed 0 of 2 images, 2 failed" in said.stderr
+    here.rename(there)
+    summary = command("results", "summary", str(there / "runs" / "run"), "--json", cwd=tmp_path)
+    assert {line["method"]: line["images"] for line in json.loads(summary.stdout)} == {"sobel": 2, "centre": 1, "mine": 0}
+    shutil.rmtree(there / "runs" / "store")
+    summary = command("results", "summary", str(there / "runs" / "run"), cwd=tmp_path)
+    assert "runs/store, which is not there" in summary.stderr

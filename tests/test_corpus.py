@@ -91,13 +91,14 @@ def test_every_kind_of_image_file_gets_its_status(folder):
     assert {name for name, status in found.items() if status.startswith("error")} == {name for name, of in expected.items() if of}
     assert all(found[name].startswith(status) for name, status in expected.items())
     assert "decompression bomb" in found["bomb.png"]
-    assert f"computed {len(expected)} of {len(expected)} images" in said.stderr
+    failed = sum(map(bool, expected.values()))
+    assert f"computed {len(expected) - failed} of {len(expected)} images, {failed} failed" in said.stderr
+    assert f"Mean over {len(expected) - failed} images" in said.stdout
     rows = pd.read_parquet(folder / "runs" / "images" / "rows.parquet")
     upright = rows[rows["image"].str.startswith("turned") | (rows["image"] == "good.png")]
     assert len(set(upright["confidence"])) == 1  # EXIF turns all of them back
     again = run(folder, "name=images", images="images")
-    failed = sum(map(bool, expected.values()))
-    assert f"computed {failed} of {len(expected)} images" in again.stderr  # these alone are tried again
+    assert f"computed 0 of {len(expected)} images, {failed} failed" in again.stderr  # these alone are tried again
     assert (folder / "runs" / "images" / "index.html").stat().st_size > 100_000
 
 
