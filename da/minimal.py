@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "3"
+__version__ = "4"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 
@@ -51,12 +51,13 @@ def minimal_region(
     probability of being needed; the group whose removal promises most area is tried; where that fails its members become likelier.
     Then pieces that are needed are cut in two, those of most superpixels first, and the same goes on with the halves: as in hierarchical
     delta debugging (Misherghi and Su, ICSE 2006), all that is superfluous goes in few, large pieces. Once the budget affords no
-    more cuts, what remains is checked until no single piece can go.
+    more cuts, what remains is checked until no single piece can go. Queries that are left then are spent in the same way; where they end
+    before the next check does, the region that was checked is returned.
 
     rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). sp_num: superpixels asked of SLIC; cuts
     follow their borders, then go through them. prior: probability that a piece is needed at first; prior_half: of a half; prior_again: of
-    a piece that is tried again since others have gone. verify: queries kept back for each piece's check; refine: for each cut.
-    smallest: pixels below which no half is made of a superpixel. fill: what replaces the rest.
+    a piece that is tried again. refine: queries kept back for each cut; verify: for each piece's check, half of that once a check has
+    ended. smallest: pixels below which no half is made of a superpixel. fill: what replaces the rest.
 
     Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
     image, and a map that agrees with the rule: the region on top, then what was removed last; each of these steps is a
@@ -118,7 +119,7 @@ class Settings:
 
 @dataclass
 class _Found:
-    """What is known of one image so far. layer: the order of the map; checked: pieces known to be needed."""
+    """What is known of one image so far. layer: the order of the map."""
 
     region: Mask
     layer: Float[np.ndarray, "h w"]
@@ -127,6 +128,11 @@ class _Found:
     checked: int = 0
     coarse: int = 0
     changed: bool = False
+
+    @property
+    def certified(self) -> bool:
+        """Whether no piece can go, each within one superpixel."""
+        return self.pieces == self.checked > 0 == self.coarse
 
 
 Search = Generator[Mask, bool, _Found]
@@ -171,7 +177,7 @@ def regions(accepts: Accepts, images: Images, rngs: Rngs, settings: Settings, re
                 found[i] = stop.value
                 del searches[i]
     numbers = {name: [float(getattr(of, name)) for of in found] for name in ("pieces", "checked", "coarse")}
-    numbers["certified"] = [float(of.pieces == of.checked > 0 == of.coarse) for of in found]
+    numbers["certified"] = [float(of.certified) for of in found]
     return Attribution(
         saliency=torch.from_numpy(np.stack([of.layer / max(of.layer.max(), 1) for of in found])).to(images),
         kept=torch.from_numpy(np.stack([of.region for of in found])).to(images.device),
@@ -187,18 +193,23 @@ def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rn
     yield from _walk(index, centres, rng, s, found)
     labels = np.where(found.region, 0, 1)
     for _ in range(s.start):
-        labels, parents = cut(labels, found.region, index, s.smallest, labels.size)
+        labels, _ = cut(labels, found.region, index, s.smallest, labels.size)
     pieces = _Pieces(labels, np.arange(labels.max() + 1), np.full(labels.max() + 1, s.prior))
+    reserve, best = s.verify, None
     while True:
         yield from _remove(pieces, s, found, again=False)
-        cuts = int((s.budget - found.queries - s.verify * found.pieces) / s.refine)
-        labels, parents = cut(pieces.labels, found.region, index, s.smallest, max(cuts, 0))
-        halved = np.bincount(parents)[parents] > 1
-        if not halved.any():
-            break
-        pieces = _Pieces(labels, parents, np.where(halved, s.prior_half, 1.0))  # the others are known to be needed
-    yield from _remove(pieces, s, found, again=True)
-    found.coarse = int((superpixels_in(pieces.labels, found.region, index) > 1).sum())
+        finer = _finer(pieces, index, reserve, s, found)
+        if finer is None:
+            yield from _remove(pieces, s, found, again=True)
+            found.coarse = int((superpixels_in(pieces.labels, found.region, index) > 1).sum())
+            if not found.certified:
+                break
+            best, reserve = replace(found, layer=found.layer.copy()), s.verify / 2  # with a certificate at hand, more is dared
+            if (finer := _finer(pieces, index, reserve, s, found)) is None:
+                break
+        pieces = finer
+    if best and not found.certified:
+        found = replace(best, queries=found.queries)
     found.layer += found.region  # on top of all that was removed
     return found
 
@@ -240,6 +251,14 @@ class _Pieces:
 
     def __post_init__(self) -> None:
         self.needed = np.zeros(len(self.chances), bool)
+
+
+def _finer(pieces: _Pieces, index: Int[np.ndarray, "h w"], reserve: float, s: Settings, found: _Found) -> _Pieces | None:
+    """As many pieces cut in two as the budget affords with ``reserve`` queries kept back for each piece; None where that is none."""
+    cuts = int((s.budget - found.queries - reserve * found.pieces) / s.refine)
+    labels, parents = cut(pieces.labels, found.region, index, s.smallest, max(cuts, 0))
+    halved = np.bincount(parents)[parents] > 1
+    return _Pieces(labels, parents, np.where(halved, s.prior_half, 1.0)) if halved.any() else None  # the others are known to be needed
 
 
 def _remove(pieces: _Pieces, s: Settings, found: _Found, *, again: bool) -> Generator[Mask, bool, None]:
