@@ -251,7 +251,7 @@ def words(answer: dict[str, Any]) -> str:
         lines.append(
             "Certified: no single piece can go."
             if answer["certified"]
-            else "Not certified: the budget ended before every piece was checked."
+            else "Not certified: the budget ended before every superpixel was checked."
         )
     if answer["status"] != OK:
         lines.append(f"Status: {answer['status']}.")

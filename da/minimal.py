@@ -1,25 +1,24 @@
-"""Small sufficient regions with a certificate: a walk of circles, then removal of pieces until none can go."""
+"""Small sufficient regions with a certificate: a walk of circles, then removal of ever smaller pieces until none can go."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from numpy.typing import NDArray
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from da.fill import Fill, filled, masked
+from da.pieces import Mask, cut, superpixels_in
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "2"
+__version__ = "4"
 
-Mask = Bool[np.ndarray, "h w"]
 Accepts = Callable[[Images, Tensor], Tensor]
 
 
@@ -36,30 +35,35 @@ def minimal_region(
     walk: int,
     alpha_step: float,
     fc: float,
+    start: int,
     prior: float,
-    prior_again: float,
     prior_half: float,
-    levels: int,
-    reserve: float,
+    prior_again: float,
+    refine: float,
+    verify: float,
     smallest: int,
     fill: Fill,
 ) -> Attribution:
     """Find a region that decides the class and from which no single piece can be removed, within ``budget`` label queries an image.
 
-    First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. Then probabilistic delta
-    debugging (Wang et al., ESEC/FSE 2021) of the superpixels in the mask: each has a probability of being needed; the group whose
-    removal promises most area is tried; where that fails its members become likelier. Once every superpixel is known to be needed, each is
-    cut in two and the same goes on with the halves, while the budget is at least ``reserve`` queries a half.
+    First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. The region is
+    cut into ``2 ** start`` coherent pieces, and these are removed by probabilistic delta debugging (Wang et al., ESEC/FSE 2021): each has a
+    probability of being needed; the group whose removal promises most area is tried; where that fails its members become likelier.
+    Then pieces that are needed are cut in two, those of most superpixels first, and the same goes on with the halves: as in hierarchical
+    delta debugging (Misherghi and Su, ICSE 2006), all that is superfluous goes in few, large pieces. Once the budget affords no
+    more cuts, what remains is checked until no single piece can go. Queries that are left then are spent in the same way; where they end
+    before the next check does, the region that was checked is returned.
 
-    rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). prior: probability of being needed at
-    first, least where the walk's accepted masks overlap least; prior_half: of a half; prior_again: of a piece that is tried
-    again since others have gone. levels: cuts at most. smallest: pixels below which a piece is not cut. fill: what replaces
-    the rest.
+    rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). sp_num: superpixels asked of SLIC; cuts
+    follow their borders, then go through them. prior: probability that a piece is needed at first; prior_half: of a half; prior_again: of
+    a piece that is tried again. refine: queries kept back for each cut; verify: for each piece's check, half of that once a check has
+    ended. smallest: pixels below which no half is made of a superpixel. fill: what replaces the rest.
 
     Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
     image, and a map that agrees with the rule: the region on top, then what was removed last; each of these steps is a
-    region that was verified. Extras: ``certified`` (1: removing any single piece breaks the rule), ``checked`` pieces known to be
-    needed, of ``pieces`` in the region, ``level``, ``superpixels`` obtained.
+    region that was verified. Extras: ``certified`` (1: removing any single piece breaks the rule, and each lies within one superpixel),
+    ``checked`` pieces known to be needed, of ``pieces`` in the region, of which ``coarse`` lie in several superpixels; ``superpixels``
+    obtained.
 
     Raises ValueError for a hyper-parameter out of range.
     """
@@ -67,7 +71,9 @@ def minimal_region(
     def accepts(shown: Images, rows: Tensor) -> Tensor:
         return (model(shown) == targets[rows]) == (rule == "positive")
 
-    settings = Settings(rule, budget, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill)
+    settings = Settings(
+        rule, budget, sp_num, k, walk, alpha_step, fc, start, prior, prior_half, prior_again, refine, verify, smallest, fill
+    )
     return regions(accepts, images, rngs, settings)
 
 
@@ -82,11 +88,12 @@ class Settings:
     walk: int
     alpha_step: float
     fc: float
+    start: int
     prior: float
-    prior_again: float
     prior_half: float
-    levels: int
-    reserve: float
+    prior_again: float
+    refine: float
+    verify: float
     smallest: int
     fill: Fill
 
@@ -98,11 +105,12 @@ class Settings:
             ("walk", self.walk >= 0, "0 or more steps"),
             ("alpha_step", 0 <= self.alpha_step <= 1, "a fraction from 0 to 1"),
             ("fc", 0 <= self.fc <= 1, "a factor from 0 to 1"),
+            ("start", 0 <= self.start <= 16, "0 to 16 cuts"),
             ("prior", 0 < self.prior < 1, "a probability between 0 and 1"),
-            ("prior_again", 0 < self.prior_again < 1, "a probability between 0 and 1"),
             ("prior_half", 0 < self.prior_half < 1, "a probability between 0 and 1"),
-            ("levels", self.levels >= 0, "0 or more"),
-            ("reserve", self.reserve >= 0, "0 or more queries"),
+            ("prior_again", 0 < self.prior_again < 1, "a probability between 0 and 1"),
+            ("refine", self.refine > 0, "more than 0 queries"),
+            ("verify", self.verify >= 0, "0 or more queries"),
             ("smallest", self.smallest >= 1, "at least 1 pixel"),
         ):
             if not valid:
@@ -111,15 +119,20 @@ class Settings:
 
 @dataclass
 class _Found:
-    """What is known of one image so far. layer: the order of the map; checked: pieces known to be needed."""
+    """What is known of one image so far. layer: the order of the map."""
 
     region: Mask
     layer: Float[np.ndarray, "h w"]
     queries: int
     pieces: int = 0
     checked: int = 0
-    level: int = 0
+    coarse: int = 0
     changed: bool = False
+
+    @property
+    def certified(self) -> bool:
+        """Whether no piece can go, each within one superpixel."""
+        return self.pieces == self.checked > 0 == self.coarse
 
 
 Search = Generator[Mask, bool, _Found]
@@ -163,8 +176,8 @@ def regions(accepts: Accepts, images: Images, rngs: Rngs, settings: Settings, re
             except StopIteration as stop:
                 found[i] = stop.value
                 del searches[i]
-    numbers = {name: [float(getattr(of, name)) for of in found] for name in ("pieces", "checked", "level")}
-    numbers["certified"] = [float(of.pieces == of.checked > 0) for of in found]
+    numbers = {name: [float(getattr(of, name)) for of in found] for name in ("pieces", "checked", "coarse")}
+    numbers["certified"] = [float(of.certified) for of in found]
     return Attribution(
         saliency=torch.from_numpy(np.stack([of.layer / max(of.layer.max(), 1) for of in found])).to(images),
         kept=torch.from_numpy(np.stack([of.region for of in found])).to(images.device),
@@ -177,26 +190,34 @@ def regions(accepts: Accepts, images: Images, rngs: Rngs, settings: Settings, re
 def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: Settings) -> Search:
     """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found."""
     found = _Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
-    overlap = yield from _walk(index, centres, rng, s, found)
-    prior = s.prior * (0.3 + 1.4 * overlap / overlap.max()) if overlap.any() else np.full(len(centres), s.prior)
-    pieces, chances = index, np.clip(prior, 1e-3, 0.9)
+    yield from _walk(index, centres, rng, s, found)
+    labels = np.where(found.region, 0, 1)
+    for _ in range(s.start):
+        labels, _ = cut(labels, found.region, index, s.smallest, labels.size)
+    pieces = _Pieces(labels, np.arange(labels.max() + 1), np.full(labels.max() + 1, s.prior))
+    reserve, best = s.verify, None
     while True:
-        yield from _remove(pieces, chances, rng, s, found)
-        halves = _cut(pieces, found.region, s.smallest)
-        count = int(halves.max())
-        enough = s.budget - found.queries >= s.reserve * count
-        if found.checked < found.pieces or found.level == s.levels or not enough or count <= found.pieces:
-            break
-        pieces, chances = halves, np.full(count + 1, s.prior_half)
-        found.level += 1
+        yield from _remove(pieces, s, found, again=False)
+        finer = _finer(pieces, index, reserve, s, found)
+        if finer is None:
+            yield from _remove(pieces, s, found, again=True)
+            found.coarse = int((superpixels_in(pieces.labels, found.region, index) > 1).sum())
+            if not found.certified:
+                break
+            best, reserve = replace(found, layer=found.layer.copy()), s.verify / 2  # with a certificate at hand, more is dared
+            if (finer := _finer(pieces, index, reserve, s, found)) is None:
+                break
+        pieces = finer
+    if best and not found.certified:
+        found = replace(best, queries=found.queries)
     found.layer += found.region  # on top of all that was removed
     return found
 
 
 def _walk(
     index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: Settings, found: _Found
-) -> Generator[Mask, bool, NDArray[np.float64]]:
-    """Algorithm 1 whose centres move in proportion to the square root of the area bound; returns the sum of the accepted masks."""
+) -> Generator[Mask, bool, None]:
+    """Algorithm 1 whose centres move in proportion to the square root of the area bound."""
     h, w = index.shape
     x, y, r = h * rng.random(s.k), w * rng.random(s.k), rng.random(s.k)
     bound, overlap = float(h * w), np.zeros(len(centres))
@@ -215,36 +236,60 @@ def _walk(
             found.region, found.changed = inside[index], True
     if found.changed:
         found.layer = np.where(found.region, 1, overlap[index] / (overlap.max() + 1))  # the last accepted mask above all else
-    return overlap
 
 
-def _remove(
-    pieces: Int[np.ndarray, "h w"], chances: NDArray[np.float64], rng: np.random.Generator, s: Settings, found: _Found
-) -> Generator[Mask, bool, None]:
-    """Remove groups of pieces until each that is left is known to be needed, or the budget is spent. chances: of being needed."""
-    area = np.bincount(pieces.ravel(), minlength=len(chances))
+@dataclass
+class _Pieces:
+    """A partition of the region. labels: the piece of each pixel, the last number outside; parents: the piece that each was cut from.
+
+    chances: each one's probability of being needed, 1 once it was. needed: whether it is in the region as it is now.
+    """
+
+    labels: Int[np.ndarray, "h w"]
+    parents: Int[np.ndarray, " p"]
+    chances: Float[np.ndarray, " p"]
+
+    def __post_init__(self) -> None:
+        self.needed = np.zeros(len(self.chances), bool)
+
+
+def _finer(pieces: _Pieces, index: Int[np.ndarray, "h w"], reserve: float, s: Settings, found: _Found) -> _Pieces | None:
+    """As many pieces cut in two as the budget affords with ``reserve`` queries kept back for each piece; None where that is none."""
+    cuts = int((s.budget - found.queries - reserve * found.pieces) / s.refine)
+    labels, parents = cut(pieces.labels, found.region, index, s.smallest, max(cuts, 0))
+    halved = np.bincount(parents)[parents] > 1
+    return _Pieces(labels, parents, np.where(halved, s.prior_half, 1.0)) if halved.any() else None  # the others are known to be needed
+
+
+def _remove(pieces: _Pieces, s: Settings, found: _Found, *, again: bool) -> Generator[Mask, bool, None]:
+    """Remove groups of pieces until each that is left was needed once; with ``again``, until each is needed in what is left at last."""
+    chances, needed, parents = pieces.chances, pieces.needed, pieces.parents
+    area = np.bincount(pieces.labels.ravel(), minlength=len(chances))
     left = np.zeros(len(chances), bool)
-    left[np.unique(pieces[found.region])] = True
-    needed = np.zeros(len(chances), bool)  # in the region as it is now
+    left[np.unique(pieces.labels[found.region])] = True
     while found.queries < s.budget and not needed[left].all():
         open_ = np.flatnonzero(left & ~needed & (chances < 1))
-        if not len(open_):  # all were needed once, some before others had gone
+        if not len(open_):
+            if not again:
+                break
             chances[left & ~needed] = s.prior_again
             continue
-        order = open_[np.argsort(chances[open_] + 1e-6 * rng.random(len(open_)), kind="stable")]
+        order = open_[np.argsort(chances[open_], kind="stable")]  # neighbours have near numbers: groups are coherent
         all_superfluous = np.cumprod(1 - chances[order])
         size = int(np.argmax(np.cumsum(area[order]) * all_superfluous)) + 1
         if size == left.sum() > 1:
             size -= 1  # without any piece the rule is known not to hold
         group = order[:size]
         left[group] = False
-        region = left[pieces]
+        region = left[pieces.labels]
         held = yield region
         found.queries += 1
         if held:
             needed[:] = False
             found.region, found.changed = region, True
             found.layer += region
+            if not again:
+                chances[left & np.isin(parents, parents[group])] = 1  # of two halves of a needed piece, one is
         else:
             left[group] = True
             if size == 1:
@@ -252,19 +297,3 @@ def _remove(
             else:
                 chances[group] = np.minimum(chances[group] / (1 - all_superfluous[size - 1]), 1 - 1e-6)
     found.pieces, found.checked = int(left.sum()), int((needed & left).sum())
-
-
-def _cut(pieces: Int[np.ndarray, "h w"], region: Mask, smallest: int) -> NDArray[np.int64]:
-    """Every piece in the region cut in two across its longer axis, numbered from 0; all that is outside the region has the last number."""
-    halves = np.full(pieces.shape, -1)
-    count: int = 0
-    for piece in np.unique(pieces[region]):
-        at = np.argwhere((pieces == piece) & region)
-        second = np.zeros(len(at), bool)
-        if len(at) >= 2 * smallest:
-            centred = at - at.mean(0)
-            along = centred @ np.linalg.eigh(centred.T @ centred)[1][:, -1]
-            second = np.argsort(np.argsort(along, kind="stable")) >= len(at) / 2
-        halves[tuple(at.T)] = count + second
-        count += 1 + int(second.any())
-    return np.where(halves < 0, count, halves)

@@ -29,11 +29,12 @@ def minimal_region_by_score(
     walk: int,
     alpha_step: float,
     fc: float,
+    start: int,
     prior: float,
-    prior_again: float,
     prior_half: float,
-    levels: int,
-    reserve: float,
+    prior_again: float,
+    refine: float,
+    verify: float,
     smallest: int,
     fill: Fill,
 ) -> Attribution:
@@ -49,7 +50,7 @@ def minimal_region_by_score(
     if not 0 < level <= 1:
         raise ValueError(f"level={level}: a share or probability above 0, at most 1")
     settings = Settings(
-        "positive", budget - 1, sp_num, k, walk, alpha_step, fc, prior, prior_again, prior_half, levels, reserve, smallest, fill
+        "positive", budget - 1, sp_num, k, walk, alpha_step, fc, start, prior, prior_half, prior_again, refine, verify, smallest, fill
     )
     whole = model(images).gather(1, targets[:, None])[:, 0]
     needed = level * whole if criterion == "share" else torch.full_like(whole, level)

@@ -8,8 +8,9 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks.access import LabelView, ScoreView
-from da.minimal import _cut, minimal_region
+from da.minimal import minimal_region
 from da.minimal_by_score import minimal_region_by_score
+from da.pieces import cut, superpixels_in
 from da.superpixels import superpixels
 from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
 
@@ -27,7 +28,9 @@ def holds(net, images, region, rule: str):
 @pytest.mark.parametrize("rule", ["positive", "negative"])
 def test_the_region_is_the_smallest_set_of_superpixels_that_decides(rule):
     net, images = PatchNet(20, 24, 10, 9), textured(3, 64, 64)
-    found = minimal_region(Labels(net), images, torch.ones(3).long(), rngs=rngs(3), **settings(rule=rule, sp_num=60, levels=0, walk=60))
+    found = minimal_region(
+        Labels(net), images, torch.ones(3).long(), rngs=rngs(3), **settings(rule=rule, sp_num=60, walk=60, smallest=4096)
+    )
     index = superpixels(images, 60).index
     assert found.status == ("ok",) * 3
     assert found.extras["certified"].tolist() == [1, 1, 1]
@@ -43,16 +46,14 @@ def test_finer_pieces_shrink_it_and_the_certificate_is_true(rule):
     net, images = PatchNet(20, 24, 10, 9), textured(2, 64, 64)
     y = torch.ones(2).long()
     coarse, fine = (
-        minimal_region(
-            Labels(net), images, y, rngs=rngs(2), **settings(rule=rule, sp_num=30, levels=levels, walk=40, smallest=8, reserve=1)
-        )
-        for levels in (0, 3)
+        minimal_region(Labels(net), images, y, rngs=rngs(2), **settings(rule=rule, sp_num=30, walk=40, smallest=smallest))
+        for smallest in (4096, 8)
     )
     assert (fine.kept.float().mean((1, 2)) < coarse.kept.float().mean((1, 2))).all()
     assert holds(net, images, fine.kept, rule).all()
-    assert fine.extras["level"].min() >= 1
     assert fine.extras["certified"].tolist() == [1, 1]
     if rule == "positive":  # the patch itself may not be lost
+        assert (fine.extras["pieces"] > coarse.extras["pieces"]).all()
         assert fine.kept[:, 20:30, 24:33].all()
     index = superpixels(images, 30).index
     for i in range(2):  # no superpixel's share of the region can go
@@ -136,16 +137,31 @@ def test_by_score_keeps_the_share(lite0_engine, photographs):
             minimal_region_by_score(scores, images, y, rngs=rngs(2), **settings("da_minimal_share", **change))
 
 
-def test_cutting_halves_every_piece_and_nothing_else():
-    pieces = np.repeat(np.repeat(np.arange(4).reshape(2, 2), 8, 0), 8, 1)
-    region = pieces != 3
-    region[0, 0] = True
-    halves = _cut(pieces, region, 16)
-    assert set(halves[~region].tolist()) == {6}
-    for piece in range(3):
-        parts = halves[(pieces == piece) & region]
-        assert sorted(np.bincount(parts)[np.unique(parts)].tolist()) == [32, 32]
-    assert _cut(pieces, region, 64).max() == 3  # too small to cut
+def test_cutting_goes_between_superpixels_then_through_them():
+    index = np.repeat(np.repeat(np.arange(4).reshape(2, 2), 8, 0), 8, 1)
+    region = index != 3
+    region[0, 0] = False
+    one = np.where(region, 0, 1)
+    halves, parents = cut(one, region, index, 16, 1)
+    assert parents.tolist() == [0, 0, 1]
+    assert set(halves[~region].tolist()) == {2}
+    assert sorted(superpixels_in(halves, region, index).tolist()) == [1, 2]
+    three, _ = cut(halves, region, index, 16, 1)  # the one of two superpixels comes first
+    assert superpixels_in(three, region, index).tolist() == [1, 1, 1]
+    six, parents = cut(three, region, index, 16, 9)
+    assert parents.tolist() == [0, 0, 1, 1, 2, 2, 3]
+    assert sorted(np.bincount(six[region]).tolist()) == [31, 32, 32, 32, 32, 32]
+    for nothing in (cut(six, region, index, 17, 9), cut(six, region, index, 1, 0)):
+        assert np.array_equal(nothing[0], six)
+
+
+def test_a_piece_of_several_superpixels_is_no_certificate():
+    net, images = PatchNet(0, 0, 64, 64), textured(1, 64, 64)  # all of the image is needed
+    found = minimal_region(Labels(net), images, torch.ones(1).long(), rngs=rngs(1), **settings(sp_num=100, walk=0, budget=40))
+    assert found.status == ("nothing_accepted",)
+    assert found.extras["checked"] == found.extras["pieces"]
+    assert found.extras["coarse"] > 0
+    assert found.extras["certified"] == 0
 
 
 @pytest.mark.parametrize(
