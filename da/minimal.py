@@ -17,7 +17,7 @@ from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "4"
+__version__ = "5"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 
@@ -202,9 +202,10 @@ def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rn
         if finer is None:
             yield from _remove(pieces, s, found, again=True)
             found.coarse = int((superpixels_in(pieces.labels, found.region, index) > 1).sum())
-            if not found.certified:
+            if found.checked < found.pieces:
                 break
-            best, reserve = replace(found, layer=found.layer.copy()), s.verify / 2  # with a certificate at hand, more is dared
+            best = replace(found, layer=found.layer.copy()) if found.certified else best
+            reserve = s.verify / 2  # with a check behind it, more is dared
             if (finer := _finer(pieces, index, reserve, s, found)) is None:
                 break
         pieces = finer
