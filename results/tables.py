@@ -30,6 +30,8 @@ SUMMARY = (
     "backwards",
     "seconds",
 )
+LARGER = ("insertion_auc", "insertion_consistency_auc", "eclique_insertion_auc", "grid_pointing")  # is better
+BATCHED = ("seconds",)  # a batch's mean stands at each of its images: they are no sample, and have no interval
 
 FIXED = {*GROUP, "engine", "seed", "image", "label", "prediction", "confidence", "status", "metric", "x", "value"}
 FIXED |= {"hyperparameters", "provenance", "images", "statuses", "configuration", "side"}
@@ -113,6 +115,11 @@ def hyperparameters(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, sort_keys=True)
 
 
+def better(metric: str) -> str:
+    """Whether a smaller or a larger value of a metric is better; empty where neither is known to be."""
+    return "larger" if metric in LARGER else "smaller" if metric in SUMMARY else ""
+
+
 def groups(rows: pd.DataFrame) -> list[str]:
     """The columns that tell a run's configurations apart: data set, model, method, and hyper-parameters that vary."""
     return GROUP + [name for name in rows.columns if name not in FIXED and not name.startswith(SUMMARY)]
@@ -164,7 +171,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         line["images"] = int(group["image"].nunique())
         for metric in SUMMARY:
             found = group.loc[(group["metric"] == metric) & group["value"].notna(), "value"].to_numpy()
-            low, high = bootstrap_interval(found) if len(found) else (np.nan, np.nan)
+            low, high = bootstrap_interval(found) if len(found) and metric not in BATCHED else (np.nan, np.nan)
             line |= {metric: found.mean() if len(found) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}
         line["statuses"] = ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
         lines.append(line)
