@@ -151,6 +151,7 @@ def distributions(rows: pd.DataFrame) -> Chart:
                     text=group["image"].tolist(),
                     hovertemplate="%{text}: %{x:.3~r}<extra>%{fullData.name}</extra>",
                     boxpoints="all",
+                    hoveron="points",  # the labels of quartiles would cover each other
                     jitter=0.5,
                     pointpos=0,
                     boxmean=True,
@@ -216,7 +217,7 @@ def forest(compared: pd.DataFrame, title: str, names: Sequence[str] | None = Non
     figure.add_vline(x=0, line={"width": 1, "dash": "dot", "color": "#8a8a8a"})
     order = {"categoryorder": "array", "categoryarray": labels[::-1], "automargin": True}
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    figure.update_layout(height=140 + 30 * len(labels), xaxis_title=title, yaxis=order, legend=legend, showlegend=True)
+    figure.update_layout(height=180 + 30 * len(labels), xaxis_title=title, yaxis=order, legend=legend, showlegend=True)
     return figure
 
 

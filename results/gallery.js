@@ -155,7 +155,7 @@ async function refresh(button) {
   const [state, text] = column === null ? ["", DATA.rows[row].id] : fact(row, column);
   button.classList.toggle("kept", state === "kept");
   button.classList.toggle("lost", state === "lost");
-  Object.assign($(".fact", button), { textContent: text, title: text });
+  Object.assign($(".fact", button), { textContent: text.replaceAll("_", "_\u200b"), title: text }); // lines may end after _
   const what = column === null ? "photograph" : { map: "map", top: `top ${percent(stops[settings.stop])}`, mask: "final mask" }[settings.view];
   button.setAttribute("aria-label", `${DATA.rows[row].id}, ${words(row, column)}, ${column === null ? "" : DATA.columns[column].name + ", "}${what}. ${column === null ? "" : text}`);
   const found = await pictures(row, column), view = column === null ? "photograph" : settings.view, none = missing(found, view);

@@ -92,7 +92,8 @@ async function draw(section) {
   Object.assign(layout, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
     font: { color: colour("--ink"), family: "system-ui, sans-serif", size: narrow ? 11 : 13 },
-    margin: { l: 55, r: 15, t: 40, b: 50 }, hoverlabel: { namelength: -1 }, // t: the toolbar is above the chart
+    margin: { l: 55, r: 15, t: layout.legend ? 80 : 40, b: 50 }, hoverlabel: { namelength: -1 }, // t: the toolbar, and a legend under it
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--soft"), activecolor: colour("--ink") },
     uirevision: name, width: printing ? 680 : undefined,
   });
   if (narrow && many) Object.assign(layout, { legend: { orientation: "h", y: -0.22, font: { size: 10 } }, height: layout.height + 140 });
@@ -103,9 +104,10 @@ async function draw(section) {
     if (narrow && letter === "x" && text) layout.xaxis.title = { text: text.replace(/(.{1,44})(\s|$)/g, "$1<br>"), standoff: 5 };
     if (logarithmic && numbersOf(figure, letter).some((value) => value <= 0)) left.push(letter);
   }
-  $(".left-out", section).textContent = left.length ? `Where ${left.join(" or ")} is 0 or less, a logarithmic axis has no place: left out.` : "";
+  $(".left-out", section).textContent = left.length ? `Where ${left.join(" or ")} is 0 it is left out: a logarithmic axis has no place for it.` : "";
   const bar = { displayModeBar: "hover", displaylogo: false, modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d"] };
   const alone = { plotlyServerURL: "", showSendToCloud: false, showTips: false }; // nothing of a page is sent anywhere
+  $(".plot", section).style.height = `${layout.height}px`; // held while the width changes, as for printing
   await Plotly.react($(".plot", section), structuredClone(figure.data), layout, { responsive: true, ...bar, ...alone });
 }
 
