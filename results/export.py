@@ -32,7 +32,7 @@ def number(value: float) -> str:
     """A value to three significant digits, whole numbers in full; a dash where there is none."""
     if pd.isna(value):
         return NOTHING
-    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:z#.3g}"
+    return f"{value:z.0f}" if abs(value) >= 100 or value == int(value) else f"{value:z#.3g}"
 
 
 def with_intervals(summary: pd.DataFrame, by: Sequence[str], metrics: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
