@@ -123,7 +123,7 @@ def compare(args: argparse.Namespace) -> int:
         found = {name: json.loads(frame.to_json(orient="records")) for name, frame in frames.items()}
         print(json.dumps({"notes": comparison.notes, **found, "files": [str(path) for path in paths]}, indent=1))
     else:
-        print(comparing.markdown(comparison, args.images))
+        print(comparing.markdown(comparison, args.images, escape=False))
         print("Written: " + ", ".join(str(path) for path in paths))
     return 0
 

@@ -20,8 +20,8 @@ MOST_BOXES = 60
 MOST_TESTS = 12
 MEASURES = {
     "mar": "MAR of the mask",
-    "mar_holds": "MAR of the ranking",
-    "mar_first": "MAR of the ranking, first share that holds",
+    "mar_holds": "MAR of the ranking, share from which on it holds",
+    "mar_first": "MAR of the ranking, smallest share with the class",
     "insertion_auc": "insertion AUC, accuracy",
     "insertion_consistency_auc": "insertion AUC, consistency",
     "eclique_insertion_auc": "insertion AUC as in eclique/RISE",
@@ -29,6 +29,8 @@ MEASURES = {
     "grid_pointing": "grid pointing game",
 }
 COSTS = {"queries": "forward passes", "seconds": "seconds"}
+NAMES = MEASURES | COSTS | {"backwards": "backward passes"}
+SAMPLED = {metric: title for metric, title in (MEASURES | COSTS).items() if metric not in tables.BATCHED}  # a value for each image
 CURVES = {
     "insertion_accuracy": ("share of pixels kept", "accuracy"),
     "insertion_consistency": ("share of pixels kept", "share of images that keep their class"),
@@ -110,6 +112,8 @@ def ablation_curves(rows: pd.DataFrame) -> Chart:
             several = [column for column in ("dataset", "model", "seed") if tables.varies(of[column])]
             labels = tables.configurations(of, several)
             lines = pd.concat([band(group, name).assign(configuration=label) for label, group in of.groupby(labels, sort=False)])
+            if metric in tables.BATCHED:
+                lines[["low", "high"]] = np.nan
             views.append(View(f"{title} by {name}{rest}", _lines(lines, name, title, markers=True), lines))
     return Chart("ablation", "Ablation: one hyper-parameter", "A measure against one hyper-parameter, means with 95 % intervals.", views)
 
@@ -134,7 +138,7 @@ def ablation_grids(rows: pd.DataFrame) -> Chart:
 def distributions(rows: pd.DataFrame) -> Chart:
     """A measure's values, one point an image, by configuration."""
     views = []
-    for metric, title in (MEASURES | COSTS).items():
+    for metric, title in SAMPLED.items():
         of = rows[(rows["metric"] == metric) & rows["value"].notna()]
         if of.empty or of["configuration"].nunique() > MOST_BOXES:
             continue
@@ -145,13 +149,15 @@ def distributions(rows: pd.DataFrame) -> Chart:
                     x=group["value"].tolist(),
                     name=str(name),
                     text=group["image"].tolist(),
-                    hovertemplate="%{text}: %{x:.4g}<extra>%{fullData.name}</extra>",
+                    hovertemplate="%{text}: %{x:.3~r}<extra>%{fullData.name}</extra>",
                     boxpoints="all",
+                    hoveron="points",  # the labels of quartiles would cover each other
                     jitter=0.5,
                     pointpos=0,
                     boxmean=True,
-                    marker={"size": 4, "opacity": 0.55, "color": COLOURS[i % len(COLOURS)]},
+                    marker={"size": 7, "opacity": 0.9, "color": COLOURS[i % len(COLOURS)], "line": {"width": 1, "color": "#6b6b6b"}},
                     line={"width": 1.2},
+                    fillcolor="rgba(128,128,128,0.15)",  # points of the box's own colour would not be seen on it
                 )
             )
         height = 120 + 34 * of["configuration"].nunique()
@@ -204,14 +210,14 @@ def forest(compared: pd.DataFrame, title: str, names: Sequence[str] | None = Non
                     "color": colour,
                 },
                 customdata=of[["a", "b", "p_holm", "effect", "n"]].to_numpy().tolist(),
-                hovertemplate="%{customdata[0]} − %{customdata[1]}: %{x:.4g}<br>p (Holm) %{customdata[2]:.3g}, "
+                hovertemplate="%{customdata[0]} − %{customdata[1]}: %{x:.3~r}<br>p (Holm) %{customdata[2]:.3g}, "
                 "effect %{customdata[3]:.2f}, %{customdata[4]} images<extra></extra>",
             )
         )
     figure.add_vline(x=0, line={"width": 1, "dash": "dot", "color": "#8a8a8a"})
     order = {"categoryorder": "array", "categoryarray": labels[::-1], "automargin": True}
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    figure.update_layout(height=140 + 30 * len(labels), xaxis_title=title, yaxis=order, legend=legend, showlegend=True)
+    figure.update_layout(height=180 + 30 * len(labels), xaxis_title=title, yaxis=order, legend=legend, showlegend=True)
     return figure
 
 
@@ -227,8 +233,8 @@ def scatter(by_image: pd.DataFrame, title: str) -> go.Figure:
             y=by_image["value_a"].tolist(),
             mode="markers",
             text=by_image["image"].tolist(),
-            marker={"color": COLOURS[0], "size": 7, "opacity": 0.7},
-            hovertemplate="%{text}<br>A %{y:.4g}, B %{x:.4g}<extra></extra>",
+            marker={"color": COLOURS[0], "size": 8, "opacity": 0.9, "line": {"width": 1, "color": "#6b6b6b"}},
+            hovertemplate="%{text}<br>A %{y:.3~r}, B %{x:.3~r}<extra></extra>",
         )
     )
     a, b = by_image["a"].iloc[0], by_image["b"].iloc[0]
@@ -309,7 +315,8 @@ def _lines(lines: pd.DataFrame, x: str, y: str, *, markers: bool = False) -> go.
                 line={"color": colour, "dash": DASHES[i // len(COLOURS) % len(DASHES)], "width": 2},
                 marker={"symbol": MARKERS[i % len(MARKERS)], "size": 7 if markers else 6},
                 customdata=line[["low", "high", "images"]].to_numpy().tolist(),
-                hovertemplate="%{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}] at %{x:.3g}, %{customdata[2]} images"
+                hovertemplate=("%{y:.3~r}" if there.empty else "%{y:.3~r} [%{customdata[0]:.3~r}, %{customdata[1]:.3~r}]")
+                + " at %{x:.3~r}, %{customdata[2]} images"
                 "<extra>%{fullData.name}</extra>",
             )
         )
@@ -330,8 +337,8 @@ def _grid(rows: pd.DataFrame, a: str, b: str, name: str, title: str) -> list[Vie
             y=words[0],
             colorscale="Cividis",
             reversescale=True,
-            texttemplate="%{z:.3g}",
-            hovertemplate=f"{a}=%{{y}}, {b}=%{{x}}: %{{z:.4g}}<extra></extra>",
+            texttemplate="%{z:.3~r}",
+            hovertemplate=f"{a}=%{{y}}, {b}=%{{x}}: %{{z:.3~r}}<extra></extra>",
             colorbar={"title": {"text": title, "side": "right"}},
         ),
         layout={"template": "none"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,14 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.export import comparisons, to_markdown
+from results.export import comparisons, number, to_markdown
 from results.store import FAILED
 
 BY_REQUEST = ("mar_first", "queries", "backwards", "seconds")
+CAPTION = (
+    "A - B over the images that both have: mean and 95 % bootstrap interval; paired Wilcoxon tests, corrected by Holm. Effect: the "
+    "rank-biserial correlation, from -1 (A smaller on every image) to 1 (A larger on every image)."
+)
 MEASURES = tuple(metric for metric in tables.SUMMARY if metric not in BY_REQUEST)
 
 Records = list[dict[str, Any]]
@@ -70,7 +74,7 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = (), metrics: Sequence
     differences = pd.concat([_with_means(tables.paired(both, metric, "configuration", pairs[metric]), both) for metric in chosen])
     differences = differences[differences["n"] > 0].reset_index(drop=True)
     images = pd.concat([_by_image(both, metric, a, b) for metric, a, b in differences[["metric", "a", "b"]].itertuples(index=False)])
-    return Comparison(differences, images.reset_index(drop=True), _notes(*sides, dropped), sides)
+    return Comparison(differences, images.reset_index(drop=True), [*_limits(differences), *_notes(*sides, dropped)], sides)
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
@@ -83,17 +87,16 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     return paths
 
 
-def markdown(comparison: Comparison, most: int = 5) -> str:
-    """The differences and the images that differ most by the first metric, as Markdown."""
-    texts = ["A - B over the images that both have: mean and 95 % bootstrap interval; paired Wilcoxon tests, corrected by Holm."]
-    texts.append(to_markdown(as_text(comparison.differences)).rstrip())
+def markdown(comparison: Comparison, most: int = 5, *, escape: bool = True) -> str:
+    """The differences and the images that differ most by the first metric, as Markdown; without escapes for a terminal."""
+    texts = [CAPTION, to_markdown(as_text(comparison.differences), escape=escape).rstrip()]
     metric = comparison.differences["metric"].iloc[0]
     of = comparison.images[comparison.images["metric"] == metric].groupby(["a", "b"], sort=False).head(most)
     if len(of := of[of["difference"] != 0]):
         shown = of[["a", "b", "image", "value_a", "value_b", "difference"]].round(4)
         texts += [
             f"Where {metric} differs most:",
-            to_markdown(shown.set_axis(["A", "B", "image", "of A", "of B", "A - B"], axis=1)).rstrip(),
+            to_markdown(shown.set_axis(["A", "B", "image", "of A", "of B", "A - B"], axis=1), escape=escape).rstrip(),
         ]
     return "\n\n".join([*texts, *(f"Note: {note}." for note in comparison.notes)]) + "\n"
 
@@ -101,9 +104,9 @@ def markdown(comparison: Comparison, most: int = 5) -> str:
 def as_text(differences: pd.DataFrame) -> pd.DataFrame:
     """``Comparison.differences`` for readers."""
     shown = comparisons(differences)
-    means = {f"mean {side.upper()}": [f"{value:.3f}" for value in differences[f"mean_{side}"]] for side in ("a", "b")}
-    shown = shown.assign(metric=differences["metric"], **means)
-    return shown[["metric", "A", "B", *means, *shown.columns[2:-3]]]
+    means = {f"mean {side.upper()}": differences[f"mean_{side}"].map(number) for side in ("a", "b")}
+    shown = shown.assign(metric=differences["metric"], better=differences["metric"].map(tables.better), **means)
+    return shown[["metric", "A", "B", *means, "A - B", "p (Holm)", "effect", "images", "better", "verdict"]]
 
 
 def default_folder(runs: Sequence[Path], methods: Sequence[str]) -> Path:
@@ -206,6 +209,17 @@ def _by_image(rows: pd.DataFrame, metric: str, a: str, b: str) -> pd.DataFrame:
     both = both.assign(metric=metric, a=a, b=b, difference=both["value_a"] - both["value_b"])
     both = both.sort_values("difference", key=lambda values: -values.abs(), kind="stable")
     return both[["metric", "a", "b", "image", "value_a", "value_b", "difference"]]
+
+
+def _limits(differences: pd.DataFrame) -> Iterator[str]:
+    """What no test can show: n images have p >= 2 / 2^n before Holm's correction over a metric's pairs, and a batch's mean is no sample."""
+    pairs = differences.groupby("metric")["n"].transform("size")
+    for n, several in sorted(set(zip(differences["n"], pairs, strict=True))):
+        if (least := min(1.0, several * 2 / 2**n)) > 0.05:
+            family = f" after Holm's correction over {several} pairs" if several > 1 else ""
+            yield f"with {n} images p cannot be below {least:.2g}{family}, however large the difference"
+    for metric in sorted(set(tables.BATCHED) & set(differences["metric"])):
+        yield f"{metric} is a batch's mean at each of its images: its interval and its p say nothing"
 
 
 def _notes(a: Side, b: Side, dropped: int) -> list[str]:

@@ -15,17 +15,24 @@ LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": 
 LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 
-def interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """``0.154 [0.12, 0.19]``: a mean to ``digits`` decimals, its interval to one fewer; a dash where there is no value.
+def interval(value: float, low: float, high: float, digits: int = 3, ends: int | None = None) -> str:
+    """``0.154 [0.12, 0.19]``: a mean to ``digits`` decimals, its interval to ``ends``, left out one fewer; a dash where there is no value.
 
     Without an interval, such as for a single image, the mean alone.
     """
     if pd.isna(value):
         return NOTHING
     if pd.isna(low) or pd.isna(high):
-        return f"{value:.{digits}f}"
-    coarse = max(digits - 1, 0)
-    return f"{value:.{digits}f} [{low:.{coarse}f}, {high:.{coarse}f}]"
+        return f"{value:z.{digits}f}"
+    ends = max(digits - 1, 0) if ends is None else ends
+    return f"{value:z.{digits}f} [{low:z.{ends}f}, {high:z.{ends}f}]"
+
+
+def number(value: float) -> str:
+    """A value to three significant digits, whole numbers in full; a dash where there is none."""
+    if pd.isna(value):
+        return NOTHING
+    return f"{value:z.0f}" if abs(value) >= 100 or value == int(value) else f"{value:z#.3g}"
 
 
 def with_intervals(summary: pd.DataFrame, by: Sequence[str], metrics: Mapping[str, str], digits: int = 3) -> pd.DataFrame:
@@ -43,13 +50,13 @@ def with_intervals(summary: pd.DataFrame, by: Sequence[str], metrics: Mapping[st
 
 def comparisons(compared: pd.DataFrame) -> pd.DataFrame:
     """A family of comparisons (``tables.paired``) as text: A, B, their mean difference with its interval, p, effect, images, verdict."""
-    difference = [interval(line["difference"], line["low"], line["high"]) for line in compared.to_dict("records")]
+    difference = [interval(line["difference"], line["low"], line["high"], ends=3) for line in compared.to_dict("records")]
     verdicts = [
         verdict.replace("A smaller", f"{a} smaller").replace("B smaller", f"{b} smaller")
         for verdict, a, b in zip(compared["verdict"], compared["a"], compared["b"], strict=True)
     ]
     p = [NOTHING if pd.isna(value) else f"{value:.2g}" for value in compared["p_holm"]]
-    effect = compared["effect"].round(2)
+    effect = compared["effect"].round(2) + 0.0  # no -0
     columns = {"A": compared["a"], "B": compared["b"], "A - B": difference, "p (Holm)": p, "effect": effect, "images": compared["n"]}
     return pd.DataFrame(columns | {"verdict": verdicts})
 
@@ -64,11 +71,11 @@ def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "") -> str:
     return "\n".join([*top, *([rf"\label{{{label}}}"] if label else []), *body, r"\end{table}"]) + "\n"
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
-    """A table as GitHub reads it."""
+def to_markdown(frame: pd.DataFrame, *, escape: bool = True) -> str:
+    """A table as GitHub reads it; without escapes as a terminal shows it."""
     head, cells = texts(frame)
     rule = ["---:" if right else "---" for right in right_aligned(cells, len(head))]
-    rows = [[escape_markdown(cell) for cell in row] for row in (head, *cells)]
+    rows = [[escape_markdown(cell) if escape else cell for cell in row] for row in (head, *cells)]
     return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], rule, *rows[1:]))
 
 

@@ -19,17 +19,22 @@ from matplotlib import colormaps
 from plotly.offline import get_plotlyjs
 
 from results import charts, tables
-from results.charts import COSTS, MEASURES, Chart, View, forest, scatter
-from results.compare import Comparison, as_text
-from results.export import right_aligned, texts, with_intervals
+from results.charts import COSTS, MEASURES, NAMES, Chart, View, forest, scatter
+from results.compare import CAPTION, Comparison, as_text
+from results.export import number, right_aligned, texts, with_intervals
 from results.gallery import Gallery, Source, gallery
 from results.paper import published
 from results.store import write_atomically
 
 EMBEDDED = 4e6  # bytes of a run's own files inside its page; the others are linked
-HEADLINE = MEASURES | COSTS
 BY_REQUEST = ("mar_first",)  # not in the table of a run
 TYPES = {".csv": "text/csv", ".md": "text/markdown", ".tex": "application/x-tex", ".png": "image/png", ".pdf": "application/pdf"}
+TIPS = {title: metric for metric, title in NAMES.items()}
+TIPS |= {"effect": "rank-biserial correlation: -1 where A is smaller on every image, 1 where it is larger on every image"}
+TIPS |= {"p (Holm)": "of the paired Wilcoxon test, corrected for the pairs of the measure", "images": "that have a value"}
+FIGURES = {"fig1": "Image, what is kept, and map", "fig2": "States of the walk", "fig3": "Maps by method", "fig4": "Maps by model"}
+FIGURES |= {"fig5": "Insertion curves", "fig6": "MAR by alpha_step and fc", "table2": "MAR by k and sp_num"}
+FIGURES |= {"insertion": "Insertion curves", "maps": "Maps of other methods", "sanity": "Sanity check"}
 PALETTES = ("viridis", "cividis", "turbo")  # of the maps; turbo is the paper's, and not for all eyes
 
 Records = Sequence[Mapping[str, Any]]
@@ -49,7 +54,7 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Source)
         "commands": commands(records),
         "tables": shown,
         "problems": problems(rows),
-        "figures": _own_figures(out, sum(len(file["href"]) for one in shown for file in one["files"])),
+        "figures": _own_figures(out, records, sum(len(file["href"]) for one in shown for file in one["files"])),
         "charts": list(charts.charts(rows)),
         "gallery": gallery(rows, records, pictures),
     }
@@ -65,13 +70,16 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
     metric = comparison.differences["metric"].iloc[0]
     of_metric = comparison.images[comparison.images["metric"] == metric]
     first = list(dict.fromkeys(of_metric.sort_values("difference", key=lambda values: -values.abs())["image"]))
-    shown = table("headline", as_text(comparison.differences), CAPTION)
+    differences = as_text(comparison.differences)
+    shown = table("headline", differences.assign(metric=[NAMES.get(name, name) for name in differences["metric"]]), CAPTION)
     shown["files"] = [_file("differences.csv", comparison.differences.to_csv(index=False).encode())]
     shown["files"].append(_file("images.csv", comparison.images.to_csv(index=False).encode()))
     compared = {side.upper(): list(dict.fromkeys(comparison.differences[side])) for side in ("a", "b")}
+    run = [fact for fact in facts([*a.records, *b.records]) if fact[0] in ("Models", "Images", "Seeds", "Engines", "Methods")]
     page = {
         "title": f"{_few(compared['A'])} against {_few(compared['B'])}",
-        "facts": [*((side, ", ".join(names)) for side, names in compared.items()), *(("Note", note) for note in comparison.notes)],
+        "facts": [*((side, ", ".join(names)) for side, names in compared.items()), *run],
+        "notes": comparison.notes,
         "commands": [command],
         "tables": [shown],
         "problems": problems(rows),
@@ -80,9 +88,6 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
         "gallery": gallery(rows[rows["image"].isin(first)], [*a.records, *b.records], pictures, first),
     }
     return _write(out / "index.html", page)
-
-
-CAPTION = "A - B over the images that both have: mean and 95 % bootstrap interval; paired Wilcoxon tests, corrected by Holm."
 
 
 def headline(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -96,12 +101,12 @@ def headline(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     )
     shown = with_intervals(summary, by, metrics)
     for metric, title in COSTS.items():
-        shown.insert(len(shown.columns) - 2, title, [f"{value:.4g}" if pd.notna(value) else np.nan for value in summary[metric]])
+        shown.insert(len(shown.columns) - 2, title, summary[metric].map(number))
     theirs = published().query("source == 'Table 1' and metric == 'mar'").set_index(["model", "method"])["value"]
     paper = [theirs.get((line["model"], line["method"]), np.nan) for line in summary.to_dict("records")]
     if "mar" in metrics and np.isfinite(paper).any():
         shown.insert(1 + list(shown.columns).index(metrics["mar"]), "MAR, paper", paper)
-    return shown, "Means over images with 95 % bootstrap intervals."
+    return shown, "Means over images with 95 % bootstrap intervals; ↓ smaller is better, ↑ larger is better."
 
 
 def table(name: str, frame: pd.DataFrame, caption: str) -> dict[str, Any]:
@@ -161,7 +166,7 @@ def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
 def _compared_charts(comparison: Comparison) -> Iterator[Chart]:
     views, points = [], []
     for metric, lines in comparison.differences.groupby("metric", sort=False):
-        title = HEADLINE.get(str(metric), str(metric))
+        title = NAMES.get(str(metric), str(metric))
         names = [f"{a} − {b}" for a, b in zip(lines["a"], lines["b"], strict=True)]
         views.append(View(title, forest(lines, f"{title}: A − B", names), lines))
         of = comparison.images[comparison.images["metric"] == metric]
@@ -182,9 +187,9 @@ def _own_tables(out: Path) -> Iterator[dict[str, Any]]:
             yield shown | {"files": [_file(file.name, file.read_bytes()) for file in others if file.exists()]}
 
 
-def _own_figures(out: Path, spent: float) -> list[dict[str, Any]]:
+def _own_figures(out: Path, records: Records, spent: float) -> list[dict[str, Any]]:
     """The figures that the run left as PNG and PDF, inside the page while there is room for them, otherwise linked."""
-    found = []
+    found, names = [], [record[name] for record in records for name in ("method", "model", "dataset")]
     for png in sorted((out / "figures").glob("*.png")):
         if not (pdf := png.with_suffix(".pdf")).exists():
             continue
@@ -194,8 +199,16 @@ def _own_figures(out: Path, spent: float) -> list[dict[str, Any]]:
         both = [
             _file(path.name, path.read_bytes()) if inside else {"name": path.name, "href": f"figures/{path.name}"} for path in (png, pdf)
         ]
-        found.append({"name": png.stem.replace("_", " "), "src": both[0]["href"], "files": both})
+        found.append({"name": _figure_title(png.stem, names), "src": both[0]["href"], "files": both})
     return found
+
+
+def _figure_title(stem: str, names: Sequence[str]) -> str:
+    """A figure's file name in words: what it shows, then an image, data set, method or model of the run that it is named by."""
+    what, _, rest = stem.partition("_")
+    for name in sorted(set(names), key=len):
+        rest = rest.removesuffix(f"_{name}") + f", {name}" if rest.endswith(f"_{name}") else rest
+    return ": ".join(filter(None, [FIGURES.get(what, what), rest]))
 
 
 def _file(name: str, content: bytes) -> dict[str, str]:
@@ -214,14 +227,17 @@ def _write(path: Path, page: Mapping[str, Any]) -> Path:
         },
         "columns": made.columns,
         "rows": made.rows,
+        "names": NAMES,
         "palettes": {name: _palette(name) for name in PALETTES},
     }
     environment = Environment(loader=PackageLoader("results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    own = {name: files("results").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js")}
+    own = {name: files("results").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "gallery.js")}
     text = environment.get_template("page.html.j2").render(
         **page,
+        tips=TIPS,
+        better={title: tables.better(metric) for metric, title in NAMES.items()},
         css=own["page.css"],
-        script=own["page.js"],
+        script=own["page.js"] + own["gallery.js"],
         data=_script(data),
         pictures=[_script(shown) for shown in made.pictures],
         plotly=_plotly() if drawn else "",

@@ -32,6 +32,8 @@ SUMMARY = (
     "backwards",
     "seconds",
 )
+LARGER = ("insertion_auc", "insertion_consistency_auc", "eclique_insertion_auc", "grid_pointing")  # is better
+BATCHED = ("seconds",)  # a batch's mean stands at each of its images: they are no sample, and have no interval
 
 FIXED = {*GROUP, "engine", "seed", "image", "label", "prediction", "confidence", "status", "metric", "x", "value"}
 FIXED |= {"hyperparameters", "provenance", "images", "statuses", "configuration", "side"}
@@ -153,6 +155,11 @@ def hyperparameters(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, sort_keys=True)
 
 
+def better(metric: str) -> str:
+    """Whether a smaller or a larger value of a metric is better; empty where neither is known to be."""
+    return "larger" if metric in LARGER else "smaller" if metric in SUMMARY else ""
+
+
 def groups(rows: pd.DataFrame) -> list[str]:
     """The columns that tell a run's configurations apart: data set, model, method, and hyper-parameters that vary."""
     return GROUP + [name for name in rows.columns if name not in FIXED and not name.startswith(SUMMARY)]
@@ -213,7 +220,7 @@ def line(named: Mapping[str, Any], statuses: pd.Series[str], values: Mapping[str
     """
     found = {**named, "images": int((statuses != FAILED).sum())}
     for metric, of_metric in values.items():
-        low, high = bootstrap_interval(of_metric) if len(of_metric) else (np.nan, np.nan)
+        low, high = bootstrap_interval(of_metric) if len(of_metric) and metric not in BATCHED else (np.nan, np.nan)
         found |= {metric: of_metric.mean() if len(of_metric) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}
     counts = ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
     return found | {"statuses": counts}

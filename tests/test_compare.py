@@ -97,6 +97,13 @@ def test_an_image_of_the_same_name_with_other_content_is_another_image(tmp_path)
         compare([a, b])
 
 
+def test_too_few_images_for_a_difference_are_said(tmp_path):
+    found = compare([run(tmp_path, "one", MAR, images=5)], ["a"], ["mar"])
+    assert "with 5 images p cannot be below 0.12 after Holm's correction over 2 pairs, however large the difference" in markdown(found)
+    assert found.differences["p_holm"].min() == pytest.approx(2 * 2 / 2**5)
+    assert not compare([run(tmp_path, "two", MAR, images=7)], ["a"], ["mar"]).notes
+
+
 def test_bad_requests_are_said(tmp_path):
     one = run(tmp_path, "one", MAR)
     for arguments, message in (
@@ -116,6 +123,8 @@ def test_the_command_writes_tables_and_prints_markdown_or_json(tmp_path):
     said = command("results", "compare", "one", "--methods", "a,c", "--images", "2", cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "| mar | a | c |" in said.stdout
+    assert "| insertion_auc | a | c |" in said.stdout
+    assert r"| insertion\_auc | a | c |" in (tmp_path / default_folder([Path("one")], ["a", "c"]) / "differences.md").read_text()
     out = tmp_path / default_folder([Path("one")], ["a", "c"])
     found = pd.read_csv(out / "differences.csv")
     assert found["metric"].tolist() == ["mar", "insertion_auc"]
@@ -124,7 +133,7 @@ def test_the_command_writes_tables_and_prints_markdown_or_json(tmp_path):
     answer = json.loads(said.stdout)
     assert answer["differences"][0]["difference"] == pytest.approx(found["difference"][0])
     assert len(answer["images"]) == 2 * 2
-    assert "<td>mar</td><td>a</td><td>c</td>" in (tmp_path / "there" / "index.html").read_text()
+    assert '<td title="mar">MAR of the mask</td><td>a</td><td>c</td>' in (tmp_path / "there" / "index.html").read_text()
     assert (tmp_path / "there" / "differences.md").exists()
     wrong = command("results", "compare", "one", cwd=tmp_path)
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.export import escape_latex, interval, to_latex, to_markdown, with_intervals
+from results.export import escape_latex, interval, number, to_latex, to_markdown, with_intervals
 from results.tables import groups, summarise
 from tests.test_results import frame
 
@@ -17,6 +17,8 @@ TABLE = pd.DataFrame({"method": ["da_pos", "a|b"], "MAR": ["0.154 [0.12, 0.19]",
 
 def test_intervals_are_one_decimal_shorter_than_the_mean():
     assert interval(0.1543, 0.1249, 0.191) == "0.154 [0.12, 0.19]"
+    assert interval(-0.0001, -0.0021, 0.0004, ends=3) == "0.000 [-0.002, 0.000]"
+    assert [number(value) for value in (1.23456, 0.00123456, 5001, 7.0, -0.0, float("nan"))] == ["1.23", "0.00123", "5001", "7", "0", "–"]
     assert interval(23.81, 22.5, 25.04, digits=1) == "23.8 [22, 25]"
     assert interval(0.5, np.nan, np.nan) == "0.500"
     assert interval(np.nan, np.nan, np.nan) == "–"

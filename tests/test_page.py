@@ -51,6 +51,8 @@ def test_nothing_of_the_page_is_elsewhere(run):
     table = text[text.index("<table>") : text.index("</table>")]  # without JavaScript
     assert re.findall(r"<td>(\w+)</td>", table)[:1] == ["da_pos"]
     assert table.count("<tr>") == 1 + 3
+    assert re.search(r'title="mar_holds">MAR of the ranking, share from which on it holds <span [^>]*title="smaller is better"', table)
+    assert re.search(r'insertion AUC, accuracy <span [^>]*title="larger is better"', table)
     images = re.findall(r"<img [^>]*>", text)
     assert images
     assert all('alt="' in image for image in images)
@@ -138,6 +140,7 @@ def sweep() -> pd.DataFrame:
             common = {"dataset": "d", "model": "m", "method": "da_pos", "k": k, "sp_num": sp_num, "engine": "e", "seed": 0, "status": "ok"}
             common["hyperparameters"] = json.dumps({"k": k, "sp_num": sp_num})
             lines += [common | {"image": str(i), "metric": "mar", "x": np.nan, "value": k + (sp_num or 0) / 1000 + i} for i in range(5)]
+            lines += [common | {"image": str(i), "metric": "seconds", "x": np.nan, "value": float(k)} for i in range(5)]
     rows = pd.DataFrame(lines)
     return rows.assign(configuration=tables.configurations(rows))
 
@@ -151,9 +154,11 @@ def test_charts_of_a_sweep_show_its_means():
     assert list(grid.columns) == ["50", "100", "none"]
     by_k = next(view for view in found["ablation"].views if view.name.endswith("by k, sp_num=100"))
     assert by_k.numbers["mean"].tolist() == pytest.approx([3.1, 4.1, 6.1])
+    assert next(view for view in found["ablation"].views if view.name.startswith("seconds by k")).numbers["low"].isna().all()
     compared = found["differences"].views[0].numbers
     assert set(compared["b"]) == {"da_pos k=2 sp_num=100"}
     assert compared.set_index("a").loc["da_pos k=4 sp_num=100", "difference"] == pytest.approx(2)
+    assert not any("seconds" in view.name for view in found["distributions"].views)
     for chart in found.values():
         for view in chart.views:
             assert len(pd.read_csv(io.StringIO(view.csv))) == len(view.numbers)
@@ -234,7 +239,7 @@ def colours(shown, selector: str) -> list[int]:
     )
 
 
-def first_cell(shown, row: int = 0, column: int = 0) -> str:
+def first_cell(shown, row: int = 0, column: int = 1) -> str:
     cell = f'#grid .cell[data-row="{row}"][data-column="{column}"]'
     shown.evaluate("document.querySelector('#grid').scrollIntoView()")
     shown.wait_for_selector(f"{cell} canvas[width='224']")
@@ -248,8 +253,17 @@ def test_charts_are_drawn_toggled_and_saved(opened, tmp_path):
     shown.wait_for_selector("#chart-curves .js-plotly-plot .legend .traces")
     drawn = "document.querySelector('#chart-curves .plot')"
     assert shown.evaluate(f"{drawn}.data.filter(trace => trace.name).map(trace => trace.name)") == ["da_pos", "gradcam", "sobel"]
+    titles = section.locator(".modebar-btn").evaluate_all("buttons => buttons.map(button => button.dataset.title).join(' ')")
+    assert "Zoom" in titles
+    assert not re.search("Share|Cloud|Lasso|Select", titles)
+    assert shown.evaluate(f"{drawn}._context.plotlyServerURL") == ""
+    section.locator(".legendtoggle").nth(1).click()
+    shown.wait_for_function(f"{drawn}._fullData.some(trace => trace.visible === 'legendonly')")
     section.get_by_label("logarithmic x").check()
     shown.wait_for_function(f"{drawn}.layout.xaxis.type === 'log'")
+    assert shown.evaluate(f"{drawn}._fullData.filter(trace => trace.visible === 'legendonly')[0].legendgroup") == "gradcam"
+    assert section.locator(".xtick").all_text_contents() == ["0.02", "0.05", "0.1", "0.2", "0.5", "1"]
+    assert "x is 0" in section.locator(".left-out").inner_text()
     section.locator(".view").select_option(label="insertion consistency")
     shown.wait_for_function(f"{drawn}.layout.yaxis.title.text.includes('keep their class')")
     for kind, start in (("png", b"\x89PNG"), ("csv", b"x,mean,low,high"), ("svg", b"<svg")):
@@ -260,21 +274,50 @@ def test_charts_are_drawn_toggled_and_saved(opened, tmp_path):
         assert (tmp_path / kind).read_bytes().startswith(start)
 
 
+def test_every_chart_is_there_when_a_page_is_printed(opened):
+    shown = opened(color_scheme="dark")
+    shown.wait_for_function("window.Plotly")
+    shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert shown.locator(".chart .plot:has(.main-svg)").count() == shown.locator(".chart").count() > 2
+    assert shown.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    shown.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert shown.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+
+
+def test_what_is_not_there_is_said_and_not_painted(opened, run):
+    """A method without a mask, a constant map, and a walk that accepted nothing."""
+    rows = data(run / "index.html")["rows"]
+    row = next(i for i, row in enumerate(rows) if row["cells"]["0"]["status"] == "nothing_accepted")
+    shown = opened()
+    first_cell(shown, row)
+    walked, gradcam = (shown.locator(f'#grid .cell[data-row="{row}"][data-column="{column}"]') for column in (0, 1))
+    assert "constant map" in walked.inner_text()
+    assert shown.locator("#share").is_disabled()
+    shown.locator("#controls input[value=mask]").check()
+    gradcam.get_by_text("no mask").wait_for()
+    assert not gradcam.locator("canvas").is_visible()
+    assert walked.locator("canvas").is_visible()
+    assert walked.locator(".fact").inner_text().replace("\u200b", "") == "MAR 100\u00a0%, nothing_accepted"
+    walked.click()
+    shown.get_by_text("No state was accepted").wait_for()
+    assert shown.locator("#large-share").is_disabled()
+
+
 def test_the_slider_shows_the_top_of_a_map_and_the_decision(opened, run):
     shown = opened()
     cell = first_cell(shown)
     columns, cells = data(run / "index.html")["columns"], data(run / "index.html")["rows"][0]["cells"]
     before = colours(shown, f"{cell} canvas")
+    shown.locator("#controls input[value=top]").check()
     for stop in (1, 6, 13):
         shown.locator("#share").fill(str(stop))
         shown.wait_for_timeout(400)
         lit, _ = colours(shown, f"{cell} canvas")
-        share = columns[0]["shares"][stop]
+        share = columns[1]["shares"][stop]
         assert lit == pytest.approx(share, abs=0.03)
-        kept = cells["0"]["consistency"][stop] == "1"
+        kept = cells["1"]["consistency"][stop] == "1"
         assert shown.locator(cell).evaluate("cell => cell.classList.contains('kept')") == kept
-        assert f"top {100 * share:g} %" in shown.locator(cell).get_attribute("aria-label")
-    assert shown.locator("#controls input[value=top]").is_checked()
+        assert f"top {100 * share:g}\u00a0%" in shown.locator(cell).get_attribute("aria-label")
     shown.locator("#controls input[value=map]").check()
     shown.wait_for_timeout(400)
     assert colours(shown, f"{cell} canvas") == before
@@ -310,7 +353,7 @@ def test_images_are_filtered_sorted_and_methods_toggled(opened, run):
         order = shown.evaluate("[...document.querySelectorAll('#grid .row')].map(row => +row.id.slice(4))")
         assert [value(rows[i]) for i in order] == sorted(map(value, rows))
     shown.locator("#columns input").nth(1).uncheck()
-    first_cell(shown)
+    first_cell(shown, column=2)
     names = shown.locator("#grid .row").first.locator(".cell span:first-of-type").all_inner_texts()
     assert names[1:] == ["da_pos", "sobel"]
 
@@ -339,7 +382,7 @@ def test_keys_move_enlarge_and_walk(opened, run):
     assert (lit[0] > lit[1]) == (shares[0] > shares[-1])
     shown.locator("#close").focus()
     shown.keyboard.press("+")
-    shown.wait_for_function("document.querySelector('#decision').textContent.startsWith('At the top 15 %')")
+    shown.wait_for_function("document.querySelector('#decision').textContent.startsWith('At the top 15\\u00a0%')")
     shown.keyboard.press("ArrowRight")
     shown.wait_for_function("document.querySelector('#large-title').textContent.includes('gradcam')")
     with shown.expect_download() as download:
@@ -352,7 +395,8 @@ def test_keys_move_enlarge_and_walk(opened, run):
 
 def test_it_copies_its_command(opened, run):
     shown = opened(permissions=["clipboard-read", "clipboard-write"])
-    shown.locator(".copy").first.click()
+    assert shown.locator(".copy").count() == 1
+    shown.locator(".copy").click()
     shown.wait_for_function("document.querySelector('#said').textContent.startsWith('Copied')")
     assert shown.evaluate("navigator.clipboard.readText()") == data(run / "index.html")["commands"][0]
 
@@ -367,6 +411,13 @@ def test_it_fits_light_dark_and_a_telephone(opened, scheme, width):
     assert dark == (scheme == "dark")
     shown.locator("#theme").click()
     assert (shown.evaluate(background) != "rgb(255, 255, 255)") != dark
+    shown.reload()
+    assert (shown.evaluate(background) != "rgb(255, 255, 255)") != dark
+    if width < 640:
+        assert shown.locator("#table-headline.wide").count() == 1
+        shown.locator("#table-headline .scroll").evaluate("scroll => scroll.scrollLeft = 200")
+        assert shown.locator("#table-headline td").first.bounding_box()["x"] < 60
+    first_cell(shown)
     controls = "[...document.querySelectorAll('button, select, input, canvas[role]')].filter(e => e.checkVisibility())"
     unnamed = f"{controls}.filter(e => !e.textContent.trim() && !e.labels?.length && !e.getAttribute('aria-label')).length"
     assert shown.evaluate(unnamed) == 0
@@ -382,6 +433,11 @@ def test_a_comparison_is_a_page_too(opened, run):
     assert data(path)["rows"][0]["id"] == images.loc[0, "image"]  # the largest difference first
     shown = opened(path)
     assert shown.title() == "da_pos against sobel"
+    about = shown.locator("#overview").inner_text()
+    for said in ("with 4 images p cannot be below 0.12", "rank-biserial", "MAR of the ranking, share from which on it holds"):
+        assert said in about
+    terms = shown.locator("#overview dl dt").all_text_contents()
+    assert {"Models", "Images", "Seeds", "Engines"} <= set(terms)
     first_cell(shown)
     shown.locator("#chart-images").scroll_into_view_if_needed()
     shown.wait_for_selector("#chart-images .js-plotly-plot .points path")
