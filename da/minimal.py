@@ -17,7 +17,7 @@ from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "5"
+__version__ = "6"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 
@@ -205,7 +205,7 @@ def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rn
             if found.checked < found.pieces:
                 break
             best = replace(found, layer=found.layer.copy()) if found.certified else best
-            reserve = s.verify / 2  # with a check behind it, more is dared
+            reserve /= 2  # with a check behind it, more is dared
             if (finer := _finer(pieces, index, reserve, s, found)) is None:
                 break
         pieces = finer

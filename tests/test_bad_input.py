@@ -219,12 +219,13 @@ def test_a_run_is_read_from_anywhere_and_says_what_is_not_alike_in_it(tmp_path):
     (here / "mine.py").write_text(
         "def mine(model, images, targets, *, rngs, wrong=False):\n    return images.mean(1) if not wrong else images[7][1.5]\n"
     )
-    few = ["benchmark=[mar]", "name=run", "page=false"]
+    few = ["benchmark=[mar]", "name=run"]
     said = command("benchmarks", "method=sobel", "select.count=2", "benchmark.mar.points=2", *few, cwd=here)
     assert "Note:" not in said.stdout
     said = command("benchmarks", "method=centre", "select.count=1", "benchmark.mar.points=3", *few, cwd=here)
     assert "Note: jobs of this run have other images than others (" in said.stdout
     assert "Note: jobs of this run have other settings of the measures than others (" in said.stdout
+    assert "jobs of this run have other images than others (" in (here / "runs" / "run" / "index.html").read_text()
     wrong = ["method._target_=mine.mine", "+method.wrong=true", "select.count=2", "benchmark.mar.points=2", *few]
     said = command("benchmarks", *wrong, "--debug", cwd=here)
     assert said.stderr.count("images[7][1.5]") == 1
