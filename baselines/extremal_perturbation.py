@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from baselines.smooth_mask import SmoothMask
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "3"
+__version__ = "4"
 
 SIDE = 224  # step and sigma are pixels of an image of this side
 Perturb = Callable[[Tensor], Tensor]
@@ -97,7 +97,7 @@ def extremal_masks(
     jitter: bool,
 ) -> Float[Tensor, "n areas h w"]:
     """The optimised masks in [0, 1]; see ``extremal_perturbation``."""
-    _check(areas, perturbation, variant, reward, iterations, step, sigma, levels, border)
+    _check(areas, perturbation, variant, reward, iterations, step, sigma, coldness, levels, border)
     n, _, h, w = images.shape
     scale = min(h, w) / SIDE
     pixels = max(1, round(step * scale)), max(1, round(sigma * scale))
@@ -188,6 +188,7 @@ def _check(
     iterations: int,
     step: int,
     sigma: int,
+    coldness: float,
     levels: int,
     border: Border,
 ) -> None:
@@ -204,3 +205,5 @@ def _check(
         raise ValueError(f"border={border!r}: choose reflect, or three numbers (red, green, blue)")
     if min(iterations, step, sigma) < 1 or levels < 2:
         raise ValueError(f"iterations={iterations}, step={step}, sigma={sigma} must be at least 1 and levels={levels} at least 2")
+    if not 0 < coldness <= 80:
+        raise ValueError(f"coldness={coldness}: more than 0 and at most 80, where its exponentials still are finite")

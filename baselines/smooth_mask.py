@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
-ROWS = 8  # masks at a time on a CPU
+from baselines.soft_maximum import Footprint, compiled_soft_maximum
 
 
 class SmoothMask:
@@ -31,11 +31,16 @@ class SmoothMask:
         along = step * torch.arange(-self.radius, self.radius + 1)[:, None] + torch.arange(step)
         squared = along.square()
         distance = (squared[:, None, :, None] + squared[None, :, None, :]).sqrt().flatten(2)
-        self.kernel = torch.exp(-2 * (distance / sigma - 0.5).clamp_min(0).square()).to(device)
+        kernel = torch.exp(-2 * (distance / sigma - 0.5).clamp_min(0).square())
+        self.footprint = Footprint.of(kernel, self.grid) if device.type == "cpu" else None
+        self.kernel = kernel.to(device)
 
     def __call__(self, parameters: Float[Tensor, "r gh gw"]) -> Float[Tensor, "r eh ew"]:
         """Masks in [0, 1], margin included, of parameters in [0, 1]."""
-        values: Tensor = _SoftMaximum.apply(parameters, self.kernel, self.coldness)
+        if self.footprint and parameters.dtype == torch.float32:
+            values = compiled_soft_maximum(parameters, self.footprint, self.coldness)
+        else:
+            values = _SoftMaximum.apply(parameters, self.kernel.to(parameters), self.coldness)
         tiles = values.view(*values.shape[:3], self.step, self.step)
         whole: Tensor = tiles.transpose(2, 3).flatten(3, 4).flatten(1, 2)
         start = self.radius * self.step
@@ -50,9 +55,9 @@ class SmoothMask:
 class _SoftMaximum(Function):
     """Soft maxima and their derivative, one cell of the footprint at a time.
 
-    For one cell, what all parameters add to the pixels they reach is two shifted sums, and the temporaries of some rows stay in the
-    cores' caches: nothing of size neighbours x pixels is ever stored. With ``q = g / sum e^(coldness v)`` for a pixel of value m and
-    incoming gradient g, the derivative by a parameter is the sum over its pixels of ``k q e^(coldness v) (1 + coldness (v - m))``.
+    For one cell, what all parameters add to the pixels they reach is two shifted sums: nothing of size neighbours x pixels is ever
+    stored. With ``q = g / sum e^(coldness v)`` for a pixel of value m and incoming gradient g, the derivative by a parameter is the
+    sum over its pixels of ``k q e^(coldness v) (1 + coldness (v - m))``.
     """
 
     @staticmethod
@@ -63,15 +68,12 @@ class _SoftMaximum(Function):
         reach, _, pixels = kernel.shape
         numerator = parameters.new_zeros(rows, gh + reach - 1, gw + reach - 1, pixels)
         denominator = torch.full_like(numerator, reach**2)
-        for y, x in _cells(kernel):
-            denominator[:, y : y + gh, x : x + gw] -= 1  # what is left are the zeros off the grid
         scaled = coldness * kernel
-        for row, above, below in _rows(parameters[..., None], numerator, denominator):
-            for y, x in _cells(kernel):
-                v = row * scaled[y, x]
-                e = v.exp()
-                above[:, y : y + gh, x : x + gw].addcmul_(v, e)
-                below[:, y : y + gh, x : x + gw].add_(e)
+        for y, x in _cells(kernel):
+            v = parameters[..., None] * scaled[y, x]
+            e = v.exp()
+            numerator[:, y : y + gh, x : x + gw].addcmul_(v, e)
+            denominator[:, y : y + gh, x : x + gw].add_(e).sub_(1)  # what is left are the zeros off the grid
         masks = numerator.div_(denominator).div_(coldness)
         ctx.coldness = coldness
         ctx.save_for_backward(parameters, kernel, masks, denominator)
@@ -82,21 +84,14 @@ class _SoftMaximum(Function):
         parameters, kernel, masks, denominator = ctx.saved_tensors
         gh, gw = parameters.shape[1:]
         result, scaled = torch.zeros_like(parameters), ctx.coldness * kernel
-        for row, gradient, mask, below, out in _rows(parameters[..., None], gradients[0], masks, denominator, result):
-            q = gradient / below
-            u = q * (1 - ctx.coldness * mask)
-            for y, x in _cells(kernel):
-                v = row * scaled[y, x]
-                near = torch.addcmul(u[:, y : y + gh, x : x + gw], v, q[:, y : y + gh, x : x + gw])
-                out += near.mul_(v.exp_()) @ kernel[y, x]
+        q = gradients[0] / denominator
+        u = q * (1 - ctx.coldness * masks)
+        for y, x in _cells(kernel):
+            v = parameters[..., None] * scaled[y, x]
+            near = torch.addcmul(u[:, y : y + gh, x : x + gw], v, q[:, y : y + gh, x : x + gw])
+            result += near.mul_(v.exp_()) @ kernel[y, x]
         return result, None, None
 
 
 def _cells(kernel: Tensor) -> Iterator[tuple[int, int]]:
     return ((y, x) for y in range(kernel.shape[0]) for x in range(kernel.shape[1]))
-
-
-def _rows(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Some rows at a time on a CPU, for its caches; elsewhere all together."""
-    size = ROWS if tensors[0].device.type == "cpu" else max(1, len(tensors[0]))
-    return zip(*(torch.split(tensor, size) for tensor in tensors), strict=True)

@@ -45,6 +45,25 @@ def test_the_mask_is_the_soft_maximum_of_the_weighted_parameters():
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("size", "step", "sigma"), [((224, 224), 7, 21), ((20, 33), 4, 6), ((9, 9), 1, 3), ((8, 8), 8, 8)])
+def test_the_compiled_soft_maximum_is_the_plain_one(size, step, sigma):
+    smooth = SmoothMask(size, step=step, sigma=sigma, coldness=20.0, device=torch.device("cpu"))
+    values = torch.rand(3, *smooth.grid, generator=torch.Generator().manual_seed(2))
+    values[0] = 1.0
+    values[1] = values[1].round()
+    found, wanted = values.clone().requires_grad_(), values.double().requires_grad_()
+    masks, plain = smooth(found), smooth(wanted)  # in double precision it is not compiled
+    torch.testing.assert_close(masks.double(), plain, atol=5e-6, rtol=0)
+    weights = torch.rand(masks.shape, generator=torch.Generator().manual_seed(3))
+    (slopes,), (exact,) = torch.autograd.grad(masks, found, weights), torch.autograd.grad(plain, wanted, weights.double())
+    torch.testing.assert_close(slopes.double(), exact, atol=5e-6 * float(exact.abs().max()), rtol=1e-4)
+
+
+def test_a_coldness_whose_exponentials_overflow_is_refused():
+    with pytest.raises(ValueError, match="coldness="):
+        masks_of(coldness=200.0)
+
+
 def test_the_area_term_is_the_distance_of_the_sorted_mask_from_a_step():
     masks = torch.rand(3, 200, generator=torch.Generator().manual_seed(1))
     masks[1, :150] = 0.5
