@@ -79,7 +79,12 @@ def openvino_engine(model: Model, *, batch: int = 8, precision: str = "fp32") ->
         raise ValueError("engine=openvino needs OpenVINO: pip install 'dynamic-ablation[openvino]'") from None
     _check(batch, precision)
     hint = {"fp32": "f32", "bf16": "bf16"}[precision]
-    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    settings: dict[str, object] = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    settings["ENABLE_CPU_PINNING"] = False  # or the processes of a sweep share the first cores
     compiled = openvino.Core().compile_model(str(exported(model, batch)), "CPU", settings)
 
     def forward(images: Images) -> Scores:

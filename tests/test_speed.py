@@ -8,6 +8,7 @@ import shutil
 import pytest
 import torch
 
+from benchmarks import decisions
 from benchmarks.auto import settle
 from benchmarks.configured import make_job
 from benchmarks.engines import compile_engine
@@ -74,6 +75,23 @@ def test_an_engine_that_cannot_run_is_said_and_the_others_are_measured(capsys, m
     said = capsys.readouterr()
     assert "engine onnxruntime does not run here: engine.precision='bf16'" in said.err
     assert "torch / torch, contiguous" in said.out
+
+
+def test_decisions_of_engines_are_counted_beside_pytorch(tmp_path, capsys):
+    given = ["--masks", "3", "--batch", "2", "--json", str(tmp_path / "d.json"), "dataset=demo", "select.count=3"]
+    assert decisions.main(["--engines", "onnxruntime", "torch/bf16", *given]) == 0
+    found = json.loads((tmp_path / "d.json").read_text())
+    exact, rounded = found.pop("engines")
+    assert found == {"images": 3, "masks": 3}
+    assert exact["decisions"] == rounded["decisions"] == 3 * 4  # and the premise
+    assert exact["differ"] == 0
+    assert 0 < exact["largest"] < 0.005 < rounded["largest"]
+    assert "torch/bf16" in capsys.readouterr().out
+
+
+def test_an_engine_without_a_precision_is_refused(capsys):
+    assert decisions.main(["--engines", "onnxruntime/bf16", "dataset=demo", "select.count=1"]) == 2
+    assert "engine.precision='bf16'" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler on the CPU")
