@@ -249,7 +249,7 @@ def words(answer: dict[str, Any]) -> str:
     ]
     if answer["certified"] is not None:
         lines.append(
-            "Certified: no single piece can go."
+            "Certified: no superpixel's share of it can go."
             if answer["certified"]
             else "Not certified: the budget ended before every superpixel was checked."
         )

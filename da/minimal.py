@@ -1,4 +1,4 @@
-"""Small sufficient regions with a certificate: a walk of circles, then removal of ever smaller pieces until none can go."""
+"""Small sufficient regions with a certificate: a walk of circles, then removal of ever smaller pieces."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from da.fill import Fill, filled, masked
-from da.pieces import Mask, cut, superpixels_in
+from da.pieces import Mask, cut, shares, superpixels_in
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "6"
+__version__ = "8"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 
@@ -44,26 +44,26 @@ def minimal_region(
     smallest: int,
     fill: Fill,
 ) -> Attribution:
-    """Find a region that decides the class and from which no single piece can be removed, within ``budget`` label queries an image.
+    """Find a region that decides the class and of which no single superpixel's share can go, within ``budget`` label queries an image.
 
     First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. The region is
     cut into ``2 ** start`` coherent pieces, and these are removed by probabilistic delta debugging (Wang et al., ESEC/FSE 2021): each has a
     probability of being needed; the group whose removal promises most area is tried; where that fails its members become likelier.
     Then pieces that are needed are cut in two, those of most superpixels first, and the same goes on with the halves: as in hierarchical
     delta debugging (Misherghi and Su, ICSE 2006), all that is superfluous goes in few, large pieces. Once the budget affords no
-    more cuts, what remains is checked until no single piece can go. Queries that are left then are spent in the same way; where they end
-    before the next check does, the region that was checked is returned.
+    more cuts, what remains is checked until no single superpixel's share of it can go. Queries that are left then are spent in the same
+    way; where they end before the next check does, the region that was checked is returned.
 
     rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). sp_num: superpixels asked of SLIC; cuts
     follow their borders, then go through them. prior: probability that a piece is needed at first; prior_half: of a half; prior_again: of
-    a piece that is tried again. refine: queries kept back for each cut; verify: for each piece's check, half of that once a check has
+    what is tried again. refine: queries kept back for each cut; verify: for each share's check, half of that once a check has
     ended. smallest: pixels below which no half is made of a superpixel. fill: what replaces the rest.
 
     Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
     image, and a map that agrees with the rule: the region on top, then what was removed last; each of these steps is a
-    region that was verified. Extras: ``certified`` (1: removing any single piece breaks the rule, and each lies within one superpixel),
-    ``checked`` pieces known to be needed, of ``pieces`` in the region, of which ``coarse`` lie in several superpixels; ``superpixels``
-    obtained.
+    region that was verified. Extras: ``certified`` (1: without what the region has of any one superpixel, the rule is broken),
+    ``checked`` shares known to be needed, of ``pieces``, of which ``coarse`` lie in several superpixels, as their cuts were not
+    reached; ``superpixels`` obtained.
 
     Raises ValueError for a hyper-parameter out of range.
     """
@@ -131,7 +131,7 @@ class _Found:
 
     @property
     def certified(self) -> bool:
-        """Whether no piece can go, each within one superpixel."""
+        """Whether no superpixel's share can go."""
         return self.pieces == self.checked > 0 == self.coarse
 
 
@@ -200,14 +200,18 @@ def _search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rn
         yield from _remove(pieces, s, found, again=False)
         finer = _finer(pieces, index, reserve, s, found)
         if finer is None:
-            yield from _remove(pieces, s, found, again=True)
+            yield from _remove(_shares(pieces, index, s, found), s, found, again=True)
             found.coarse = int((superpixels_in(pieces.labels, found.region, index) > 1).sum())
             if found.checked < found.pieces:
                 break
             best = replace(found, layer=found.layer.copy()) if found.certified else best
             reserve /= 2  # with a check behind it, more is dared
-            if (finer := _finer(pieces, index, reserve, s, found)) is None:
-                break
+            finer = _finer(pieces, index, reserve, s, found) or (None if best else _finer(pieces, index, 0.0, s, found))
+            if finer is None:
+                finer, known = _Pieces(pieces.labels, pieces.parents, np.ones(len(pieces.chances))), (found.pieces, found.checked)
+                if not (yield from _remove(finer, s, found, again=True)):  # piece by piece
+                    found.pieces, found.checked = known
+                    break
         pieces = finer
     if best and not found.certified:
         found = replace(best, queries=found.queries)
@@ -255,19 +259,34 @@ class _Pieces:
 
 
 def _finer(pieces: _Pieces, index: Int[np.ndarray, "h w"], reserve: float, s: Settings, found: _Found) -> _Pieces | None:
-    """As many pieces cut in two as the budget affords with ``reserve`` queries kept back for each piece; None where that is none."""
-    cuts = int((s.budget - found.queries - reserve * found.pieces) / s.refine)
+    """As many pieces cut in two as the budget affords with ``reserve`` queries kept back for each check; None where that is none."""
+    checks = shares(pieces.labels, found.region, index)[found.region].max() + 1
+    cuts = int((s.budget - found.queries - reserve * checks) / s.refine)
     labels, parents = cut(pieces.labels, found.region, index, s.smallest, max(cuts, 0))
     halved = np.bincount(parents)[parents] > 1
     return _Pieces(labels, parents, np.where(halved, s.prior_half, 1.0)) if halved.any() else None  # the others are known to be needed
 
 
-def _remove(pieces: _Pieces, s: Settings, found: _Found, *, again: bool) -> Generator[Mask, bool, None]:
-    """Remove groups of pieces until each that is left was needed once; with ``again``, until each is needed in what is left at last."""
+def _shares(pieces: _Pieces, index: Int[np.ndarray, "h w"], s: Settings, found: _Found) -> _Pieces:
+    """The region's share of each superpixel as one piece. A share that is one of the pieces is as needed as it."""
+    labels = shares(pieces.labels, found.region, index)
+    merged = _Pieces(labels, np.arange(labels.max() + 1), np.full(labels.max() + 1, s.prior_again))
+    pairs = np.unique(np.stack([labels[found.region], pieces.labels[found.region]]), axis=1)
+    share, parts = np.unique(pairs[0], return_counts=True)
+    merged.needed[share[parts == 1]] = pieces.needed[pairs[1, np.isin(pairs[0], share[parts == 1])]]
+    return merged
+
+
+def _remove(pieces: _Pieces, s: Settings, found: _Found, *, again: bool) -> Generator[Mask, bool, bool]:
+    """Remove groups of pieces until each that is left was needed once; with ``again``, until each is needed in what is left at last.
+
+    Returns whether any went.
+    """
     chances, needed, parents = pieces.chances, pieces.needed, pieces.parents
     area = np.bincount(pieces.labels.ravel(), minlength=len(chances))
     left = np.zeros(len(chances), bool)
     left[np.unique(pieces.labels[found.region])] = True
+    before = found.region
     while found.queries < s.budget and not needed[left].all():
         open_ = np.flatnonzero(left & ~needed & (chances < 1))
         if not len(open_):
@@ -275,7 +294,8 @@ def _remove(pieces: _Pieces, s: Settings, found: _Found, *, again: bool) -> Gene
                 break
             chances[left & ~needed] = s.prior_again
             continue
-        order = open_[np.argsort(chances[open_], kind="stable")]  # neighbours have near numbers: groups are coherent
+        # Neighbours have near numbers: groups are coherent. What is tried again is tried singly, where the largest promises most.
+        order = open_[np.lexsort((-area[open_], chances[open_]) if again else (chances[open_],))]
         all_superfluous = np.cumprod(1 - chances[order])
         size = int(np.argmax(np.cumsum(area[order]) * all_superfluous)) + 1
         if size == left.sum() > 1:
@@ -298,3 +318,4 @@ def _remove(pieces: _Pieces, s: Settings, found: _Found, *, again: bool) -> Gene
             else:
                 chances[group] = np.minimum(chances[group] / (1 - all_superfluous[size - 1]), 1 - 1e-6)
     found.pieces, found.checked = int(left.sum()), int((needed & left).sum())
+    return found.region is not before

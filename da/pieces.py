@@ -15,6 +15,19 @@ def superpixels_in(labels: Int[np.ndarray, "h w"], region: Mask, index: Int[np.n
     return np.unique(pairs // (index.max() + 1), return_counts=True)[1]
 
 
+def shares(labels: Int[np.ndarray, "h w"], region: Mask, index: Int[np.ndarray, "h w"]) -> NDArray[np.int64]:
+    """What the region has of each superpixel as one piece; pieces that lie in several superpixels stay as they are.
+
+    Numbered from 0, the last number for all outside the region.
+    """
+    _, piece = np.unique(labels[region], return_inverse=True)
+    several = superpixels_in(labels, region, index) > 1
+    _, share = np.unique(np.where(several[piece], -1 - piece, index[region]), return_inverse=True)
+    found = np.full(labels.shape, share.max() + 1)
+    found[region] = share
+    return found
+
+
 def cut(
     labels: Int[np.ndarray, "h w"], region: Mask, index: Int[np.ndarray, "h w"], smallest: int, cuts: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
