@@ -106,9 +106,7 @@ def _sums(levels, first, place, shift, line, numerator, denominator):
     length = len(line)
     v, e = np.empty(length, np.float32), np.empty(length, np.float32)
     for i in range(len(levels)):
-        for j in range(length):
-            v[j] = levels[i] * line[j]
-        _exponential(v, e)
+        _exponential(levels[i], line, v, e)
         for j in range(length):
             v[j] *= e[j]
         for offset in range(first[i], first[i + 1]):
@@ -135,18 +133,18 @@ def _slopes(levels, first, place, shift, line, u, q, slopes):
             for j in range(length):
                 near_u[j] += some_u[j]
                 near_q[j] += some_q[j]
-        for j in range(length):
-            v[j] = levels[i] * line[j]
-        _exponential(v, e)
+        _exponential(levels[i], line, v, e)
         for j in range(length):
             slopes[j] += levels[i] * e[j] * (near_u[j] + v[j] * near_q[j])
 
 
 @no_type_check
 @compiled
-def _exponential(v, e):
-    """``e = exp(v)`` for v from 0 to 88, in loops that become vector instructions: Cephes' expf (Moshier, netlib.org/cephes)."""
+def _exponential(level, line, v, e):
+    """``v = level line`` and ``e = exp(v)``, v from 0 to 88, in loops that become vector instructions: Cephes' expf (netlib.org/cephes)."""
     bits = e.view(np.int32)
+    for j in range(len(v)):
+        v[j] = level * line[j]
     for j in range(len(v)):
         bits[j] = (np.int32(np.floor(v[j] * LOG2_E + np.float32(0.5))) + 127) << 23  # the float 2 ** n
     for j in range(len(v)):

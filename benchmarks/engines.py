@@ -83,8 +83,8 @@ def openvino_engine(model: Model, *, batch: int = 8, precision: str = "fp32") ->
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # or the processes of a sweep share the first cores
     }
-    settings["ENABLE_CPU_PINNING"] = False  # or the processes of a sweep share the first cores
     compiled = openvino.Core().compile_model(str(exported(model, batch)), "CPU", settings)
 
     def forward(images: Images) -> Scores:
