@@ -118,6 +118,19 @@ def test_the_map_agrees_with_the_rule(lite0_engine, photographs):
             assert view(shown) == y[i]
 
 
+def test_the_certificate_of_a_real_model_is_true(lite0_engine, photographs):
+    view = LabelView(lite0_engine)
+    y = view(photographs[1:3])
+    found = minimal_region(view, photographs[1:3], y, rngs=rngs(2), **settings())
+    index = superpixels(photographs[1:3], settings()["sp_num"]).index
+    assert found.extras["certified"].any()
+    for i in np.flatnonzero(found.extras["certified"].numpy()):
+        shares = index[i][found.kept[i]].unique()
+        kept = torch.stack([found.kept[i], *(found.kept[i] & (index[i] != one) for one in shares)])
+        decided = view(torch.where(kept[:, None], photographs[i + 1], 0.0)) == y[i]
+        assert decided.tolist() == [True] + [False] * len(shares)
+
+
 def test_by_score_keeps_the_share(lite0_engine, photographs):
     scores = ScoreView(lite0_engine)
     images = photographs[1:3]
