@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from da.fill import Fill
-from da.minimal import Settings, regions
 from da.minimal import __version__ as search_version
+from da.minimal import regions
+from da.search import Settings
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
 __version__ = f"1, search {search_version}"
