@@ -11,6 +11,7 @@ from benchmarks.access import LabelView, ScoreView
 from da.minimal import minimal_region
 from da.minimal_by_score import minimal_region_by_score
 from da.pieces import cut, superpixels_in
+from da.search import Settings, search
 from da.superpixels import superpixels
 from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
 
@@ -129,6 +130,33 @@ def test_the_certificate_of_a_real_model_is_true(lite0_engine, photographs):
         kept = torch.stack([found.kept[i], *(found.kept[i] & (index[i] != one) for one in shares)])
         decided = view(torch.where(kept[:, None], photographs[i + 1], 0.0)) == y[i]
         assert decided.tolist() == [True] + [False] * len(shares)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_with_queries_left_no_piece_can_go(seed):
+    """Whether a set of 16 blocks holds is drawn for each set, so that what was needed once may not be later."""
+    rng = np.random.default_rng(seed)
+    blocks = np.kron(np.arange(16).reshape(4, 4), np.ones((2, 2), int))
+    index = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4), int))
+    drawn = rng.random(2**16) < 0.2
+    drawn[0], drawn[-1] = False, True
+
+    def rule_holds(region) -> bool:
+        return bool(drawn[sum(1 << int(block) for block in np.unique(blocks[region]))])
+
+    going = search(index, np.zeros((4, 2)), rng, Settings(**settings(walk=0, smallest=4, budget=300)))
+    region = next(going)
+    try:
+        while True:
+            region = going.send(rule_holds(region))
+    except StopIteration as stop:
+        found = stop.value
+    assert found.certified
+    assert found.queries < 300
+    assert rule_holds(found.region)
+    for parts in (index, blocks):
+        for one in np.unique(parts[found.region]):
+            assert not rule_holds(found.region & (parts != one))
 
 
 def test_by_score_keeps_the_share(lite0_engine, photographs):
