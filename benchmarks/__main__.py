@@ -9,7 +9,7 @@ import hydra
 
 import benchmarks.resolvers  # noqa: F401 (the configuration uses them)
 from benchmarks.application import application
-from benchmarks.bad_input import DEBUG, cause, debugging
+from benchmarks.bad_input import CONFIGURATIONS, DEBUG, cause, debugging
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         sys.argv[1:] = expand_shards(arguments)
-        hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")(application)()
+        hydra.main(version_base="1.3", config_path=CONFIGURATIONS, config_name="config")(application)()
     except KeyboardInterrupt:
         return 130
     except Exception as error:

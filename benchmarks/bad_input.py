@@ -8,14 +8,15 @@ import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
+from pathlib import Path
 
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+CONFIGURATIONS = str(Path(__file__).resolve().parents[1] / "conf")  # by its place: a user's own folder may have the same name
 _TOLD: set[str] = set()
 DEBUG = "DA_DEBUG"  # an environment variable, so that the processes of a launcher know, too
 
@@ -24,8 +25,7 @@ logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it
 
 def choices(group: str) -> list[str]:
     """The configurations of a group, such as ``method``."""
-    folder = files("conf").joinpath(*group.split("/"))
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")) if folder.is_dir() else []
+    return sorted(path.stem for path in Path(CONFIGURATIONS, group).glob("*.yaml"))
 
 
 def debugging() -> bool:
@@ -89,7 +89,7 @@ def _no_such_key(key: str, arguments: Sequence[str]) -> str:
     try:
         GlobalHydra.instance().clear()
         chosen = [given for given in arguments if re.fullmatch(r"[\w/]+=[\w]+", given) and choices(given.split("=")[0])]
-        with initialize_config_module("conf", version_base="1.3"):
+        with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
             there = OmegaConf.select(compose("config", overrides=chosen), group) if group else compose("config", overrides=chosen)
         known = [str(known_key) for known_key in there] if isinstance(there, DictConfig) else []
     except Exception:  # only the suggestion is lost

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 import benchmarks.resolvers  # noqa: F401 (configurations use them)
 from benchmarks.access import LabelView
-from benchmarks.bad_input import cause
+from benchmarks.bad_input import CONFIGURATIONS, cause, choices, suggestion
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, prepared, select
 from benchmarks.engines import Engine
 from benchmarks.job import Job
@@ -32,7 +32,7 @@ def composed(*overrides: str) -> DictConfig:
     """The application's configuration with overrides, inside the application or anywhere else."""
     if GlobalHydra.instance().is_initialized():
         return compose("config", overrides=list(overrides))
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
 
@@ -127,6 +127,12 @@ def chosen_method(cfg: DictConfig, overrides: Sequence[str], choice: str | None)
         name = cfg.method_name or target
         keep = {key.removeprefix("method.").split(".")[0] for key in given if key.startswith("method.")} | {"_target_", "_partial_"}
         method = OmegaConf.masked_copy(method, [key for key in method if key in keep])
+    elif not cfg.method_name:  # names that are given by hand may be those of the sweep's other jobs
+        known = {name, *(GlobalHydra.instance().config_loader().get_group_options("method") if choice else choices("method"))}
+        for other in set(cfg.per_method or {}) - known:
+            raise ValueError(
+                f"per_method={{{other}: ...}}: no such method{suggestion(str(other), known)}; choose from {', '.join(sorted(known))}"
+            )
     OmegaConf.set_struct(method, False)  # a name that the method does not have is found when its parameters are checked
     chosen = OmegaConf.merge(method, (cfg.per_method or {}).get(name, {}), cfg.variation or {})
     chosen._set_parent(cfg)

@@ -52,14 +52,16 @@ def options() -> argparse.ArgumentParser:
         "  python -m da cat.jpg --k 8 --iterations 1000 --json  hyper-parameters; one JSON object\n"
         "  python -m da --method rise --help                    the hyper-parameters of another method\n"
         "  python -m da cat.jpg --config-dir conf --model mine  a model or method of yours\n"
-        "Exit codes: 0 done, 2 bad input. Errors are one line; --debug shows where they come from.",
+        "Exit codes: 0 done, 2 bad input, 130 interrupted. Errors are one line; --debug shows where they come from.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
     parser.add_argument("photo", nargs="?", type=Path, help=f"an image file, or one of {', '.join(p.id for p in demo().photographs)}")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of python -m benchmarks, such as model.size=224")
     parser.add_argument("-h", "--help", action="store_true", help="show this and the method's hyper-parameters")
-    parser.add_argument("--rule", choices=RULES, default="pos", help="pos: these parts keep the class; neg: without them it is lost")
+    parser.add_argument(
+        "--rule", choices=RULES, help="pos: these parts keep the class; neg: without them it is lost (default: the method's)"
+    )
     parser.add_argument("--rules", type=int, default=1, metavar="N", help="look for up to N disjoint regions that each suffice")
     parser.add_argument("--method", metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(choices('method'))}")
     parser.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help=f"of {', '.join(choices('model'))}")
@@ -88,10 +90,12 @@ def script() -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit code: 0 done, 2 bad input."""
+    """Run the command line and return its exit code: 0 done, 2 bad input; Ctrl-C raises KeyboardInterrupt."""
     parser = options()
     first, _ = parser.parse_known_intermixed_args(arguments)  # options and KEY=VALUE in any order
-    method = first.method or f"da_{first.rule}"
+    if any(given.startswith("method=") for given in first.overrides):
+        parser.error("give the method as --method NAME")
+    method = first.method or f"da_{first.rule or 'pos'}"
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
     engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
@@ -116,7 +120,11 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("which photograph? python -m da photo.jpg, or python -m da coffee to try it")
     if args.rules < 1:
         parser.error(f"--rules {args.rules}: at least 1")
-    if args.rules > 1 and args.rule == "neg":
+    own = {positive: name for name, positive in RULES.items()}.get(cfg.method.get("rule"))
+    rule = args.rule or own or "pos"
+    if own not in (None, rule):
+        parser.error(f"--rule {rule}: the rule of {method} is {own}")
+    if args.rules > 1 and rule == "neg":
         parser.error("--rules looks for regions that each suffice: it goes with --rule pos")
     cfg.seed = args.seed
     if "device" in cfg.engine:
@@ -127,12 +135,10 @@ def main(arguments: Sequence[str]) -> int:
         if name.startswith("hyper_") and value is not None:
             cfg.method[name.removeprefix("hyper_")] = value
     cfg.engine.batch = cfg.method.get("speculate") or 1  # one image: a pass is as large as what it asks at a time
-    if "rule" in cfg.method:
-        cfg.method.rule = RULES[args.rule]
     try:
         settle(cfg)
         check_place(args.photo, args.out)
-        answer = explain(cfg, photograph(args.photo), method, args.rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
+        answer = explain(cfg, photograph(args.photo), method, rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
     except Exception as error:
         return failed(error, args.debug, given)
     print(json.dumps(answer, indent=1) if args.json else words(answer))
@@ -174,16 +180,19 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     blank = filled(image, fill)
     spent = Passes()
 
-    def regions() -> Iterator[tuple[Attribution, Tensor]]:
-        """The region of the image, then of what is left without it, and so on while that still has the class."""
-        rest = image
+    def regions() -> Iterator[tuple[Attribution, Tensor, int]]:
+        """The region of the image and its queries, then of what is left without it, and so on while that still has the class."""
+        rest, before = image, 0
         while True:
             rngs = [image_rng(cfg.seed, "method", photo.id)]
             attribution, passes = attribute(method, model, engine, rest, target, rngs)
             spent.forward, spent.backward = spent.forward + passes.forward, spent.backward + passes.backward
             kept = attribution.kept
             kept = kept if kept is not None else sufficient_prefix(view, rest, target, attribution, rule, fill, cfg.seed)
-            yield attribution, kept & (rest != blank).any(1) if rest is not image else kept
+            kept = kept & (rest != blank).any(1) if rest is not image else kept
+            after = spent.forward + view.queries
+            yield attribution, kept, after - before
+            before = after
             rest = masked(blank, rest, kept)
             if bool(view(rest) != target) or not kept.any():
                 return
@@ -196,11 +205,13 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     drawn, titles = [pixels], [f"{name} {float(confidence):.2f}"]
     when = "if present" if rule == "pos" else "if absent"
     reasons = []
-    for _, kept in found:
+    for of_region, kept, its_queries in found:
         mask = kept[0].cpu().numpy()
         shown, hidden = (image, blank) if rule == "pos" else (blank, image)
         same = bool(view(masked(shown, hidden, kept)) == target)
+        certified = of_region.extras.get("certified")
         reason = {"rule": text(mask, name, RULES[rule]), "mar": float(mask.mean()), "verified": same if rule == "pos" else not same}
+        reason |= {"queries": its_queries, "certified": None if certified is None else bool(certified[0])}
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
         drawn.append(picture(pixels, mask))
         titles.append(f"{when}: {100 * mask.mean():.1f} %")
@@ -208,7 +219,6 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
 
     drawn.append(heat_map(pixels, attribution.saliency[0].cpu().numpy()))
     row_of_pictures(drawn, [*titles, f"map, {method_name}"]).savefig(out, dpi=200)
-    certified = attribution.extras.get("certified")
     return {
         **reasons[0],
         "class_name": name,
@@ -216,12 +226,11 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
         "confidence": float(confidence),
         "queries": queries,
         "backward_passes": spent.backward,
-        "certified": None if certified is None else bool(certified[0]),
         "method": method_name,
         "model": model.name,
         "status": attribution.status[0] if attribution.status else OK,
         "picture": str(out),
-        **({"rules": reasons} if rules > 1 else {}),
+        **({"rules": reasons, "no_more": len(found) < rules} if rules > 1 else {}),
     }
 
 
@@ -240,17 +249,21 @@ def sufficient_prefix(view: LabelView, image: Tensor, target: Tensor, attributio
 
 def words(answer: dict[str, Any]) -> str:
     """The answer for people."""
-    several = len(answer.get("rules", [])) > 1
+    reasons = answer.get("rules", [answer])
+    shares = ", ".join(f"{100 * reason['mar']:.2f} %" for reason in reasons)
     of = f"model {answer['model']} ({answer['confidence']:.2f} for this class), method {answer['method']}"
     lines = [
-        *[reason["rule"] for reason in answer.get("rules", [answer])],
-        f"{'The first region: ' * several}MAR {100 * answer['mar']:.2f} %, {answer['queries']} queries, {of}",
-        "Verified by one more forward pass." if answer["verified"] else "NOT verified: the masked image does not satisfy the rule.",
+        *[reason["rule"] for reason in reasons],
+        *["No more: what is left without the above is not this class."] * answer.get("no_more", False),
+        f"MAR {shares}, {answer['queries']} queries, {of}",
+        "Verified by one more forward pass."
+        if all(reason["verified"] for reason in reasons)
+        else "NOT verified: a masked image does not satisfy the rule.",
     ]
     if answer["certified"] is not None:
         lines.append(
-            "Certified: no superpixel's share of it can go."
-            if answer["certified"]
+            f"Certified: no superpixel's share of {'any of them' if len(reasons) > 1 else 'it'} can go."
+            if all(reason["certified"] for reason in reasons)
             else "Not certified: the budget ended before every superpixel was checked."
         )
     if answer["status"] != OK:

@@ -15,7 +15,7 @@ from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "8"
+__version__ = "9"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 
@@ -39,7 +39,7 @@ def minimal_region(
     prior_again: float,
     refine: float,
     verify: float,
-    smallest: int,
+    smallest: float,
     fill: Fill,
 ) -> Attribution:
     """Find a region that decides the class and of which no single superpixel's share can go, within ``budget`` label queries an image.
@@ -52,10 +52,11 @@ def minimal_region(
     more cuts, what remains is checked until no single superpixel's share of it can go. Queries that are left then are spent in the same
     way; where they end before the next check does, the region that was checked is returned.
 
-    rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). sp_num: superpixels asked of SLIC; cuts
-    follow their borders, then go through them. prior: probability that a piece is needed at first; prior_half: of a half; prior_again: of
-    what is tried again. refine: queries kept back for each cut; verify: for each share's check, half of that once a check has
-    ended. smallest: pixels below which no half is made of a superpixel. fill: what replaces the rest.
+    rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). sp_num: superpixels asked of SLIC, fewer
+    where they would have less than 10 pixels; cuts follow their borders, then go through them. prior: probability that a piece is
+    needed at first; prior_half: of a half; prior_again: of what is tried again. refine: queries kept back for each cut; verify: for
+    each share's check, half of that once a check has ended. smallest: share of the image below which no half is made of a
+    superpixel. fill: what replaces the rest.
 
     Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
     image, and a map that agrees with the rule: the region on top, then what was removed last; each of these steps is a
@@ -82,7 +83,7 @@ def regions(accepts: Accepts, images: Images, rngs: Rngs, settings: Settings, re
     at all, where that is known beforehand.
     """
     n, _, h, w = images.shape
-    segments = superpixels(images, settings.sp_num)
+    segments = superpixels(images, min(settings.sp_num, max(h * w // 10, 1)))
     blank = filled(images, settings.fill)
     positive = settings.rule == "positive"
 

@@ -36,7 +36,7 @@ def minimal_region_by_score(
     prior_again: float,
     refine: float,
     verify: float,
-    smallest: int,
+    smallest: float,
     fill: Fill,
 ) -> Attribution:
     """``minimal_region`` with another meaning of sufficient: the region alone has enough of the class's probability.

@@ -30,7 +30,7 @@ class Settings:
     prior_again: float
     refine: float
     verify: float
-    smallest: int
+    smallest: float
     fill: Fill
 
     def __post_init__(self) -> None:
@@ -47,10 +47,14 @@ class Settings:
             ("prior_again", 0 < self.prior_again < 1, "a probability between 0 and 1"),
             ("refine", self.refine > 0, "more than 0 queries"),
             ("verify", self.verify >= 0, "0 or more queries"),
-            ("smallest", self.smallest >= 1, "at least 1 pixel"),
+            ("smallest", 0 < self.smallest <= 1, "a share of the image above 0, at most 1"),
         ):
             if not valid:
                 raise ValueError(f"{name}={getattr(self, name)!r}: give {needed}")
+
+    def least(self, index: Int[np.ndarray, "h w"]) -> int:
+        """Pixels below which no half is made of a superpixel."""
+        return max(1, round(self.smallest * index.size))
 
 
 @dataclass
@@ -80,7 +84,7 @@ def search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng
     yield from _walk(index, centres, rng, s, found)
     labels = np.where(found.region, 0, 1)
     for _ in range(s.start):
-        labels, _ = cut(labels, found.region, index, s.smallest, labels.size)
+        labels, _ = cut(labels, found.region, index, s.least(index), labels.size)
     pieces = _Pieces(labels, np.arange(labels.max() + 1), np.full(labels.max() + 1, s.prior))
     reserve, best = s.verify, None
     while True:
@@ -149,7 +153,7 @@ def _finer(pieces: _Pieces, index: Int[np.ndarray, "h w"], reserve: float, s: Se
     """As many pieces cut in two as the budget affords with ``reserve`` queries kept back for each check; None where that is none."""
     checks = shares(pieces.labels, found.region, index)[found.region].max() + 1
     cuts = int((s.budget - found.queries - reserve * checks) / s.refine)
-    labels, parents = cut(pieces.labels, found.region, index, s.smallest, max(cuts, 0))
+    labels, parents = cut(pieces.labels, found.region, index, s.least(index), max(cuts, 0))
     halved = np.bincount(parents)[parents] > 1
     return _Pieces(labels, parents, np.where(halved, s.prior_half, 1.0)) if halved.any() else None  # the others are known to be needed
 

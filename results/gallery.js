@@ -127,12 +127,13 @@ const marked = (name, value, status) => [value === undefined ? "" : `${name} ${p
 function fact(row, column) {
   const cell = DATA.rows[row].cells[column] || {};
   if (cell.failed) return ["", cell.status];
-  if (settings.view === "mask") return ["", cell.mar === undefined ? "" : marked("MAR", cell.mar, cell.status)];
+  if (settings.view === "mask") return ["", cell.mar === undefined ? "" : marked("MAR of the mask", cell.mar, cell.status)];
   if (settings.view === "top") {
     const held = decision(row, column, stops[settings.stop]);
     return held === undefined ? ["", "decision not measured"] : held ? ["kept", "✓ class kept"] : ["lost", "✗ class lost"];
   }
-  return ["", marked("MAR", cell.mar_holds ?? cell.mar, cell.status)]; // the ranking's, which every method has
+  const ranking = cell.mar_holds !== undefined; // which every method has, where it was measured
+  return ["", marked(ranking ? "MAR of the ranking" : "MAR of the mask", ranking ? cell.mar_holds : cell.mar, cell.status)];
 }
 
 const aboutRow = (row) => Object.values(DATA.rows[row].cells)[0] || {};

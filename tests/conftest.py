@@ -15,10 +15,11 @@ HOOK = install_import_hook(["da", "baselines", "benchmarks", "results"], "tests.
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
-from hydra import compose, initialize_config_module  # noqa: E402
+from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from benchmarks.bad_input import CONFIGURATIONS  # noqa: E402
 from benchmarks.datasets import demo, prepare  # noqa: E402
 from benchmarks.engines import Engine, torch_engine  # noqa: E402
 from benchmarks.models import Model, build  # noqa: E402
@@ -67,7 +68,7 @@ def rngs(n: int, seed: int = 0) -> list[np.random.Generator]:
 
 def configured(*overrides: str):
     """The application's configuration with overrides."""
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
 

@@ -33,6 +33,8 @@ def test_one_photograph_in_words_and_as_json(tmp_path):
     assert "absent, then the image is not classified espresso." in words.stdout
     assert "Verified by one more forward pass." in words.stdout
     assert (tmp_path / "coffee_da_neg.png").exists()
+    by_method = command("da", COFFEE, "--iterations", "30", "--method", "da_neg", cwd=tmp_path)
+    assert by_method.stdout == words.stdout
 
 
 def test_help_shows_the_methods_hyper_parameters(tmp_path):

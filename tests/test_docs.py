@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_method
@@ -29,6 +29,7 @@ from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
 import benchmarks.resolvers  # noqa: F401 (configurations use them)
+from benchmarks.bad_input import CONFIGURATIONS
 from benchmarks.datasets import demo
 from tests.commands import Said, command
 from tests.conftest import REPOSITORY
@@ -70,6 +71,12 @@ def commands(block: Block) -> Iterator[tuple[list[str], list[str]]]:
         else:
             found[-1][1].append(line)
     yield from found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL))
+    assert not re.findall(r"\b[A-Z]+_[A-Z_]+\b|TODO|TBD", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -141,7 +148,7 @@ def shown(printed: list[str], said: Said, where: str) -> None:
 def composes(words: list[str]) -> None:
     """Every job of a command line composes, and the functions that it names exist."""
     overrides = [word for word in words if word not in ("-m", "--multirun") and not word.startswith("shards=")]
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
         hydra = compose("config", overrides=overrides_of_one(overrides), return_hydra_config=True).hydra
         swept = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
         for batch in BasicSweeper.split_arguments(OverridesParser.create().parse_overrides([*swept, *overrides]), None):

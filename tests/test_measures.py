@@ -125,8 +125,11 @@ def test_several_rules_are_disjoint_and_verified(tmp_path):
     assert all(reason["verified"] for reason in answer["rules"])
     assert sum(reason["mar"] for reason in answer["rules"]) <= 1
     assert answer["mar"] == answer["rules"][0]["mar"]
+    assert sum(reason["queries"] for reason in answer["rules"]) == answer["queries"]
     assert isinstance(answer["certified"], bool)
     assert answer["queries"] <= 2 * 150 + 1
+    alone = command("da", "chelsea", "--method", "da_minimal", "--budget", "20", "--rules", "2", cwd=tmp_path)
+    assert "No more: what is left without the above is not this class." in alone.stdout
     refused = command("da", COFFEE, "--rules", "2", "--rule", "neg", cwd=tmp_path)
     assert refused.returncode == 2
     assert "goes with --rule pos" in refused.stderr

@@ -29,9 +29,7 @@ def holds(net, images, region, rule: str):
 @pytest.mark.parametrize("rule", ["positive", "negative"])
 def test_the_region_is_the_smallest_set_of_superpixels_that_decides(rule):
     net, images = PatchNet(20, 24, 10, 9), textured(3, 64, 64)
-    found = minimal_region(
-        Labels(net), images, torch.ones(3).long(), rngs=rngs(3), **settings(rule=rule, sp_num=60, walk=60, smallest=4096)
-    )
+    found = minimal_region(Labels(net), images, torch.ones(3).long(), rngs=rngs(3), **settings(rule=rule, sp_num=60, walk=60, smallest=1.0))
     index = superpixels(images, 60).index
     assert found.status == ("ok",) * 3
     assert found.extras["certified"].tolist() == [1, 1, 1]
@@ -48,7 +46,7 @@ def test_finer_pieces_shrink_it_and_the_certificate_is_true(rule):
     y = torch.ones(2).long()
     coarse, fine = (
         minimal_region(Labels(net), images, y, rngs=rngs(2), **settings(rule=rule, sp_num=30, walk=40, smallest=smallest))
-        for smallest in (4096, 8)
+        for smallest in (1.0, 8 / 4096)
     )
     assert (fine.kept.float().mean((1, 2)) < coarse.kept.float().mean((1, 2))).all()
     assert holds(net, images, fine.kept, rule).all()
@@ -63,6 +61,15 @@ def test_finer_pieces_shrink_it_and_the_certificate_is_true(rule):
             for one in shares:
                 without = found.kept[i] & (index[i] != one)
                 assert not holds(net, images[i : i + 1], without[None], rule).any()
+
+
+def test_a_small_image_has_fewer_superpixels_and_is_cut_to_pixels():
+    net, images = PatchNet(10, 12, 3, 3), textured(1, 32, 32)
+    found = minimal_region(Labels(net), images, torch.ones(1).long(), rngs=rngs(1), **settings())
+    assert found.extras["superpixels"] <= 110
+    assert found.extras["certified"] == 1
+    assert 9 <= found.kept.sum() <= 12
+    assert found.kept[0, 10:13, 12:15].all()
 
 
 def test_the_budget_is_kept_and_what_was_found_holds():
@@ -144,7 +151,7 @@ def test_with_queries_left_no_piece_can_go(seed):
     def rule_holds(region) -> bool:
         return bool(drawn[sum(1 << int(block) for block in np.unique(blocks[region]))])
 
-    going = search(index, np.zeros((4, 2)), rng, Settings(**settings(walk=0, smallest=4, budget=300)))
+    going = search(index, np.zeros((4, 2)), rng, Settings(**settings(walk=0, smallest=4 / 64, budget=300)))
     region = next(going)
     try:
         while True:

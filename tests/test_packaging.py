@@ -90,6 +90,11 @@ def test_an_editable_install_follows_the_source(tmp_path):
     assert "Examples" in run(environment, empty, "da-bench", "--help")
     (copy / "conf" / "method" / "newly_written.yaml").write_text("_target_: my_package.newly_written\n_partial_: true\n")
     assert "newly_written" in run(environment, empty, "python", "-m", "benchmarks", "--help")
+    theirs = tmp_path / "theirs"  # whose folder of configurations has the name of ours
+    shutil.copytree(copy / "examples" / "conf", theirs / "conf")
+    compose = ["--config-dir", "conf", "method=input_times_gradient", "--cfg", "job", "--package", "method"]
+    assert "input_times_gradient" in run(environment, theirs, "python", "-m", "benchmarks", *compose)
+    assert "--sp-num" in run(environment, theirs, "python", "-m", "da", "--config-dir", "conf", "--help")
     install, ask = 'eval "$(da-bench -sc install=bash)"', 'COMP_LINE="da-bench method=newl" COMP_CWORD=1'
     typed = f'{install}; {ask}; hydra_bash_completion; echo "${{COMPREPLY[@]}}"'
     completed = subprocess.run(

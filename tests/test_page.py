@@ -297,7 +297,7 @@ def test_what_is_not_there_is_said_and_not_painted(opened, run):
     gradcam.get_by_text("no mask").wait_for()
     assert not gradcam.locator("canvas").is_visible()
     assert walked.locator("canvas").is_visible()
-    assert walked.locator(".fact").inner_text().replace("\u200b", "") == "MAR 100\u00a0%, nothing_accepted"
+    assert walked.locator(".fact").inner_text().replace("\u200b", "") == "MAR of the mask 100\u00a0%, nothing_accepted"
     walked.click()
     shown.get_by_text("No state was accepted").wait_for()
     assert shown.locator("#large-share").is_disabled()
