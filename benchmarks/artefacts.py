@@ -109,7 +109,7 @@ def fig5(run: Run) -> Iterator[Path]:
     metric = "insertion_accuracy" if (rows["metric"] == "insertion_accuracy").any() else "insertion_consistency"
     curves = tables.curves(rows, metric)
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-    ax = figures.insertion_curves(curves, figure.subplots())
+    ax = figures.insertion_curves(curves, figure.subplots(), metric=metric)
     if np.isfinite(accuracy):
         ax.axhline(accuracy, color="0.3", linestyle=":", linewidth=1)
         ax.annotate(f"unmasked {accuracy:.3f}", (0.02, accuracy), xytext=(0, 2), textcoords="offset points", fontsize=7)

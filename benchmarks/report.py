@@ -125,12 +125,14 @@ def draw(out: Path, rows: pd.DataFrame) -> Iterator[Path]:
     """Draw a run's figures and say where they are."""
     folder = out / "figures"
     for (dataset, model), group in rows.groupby(["dataset", "model"], sort=False):
-        if (group["metric"] == "insertion_accuracy").any():
+        metrics = ["insertion_accuracy", "insertion_consistency"]  # without labels, whether the class stays that of the whole image
+        metric = next((metric for metric in metrics if (group["metric"] == metric).any()), None)
+        if metric is not None:
             figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-            frame = tables.curves(group)
+            frame = tables.curves(group, metric)
             by = [name for name in tables.groups(group) if name not in ("dataset", "model")]
             frame["configuration"] = frame[by].map(_plain).agg(" ".join, axis=1)
-            ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration")
+            ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration", metric=metric)
             ax.set_title(f"{dataset}, {model}, {frame['images'].max()} images", fontsize=9)
             yield from save(figure, folder / f"insertion_{dataset}_{model}")
     every = tables.records(out)

@@ -78,8 +78,11 @@ def band(curve: pd.DataFrame, ax: Axes, label: str) -> Axes:
     return ax
 
 
-def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method") -> Axes:
-    """Accuracy against the share of pixels kept, with interval bands; ``frame`` has ``hue, x, mean, low, high`` (``tables.curves``)."""
+def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method", metric: str = "insertion_accuracy") -> Axes:
+    """The metric against the share of pixels kept, with interval bands; ``frame`` has ``hue, x, mean, low, high`` (``tables.curves``).
+
+    metric: ``insertion_accuracy``, or ``insertion_consistency``, the share with the class of the whole image.
+    """
     names = list(dict.fromkeys(frame[hue]))
     palette = sns.color_palette("colorblind", len(names)) if len(names) <= 10 else sns.color_palette("husl", len(names))
     markers = "osD^vP*X<>phd"
@@ -87,7 +90,12 @@ def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method") -> Axes
         curve = frame[frame[hue] == name].sort_values("x")
         ax.plot(curve["x"], curve["mean"], color=colour, label=name, marker=markers[i % len(markers)], markersize=3, linewidth=1.2)
         ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12 if len(names) < 5 else 0.05, linewidth=0)
-    ax.set(xlabel="share of pixels kept", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    ax.set(
+        xlabel="share of pixels kept",
+        ylabel="accuracy" if metric == "insertion_accuracy" else "class of the whole image",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
     ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=ax)
     return ax

@@ -102,6 +102,14 @@ def test_a_job_that_fails_does_not_stop_the_others_and_is_named(tmp_path):
     assert (tmp_path / "runs" / "half" / "summary.csv").exists()
 
 
+def test_photographs_without_labels_have_a_curve_too(tmp_path):
+    (tmp_path / "photos").mkdir()
+    shutil.copy(COFFEE, tmp_path / "photos")
+    run = ["method=sobel", "dataset=image_folder", "dataset.root=photos", "benchmark=[insertion]", "name=mine", "engine=onnxruntime"]
+    assert command("benchmarks", *run, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "runs" / "mine" / "figures" / "insertion_image_folder_efficientnet_lite0.png").exists()
+
+
 def test_a_strangers_method_in_a_package_of_their_own(tmp_path):
     shutil.copytree(REPOSITORY / "examples", tmp_path, dirs_exist_ok=True)
     (tmp_path / "my_package" / "broken.py").write_text(
