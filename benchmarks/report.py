@@ -62,8 +62,10 @@ def write(out: Path, cfg: DictConfig) -> None:
         console.print(Markdown(path.read_text(encoding="utf-8")))
     if cfg.page:
         console.print(f"Page: {page(out, rows)}", highlight=False, soft_wrap=True)
-    where = f"Tables: {out / 'summary.csv'}, {out / 'rows.parquet'}\nFigures: {out / 'figures'} ({len(drawn)} files)"
-    console.print(where, highlight=False, soft_wrap=True)
+    written = [out / "summary.csv", out / "rows.parquet", *(path for path in drawn if path.suffix == ".csv")]
+    console.print(f"Tables: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
+    if pictures := [path for path in drawn if path.parent == out / "figures"]:
+        console.print(f"Figures: {out / 'figures'} ({len(pictures)} files)", highlight=False, soft_wrap=True)
     if cfg.tracking.enabled:
         tracking.mirror(
             rows, run.records, drawn, folder=out, project=cfg.tracking.project, mode=cfg.tracking.mode, group=cfg.tracking.group
