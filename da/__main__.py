@@ -230,7 +230,7 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
         "model": model.name,
         "status": attribution.status[0] if attribution.status else OK,
         "picture": str(out),
-        **({"rules": reasons, "no_more": len(found) < rules} if rules > 1 else {}),
+        **({"rules": reasons, "no_more": len(found) < rules and bool(found[-1][1].any())} if rules > 1 else {}),
     }
 
 
