@@ -150,11 +150,17 @@ def chosen_images(cfg: DictConfig) -> ImageSet:
     classifiers = []
     for name in rule.correct_for:
         try:
-            other = composed(f"model={name}")
+            other = judge(cfg, name)
         except HydraException as error:
             raise ValueError(f"select.correct_for: {cause(error)}") from None
-        classifiers.append(partial(classify_of, plain(other.model), plain(cfg.engine)))
+        classifiers.append(partial(classify_of, plain(other), plain(cfg.engine)))
     return correct_for_all(shuffled, classifiers, n=rule.count)
+
+
+def judge(cfg: DictConfig, name: str) -> DictConfig:
+    """The configuration of one of ``select.correct_for``: a name of ``conf/model``, or ``model``, the job's own."""
+    found: DictConfig = (cfg if name == "model" else composed(f"model={name}")).model
+    return found
 
 
 def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
@@ -165,14 +171,14 @@ def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
     looked = [photograph for photograph in every[: every.index(chosen.photographs[-1]) + 1] if photograph.label is not None]
     found: dict[str, float] = {"images": len(looked)}
     for name in cfg.select.correct_for:
-        other, engine = plain(composed(f"model={name}").model), plain(cfg.engine)
+        other, engine = plain(judge(cfg, name)), plain(cfg.engine)
         found[name] = sum(classify_of(other, engine, photograph) == photograph.label for photograph in looked) / len(looked)
     return found
 
 
 def classify_of(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
     """The class a model gives to a photograph, None where it cannot be read."""
-    return classify(model_json, engine_json, photograph, repr(photograph.source))
+    return classify(model_json, engine_json, photograph, repr(photograph))
 
 
 @lru_cache(maxsize=100_000)

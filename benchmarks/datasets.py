@@ -56,6 +56,27 @@ class Photograph:
 
 
 @dataclass(frozen=True)
+class Mosaic(Photograph):
+    """``cells`` x ``cells`` photographs side by side, row by row, each cropped to a square of ``side`` pixels; put together when loaded."""
+
+    pieces: tuple[Photograph, ...]
+    cells: int
+    side: int
+
+    def digest(self) -> str:
+        """SHA-256 of the pieces' digests and of how they lie. Raises UnreadableError."""
+        return hashlib.sha256(" ".join([str(self.side), *(piece.digest() for piece in self.pieces)]).encode()).hexdigest()
+
+    def load(self) -> Image.Image:
+        """The picture, 8-bit RGB. Raises UnreadableError where a piece cannot be read."""
+        canvas = Image.new("RGB", (self.cells * self.side,) * 2)
+        for place, piece in enumerate(self.pieces):
+            square = ImageOps.fit(piece.load(), (self.side, self.side), Image.Resampling.BICUBIC)
+            canvas.paste(square, (place % self.cells * self.side, place // self.cells * self.side))
+        return canvas
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """A named list of photographs."""
 
@@ -175,32 +196,29 @@ def image_folder(root: str, *, name: str = "image_folder") -> ImageSet:
     return ImageSet(name, _from_files(folder, [(file, None) for file in _images_below(folder)]))
 
 
-def mosaics(of: ImageSet, *, cells: int = 2, count: int | None = None, side: int = 224, seed: int = 0) -> ImageSet:
-    """Square mosaics of ``cells`` x ``cells`` photographs, without labels, each photograph used once; for the grid pointing game.
+def mosaics(of: ImageSet, *, cells: int = 2, count: int = 1000, side: int = 224, seed: int = 0) -> ImageSet:
+    """Square mosaics of ``cells`` x ``cells`` photographs of different classes, for the grid pointing game.
 
-    of: where the photographs come from, shuffled by ``seed``. count: how many mosaics, None for as many as there are. side: of a cell
-    before the model's own resizing, in pixels. Photographs that cannot be read are left out. Raises ValueError where there are too few.
+    Each is drawn by itself from ``of``, so that photographs recur in several, and has the label of one of its cells, drawn too: with
+    ``select.correct_for=[model]`` those are left in which the model sees that one. count: how many are drawn; equal ones are one.
+    side: of a cell before the model's own resizing, in pixels. Raises ValueError where there are too few photographs.
     """
-    pieces: list[tuple[str, Image.Image]] = []
-    wanted = len(of) if count is None else count * cells**2
-    for photograph in select(of, n=None, order="random", seed=seed).photographs:
-        if len(pieces) == wanted:
-            break
-        try:
-            pieces.append((photograph.id, ImageOps.fit(photograph.load(), (side, side), Image.Resampling.BICUBIC)))
-        except UnreadableError:
-            continue
-    found = len(pieces) // cells**2
-    if not found or (count is not None and found < count):
-        raise ValueError(f"dataset.count={count}: {of.name} gives {found} mosaics of {cells} x {cells} photographs")
-    made = []
-    for i in range(found):
-        here = pieces[i * cells**2 : (i + 1) * cells**2]
-        canvas = Image.new("RGB", (cells * side, cells * side))
-        for place, (_, piece) in enumerate(here):
-            canvas.paste(piece, (place % cells * side, place // cells * side))
-        made.append(Photograph(" + ".join(name for name, _ in here), None, canvas))
-    return ImageSet(f"{of.name}_mosaics", tuple(made))
+    made: dict[str, Mosaic] = {}
+    for i in range(count):
+        rng = image_rng(seed, "mosaic", str(i))
+        pieces: list[Photograph] = []
+        for place in rng.permutation(len(of)):
+            photograph = of.photographs[place]
+            if photograph.label is None or photograph.label not in {piece.label for piece in pieces}:
+                pieces.append(photograph)
+            if len(pieces) == cells**2:
+                break
+        else:
+            raise ValueError(f"dataset.cells={cells}: {of.name} has not {cells**2} photographs of different classes")
+        one = pieces[rng.integers(len(pieces))]
+        name = " + ".join(f"[{piece.id}]" if piece is one and one.label is not None else piece.id for piece in pieces)
+        made.setdefault(name, Mosaic(name, one.label, Path(), pieces=tuple(pieces), cells=cells, side=side))
+    return ImageSet(f"{of.name}_mosaics", tuple(made.values()))
 
 
 def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int = 0) -> ImageSet:

@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     for one in found:
         rate = f"{1e6 * one.differ / max(one.decisions, 1):.0f}"
         shown.add_row(one.engine, f"{one.decisions}", f"{one.differ}", rate, f"{one.labels_differ}", f"{one.largest:.2g}")
-    Console(width=120).print(shown)
+    Console(width=120, markup=False).print(shown)
     return 0
 
 

@@ -49,7 +49,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     drawn = list(draw(out, rows)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(name)(run)
-    console = Console(soft_wrap=True) if Console().is_terminal else Console(width=120)
+    console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=120, markup=False)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
     for note in tables.mixture(run.records):

@@ -22,7 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from benchmarks import plan
 from benchmarks.auto import settle
@@ -46,7 +46,7 @@ from benchmarks.workers import Origin
 from results.status import PLAN
 from results.store import digest, write_atomically
 
-STDERR = Console(stderr=True)
+STDERR = Console(stderr=True, markup=False)  # commands and names hold square brackets
 BAR = Bar(STDERR)
 FAILED_UNWRITTEN: list[dict[str, Any]] = []  # failures of this process that could not be recorded
 
@@ -119,7 +119,7 @@ def fail(out: Path, error: Exception, overrides: list[str]) -> None:
             raise
     if debugging():
         STDERR.print(content["traceback"], highlight=False, markup=False, soft_wrap=True)
-    STDERR.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    STDERR.print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)
 
 
 def failures(out: Path) -> list[dict[str, Any]]:
@@ -138,8 +138,8 @@ def lost(error: Exception) -> bool:
         return False
     (report, config), command = Report.sweep, " ".join(map(shlex.quote, sys.argv[1:]))
     report.on_multirun_end(config)
-    said = f"[red]error:[/red] the sweep did not end well: {escape(cause(error))}\n  go on with: python -m benchmarks {escape(command)}"
-    STDERR.print(said, highlight=False, soft_wrap=True)
+    said = f" the sweep did not end well: {cause(error)}\n  go on with: python -m benchmarks {command}"
+    STDERR.print(Text.assemble(("error:", "red"), said), soft_wrap=True)
     return True
 
 
@@ -248,7 +248,7 @@ class Report(Callback):
             if key not in cost:
                 model, engine = load(plain(cfg.model), plain(cfg.engine))
                 cost[key] = plan.seconds_a_pass(engine, model.preprocessing.size)
-        wide = STDERR if STDERR.is_terminal else Console(stderr=True, width=120)
+        wide = STDERR if STDERR.is_terminal else Console(stderr=True, width=120, markup=False)
         wide.print(plan.table([job for job, _ in jobs], cost))
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -274,5 +274,5 @@ class Report(Callback):
         if any((Report.out / "jobs").glob("*.json")):
             self._report(config)
         for failure in failures(Report.out):
-            said = f"[red]failed:[/red] {escape(failure['error'])}\n  again: {escape(failure['command'])}"
-            STDERR.print(said, highlight=False, soft_wrap=True)
+            said = f" {failure['error']}\n  again: {failure['command']}"
+            STDERR.print(Text.assemble(("failed:", "red"), said), soft_wrap=True)

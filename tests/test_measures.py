@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from benchmarks.beyond import _iou, _top, spearman, ssim
-from benchmarks.datasets import ImageSet, Photograph, demo, mosaics
+from benchmarks.datasets import ImageSet, Photograph, UnreadableError, demo, mosaics
 from benchmarks.pointing import grid_pointing
 from benchmarks.randomise import randomised
 from benchmarks.sufficiency import sufficient_shares
@@ -81,16 +81,31 @@ def test_grid_pointing_by_hand():
         grid_pointing(colours, cells, torch.tensor([0]), [None], Attribution(saliency), **(chosen | {"cells": 3}))
 
 
-def test_mosaics_use_each_photograph_once_and_leave_out_what_cannot_be_read(tmp_path):
+def test_mosaics_are_drawn_from_different_classes_and_labelled_by_one_cell(tmp_path):
+    plain = [Photograph(f"{i}", i // 2, Image.new("RGB", (20, 30), (i, i, i))) for i in range(9)]
+    found = mosaics(ImageSet("set", tuple(plain)), cells=2, side=8, count=50)
+    assert found == mosaics(ImageSet("set", tuple(plain)), cells=2, side=8, count=50)
+    assert [mosaic.id for mosaic in found.photographs[:20]] != [
+        mosaic.id for mosaic in mosaics(ImageSet("set", tuple(plain)), cells=2, side=8, count=20, seed=1).photographs
+    ]
+    marked = set()
+    for mosaic in found.photographs:
+        picture = np.asarray(mosaic.load())
+        assert picture.shape == (16, 16, 3)
+        shown = picture[::8, ::8, 0].ravel().tolist()
+        names = mosaic.id.split(" + ")
+        assert [name.strip("[]") for name in names] == [str(i) for i in shown]
+        assert len({i // 2 for i in shown}) == 4
+        (one,) = [place for place, name in enumerate(names) if name.startswith("[")]
+        assert mosaic.label == shown[one] // 2
+        marked.add(one)
+    assert marked == {0, 1, 2, 3}  # no place is favoured
+    with pytest.raises(ValueError, match="has not 9 photographs of different classes"):
+        mosaics(demo(), cells=3)
     (tmp_path / "broken.png").write_bytes(b"no image")
-    plain = [Photograph(f"{i}", None, Image.new("RGB", (20, 30), (i, i, i))) for i in range(9)]
-    found = mosaics(ImageSet("set", (*plain, Photograph("broken", None, tmp_path / "broken.png"))), cells=2, side=8)
-    assert len(found) == 2
-    pixels = [np.asarray(photograph.load())[::8, ::8, 0].ravel().tolist() for photograph in found.photographs]
-    assert [" + ".join(map(str, row)) for row in pixels] == [photograph.id for photograph in found.photographs]
-    assert len({value for row in pixels for value in row}) == 8
-    with pytest.raises(ValueError, match="gives 1 mosaics"):
-        mosaics(demo(), cells=2, count=2)
+    broken = ImageSet("set", (*plain[:6:2], Photograph("broken", 7, tmp_path / "broken.png")))
+    with pytest.raises(UnreadableError, match="broken cannot be read"):
+        mosaics(broken, count=1, side=8).photographs[0].load()
 
 
 def test_randomised_layers_are_permuted_from_the_output():
@@ -145,6 +160,12 @@ def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
         assert (frame["seeds"] == 2).all()
         random = frame.set_index("method").loc["random"]
         assert abs(random["Spearman of maps"]) < 0.05
+    if name == "grid_pointing":  # the model sees the labelled cell
+        counts = frame.set_index("method")[["mosaics", "of"]]
+        assert (counts.drop(index="centre") == 1).all(axis=None)
+        rows = pd.read_parquet(folder / "runs" / "grid_pointing" / "rows.parquet")
+        assert (rows["label"] == rows["prediction"]).all()
+        assert float(frame.set_index("method").loc["random", "share"]) == pytest.approx(0.25, abs=0.01)
     if name == "sanity":  # knows nothing of the model, so nothing changes
         images = pd.read_csv(folder / "runs" / "sanity" / "sanity_images.csv")
         assert images.loc[images["method"].isin(["random", "sobel"]), "spearman"].min() == pytest.approx(1)
