@@ -92,7 +92,7 @@ def seconds_a_pass(engine: Engine, size: int) -> tuple[float, float]:
 
 def table(jobs: Sequence[Work], cost: Mapping[tuple[str, str], tuple[float, float]]) -> Table:
     """The plan for people. cost: ``seconds_a_pass`` by model and engine."""
-    shown = Table(title="Plan (what is in the store already will not be computed again)", title_justify="left", box=SIMPLE_HEAD)
+    shown = Table(title="Plan", title_justify="left", box=SIMPLE_HEAD)
     for title in ("model", "engine", "jobs", "images", "forward passes", "with backward", "ms a pass", "expected"):
         shown.add_column(title, justify="left" if title in ("model", "engine") else "right", no_wrap=True)
     total = 0.0
@@ -107,7 +107,7 @@ def table(jobs: Sequence[Work], cost: Mapping[tuple[str, str], tuple[float, floa
         images = max(job.images for job in here)
         cells = (str(len(here)), str(images), f"{forward:,}{more}", f"{backward:,}", f"{1000 * cost[key][0]:.1f}", duration(seconds))
         shown.add_row(*key, *cells)
-    shown.caption = f"Expected in all: {duration(total)}, if nothing else keeps this machine busy"
+    shown.caption = f"Expected in all: {duration(total)} less what is in the store already, if nothing else keeps this machine busy"
     shown.caption_justify = "left"
     return shown
 

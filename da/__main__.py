@@ -188,6 +188,8 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
             attribution, passes = attribute(method, model, engine, rest, target, rngs)
             spent.forward, spent.backward = spent.forward + passes.forward, spent.backward + passes.backward
             kept = attribution.kept
+            if kept is not None and rule == "neg" and "rule" not in cfg.method:
+                raise ValueError(f"--rule neg: the regions of {method_name} are of rule pos; for neg there are da_neg and da_minimal_neg")
             kept = kept if kept is not None else sufficient_prefix(view, rest, target, attribution, rule, fill, cfg.seed)
             kept = kept & (rest != blank).any(1) if rest is not image else kept
             after = spent.forward + view.queries

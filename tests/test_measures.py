@@ -148,6 +148,9 @@ def test_several_rules_are_disjoint_and_verified(tmp_path):
     refused = command("da", COFFEE, "--rules", "2", "--rule", "neg", cwd=tmp_path)
     assert refused.returncode == 2
     assert "goes with --rule pos" in refused.stderr
+    refused = command("da", COFFEE, "--method", "da_minimal_share", "--budget", "20", "--rule", "neg", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "the regions of da_minimal_share are of rule pos" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["stability", "criteria", "sanity", "grid_pointing"])

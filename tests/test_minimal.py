@@ -11,7 +11,7 @@ from benchmarks.access import LabelView, ScoreView
 from da.minimal import minimal_region
 from da.minimal_by_score import minimal_region_by_score
 from da.pieces import cut, superpixels_in
-from da.search import Settings, search
+from da.search import Found, Settings, _Pieces, _remove, search
 from da.superpixels import superpixels
 from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
 
@@ -61,6 +61,22 @@ def test_finer_pieces_shrink_it_and_the_certificate_is_true(rule):
             for one in shares:
                 without = found.kept[i] & (index[i] != one)
                 assert not holds(net, images[i : i + 1], without[None], rule).any()
+
+
+def test_what_is_tried_again_is_tried_from_the_largest():
+    labels = np.repeat([0, 1, 2, 3, 4], [1, 5, 2, 4, 3])[None]  # the areas of five pieces
+    found = Found(np.ones(labels.shape, bool), np.zeros(labels.shape), queries=1)
+    sizes = []
+    chosen = Settings(**settings())
+    asked = _remove(_Pieces(labels, np.arange(5), np.full(5, chosen.prior_again)), chosen, found, again=True)
+    try:
+        region = next(asked)
+        while True:
+            sizes.append(int((~region).sum()))
+            region = asked.send(False)
+    except StopIteration:
+        pass
+    assert sizes == [5, 4, 3, 2, 1]
 
 
 def test_a_small_image_has_fewer_superpixels_and_is_cut_to_pixels():
