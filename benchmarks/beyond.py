@@ -73,7 +73,7 @@ def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
         line |= {name: np.nanmean(values) if np.isfinite(values).any() else np.nan for name, values in likenesses.items()}
         lines.append(line | {"seeds": len(jobs), "images": len(by_image)})
     caption = f"The same images under several seeds: means over images and pairs of seeds. {named(run.records[0])}."
-    yield from table(pd.DataFrame(lines).round(3), run.out / "stability", caption)
+    yield from table(pd.DataFrame(lines).round(3).replace(-0.0, 0.0), run.out / "stability", caption)
 
 
 def sanity(run: Run) -> Iterator[Path]:
@@ -97,26 +97,29 @@ def sanity(run: Run) -> Iterator[Path]:
     frame = pd.DataFrame(lines)
     frame.to_csv(run.out / "sanity_images.csv", index=False)
     yield run.out / "sanity_images.csv"
+    frame = frame.assign(place=frame["method"].map(tables.method_place))
     shown = []
-    for (name, mode, part), group in frame.groupby(["method", "mode", "layers"], sort=False):
+    for (_, name, mode, _, part), group in frame.groupby(["place", "method", "mode", "last", "layers"]):
         cells: dict[str, str] = {}
         for metric in ("spearman", "ssim"):
             values = group[metric].dropna().to_numpy()
             low, high = bootstrap_interval(values) if len(values) else (np.nan, np.nan)
-            cells[metric] = interval(values.mean() if len(values) else np.nan, float(low), float(high), 2)
+            cells[metric] = interval(values.mean() if len(values) else np.nan, float(low), float(high), 2, ends=2)
         shown.append({"method": name, "mode": mode, "layers randomised": part, **cells, "images": group["image"].nunique()})
     caption = (
         "Likeness to the trained model's map after randomising layers, counted from the output, as shares of all: near 1 the map does not "
-        "depend on what was learned. A constant map has no rank correlation. The class explained is the one the model at hand predicts."
+        "depend on what was learned. Both maps of an image have one random stream, so that a stochastic method keeps what it draws. "
+        "A constant map has no rank correlation. The class explained is the one the model at hand predicts."
     )
-    order = pd.DataFrame(shown).sort_values("method", key=lambda names: names.map(tables.method_place), kind="stable")
-    yield from table(order, run.out / "sanity", caption)
+    yield from table(pd.DataFrame(shown), run.out / "sanity", caption)
     cascading = frame[frame["mode"] == "cascading"]
     if len(set(cascading["last"])) > 1:
-        figure = Figure(figsize=(7, 2.8), layout="constrained")
-        for ax, metric in zip(figure.subplots(1, 2, sharex=True), ("spearman", "ssim"), strict=True):
-            figures.lines(cascading.pivot_table(index="last", columns="method", values=metric), ax)
-            ax.set(xlabel="share of layers randomised, from the output", ylabel=metric)
+        figure = Figure(figsize=(8, 2.8), layout="constrained")
+        axes = figure.subplots(1, 2, sharex=True)
+        for ax, metric, title in zip(axes, ("spearman", "ssim"), ("Spearman's rank correlation", "SSIM"), strict=True):
+            means = cascading.pivot_table(index="last", columns="method", values=metric)
+            figures.lines(means.reindex(columns=sorted(set(cascading["method"]), key=tables.method_place)), ax, legend=ax is axes[-1])
+            ax.set(xlabel="share of layers randomised", ylabel=title)
         yield from save(figure, run.out / "figures" / "sanity")
 
 

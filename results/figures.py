@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 HEAT = "turbo"  # the paper's red for important, perceptually smoother than jet
+MARKERS = "osD^vP*X<>phd"
 
 
 def heat_map(image: Float[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "h w"], opacity: float = 0.6) -> NDArray[np.float32]:
@@ -58,11 +59,18 @@ def number_grid(frame: pd.DataFrame, ax: Axes, title: str) -> Axes:
     return ax
 
 
-def lines(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """A line a column against the index."""
-    for name in frame.columns:
-        ax.plot(frame.index, frame[name], marker="o", markersize=3, linewidth=1.2, label=str(name))
-    ax.legend(fontsize=6, frameon=False)
+def styles(names: Sequence[str]) -> list[tuple[str, tuple[float, float, float], str]]:
+    """A colour and a marker for each name, told apart by people with colour-blindness, too."""
+    palette = sns.color_palette("colorblind", len(names)) if len(names) <= 10 else sns.color_palette("husl", len(names))
+    return [(name, colour, MARKERS[i % len(MARKERS)]) for i, (name, colour) in enumerate(zip(names, palette, strict=True))]
+
+
+def lines(frame: pd.DataFrame, ax: Axes, *, legend: bool = True) -> Axes:
+    """A line a column against the index; a legend beside the axes."""
+    for name, colour, marker in styles([str(column) for column in frame.columns]):
+        ax.plot(frame.index, frame[name], color=colour, marker=marker, markersize=3, linewidth=1.2, label=name)
+    if legend:
+        ax.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     sns.despine(ax=ax)
     return ax
 
@@ -84,11 +92,9 @@ def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method", metric:
     metric: ``insertion_accuracy``, or ``insertion_consistency``, the share with the class of the whole image.
     """
     names = list(dict.fromkeys(frame[hue]))
-    palette = sns.color_palette("colorblind", len(names)) if len(names) <= 10 else sns.color_palette("husl", len(names))
-    markers = "osD^vP*X<>phd"
-    for i, (name, colour) in enumerate(zip(names, palette, strict=True)):
+    for name, colour, marker in styles(names):
         curve = frame[frame[hue] == name].sort_values("x")
-        ax.plot(curve["x"], curve["mean"], color=colour, label=name, marker=markers[i % len(markers)], markersize=3, linewidth=1.2)
+        ax.plot(curve["x"], curve["mean"], color=colour, label=name, marker=marker, markersize=3, linewidth=1.2)
         ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.12 if len(names) < 5 else 0.05, linewidth=0)
     ax.set(
         xlabel="share of pixels kept",
