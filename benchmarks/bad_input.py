@@ -97,6 +97,10 @@ def _no_such_key(key: str, arguments: Sequence[str]) -> str:
     public = [name for name in known if not name.startswith("_")]
     if group == "method" and any(re.match(r"method=.*,", argument) for argument in arguments):
         return f"there is no key {key} in every method; for one method of a sweep: per_method={{NAME: {{{name}: VALUE}}}}"
+    keys_of = {choice: list(OmegaConf.load(Path(CONFIGURATIONS, group, f"{choice}.yaml"))) for choice in choices(group)}
+    owners = [choice for choice, keys in keys_of.items() if name in keys]
+    if owners and not public:
+        return f"there is no key {key} unless {group} is one of {', '.join(owners)}: give {group}=NAME, too"
     listed = f"; {group} has {', '.join(public)}" if group and public else "; --help lists all"
     return f"there is no key {key}{suggestion(name, known)}{listed}. A new key is added with +{key}=VALUE"
 

@@ -31,7 +31,7 @@ def criteria(run: Run) -> Iterator[Path]:
         line: dict[str, Any] = {"method": method}
         for metric, of in group.groupby("metric", sort=False):
             low, high = bootstrap_interval(of["value"].to_numpy())
-            line[str(metric).removeprefix("mar_").replace("_", ", ")] = interval(of["value"].mean(), float(low), float(high), 2)
+            line[str(metric).removeprefix("mar_").replace("_", ", ")] = interval(of["value"].mean(), float(low), float(high), 2, ends=2)
         lines.append(line | {"images": group["image"].nunique()})
     caption = f"MAR of rankings by criterion and fill, mean and 95 % bootstrap interval: {named(run.records[0])}."
     yield from table(pd.DataFrame(lines), run.out / "criteria", caption)
