@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +27,7 @@ from benchmarks.rng import image_rng
 from da.fill import filled, masked
 from da.rule import parts, picture, text
 from da.types import OK, Attribution
+from da.walk import NOTHING_ACCEPTED
 
 RULES = {"pos": "positive", "neg": "negative"}
 
@@ -173,36 +173,33 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     """Explain a photograph, draw it to ``out``, and return what there is to say; with ``rules`` also further, disjoint reasons."""
     model, engine = load(plain(cfg.model), plain(cfg.engine))
     check_node("", with_model(cfg, model).method)
-    method = instantiate(cfg.method)
     image = prepare(photo.load(), model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
+    if rules > 1 and cfg.method.get("fill") in ("mean", "blur"):
+        raise ValueError(f"--rules {rules}: fill={cfg.method.fill} is not the same of what is left: give a colour, such as --fill black")
+    if rules > 1 and cfg.method.get("criterion") == "share":  # of the photograph's probability, not of what is left
+        cfg.method.criterion, cfg.method.level = "threshold", cfg.method.level * float(confidence)
+    method = instantiate(cfg.method)
     view, fill = LabelView(engine), cfg.method.get("fill", "black")
     blank = filled(image, fill)
-    spent = Passes()
-
-    def regions() -> Iterator[tuple[Attribution, Tensor, int]]:
-        """The region of the image and its queries, then of what is left without it, and so on while that still has the class."""
-        rest, before = image, 0
-        while True:
-            rngs = [image_rng(cfg.seed, "method", photo.id)]
-            attribution, passes = attribute(method, model, engine, rest, target, rngs)
-            spent.forward, spent.backward = spent.forward + passes.forward, spent.backward + passes.backward
-            kept = attribution.kept
-            if kept is not None and rule == "neg" and "rule" not in cfg.method:
-                raise ValueError(f"--rule neg: the regions of {method_name} are of rule pos; for neg there are da_neg and da_minimal_neg")
-            kept = kept if kept is not None else sufficient_prefix(view, rest, target, attribution, rule, fill, cfg.seed)
-            kept = kept & (rest != blank).any(1) if rest is not image else kept
-            after = spent.forward + view.queries
-            yield attribution, kept, after - before
-            before = after
-            rest = masked(blank, rest, kept)
-            if bool(view(rest) != target) or not kept.any():
-                return
-
-    found = list(islice(regions(), rules))
-    queries = spent.forward + view.queries
+    spent, before = Passes(), 0
+    rest, found = image, list[tuple[Attribution, Tensor, int]]()
+    while len(found) < rules:  # the region of the image, then of what is left without it, and so on while that still has the class
+        attribution, passes = attribute(method, model, engine, rest, target, [image_rng(cfg.seed, "method", photo.id)])
+        spent.forward, spent.backward = spent.forward + passes.forward, spent.backward + passes.backward
+        kept = attribution.kept
+        if kept is not None and rule == "neg" and "rule" not in cfg.method:
+            raise ValueError(f"--rule neg: the regions of {method_name} are of rule pos; for neg there are da_neg and da_minimal_neg")
+        kept = kept if kept is not None else sufficient_prefix(view, rest, target, attribution, rule, fill, cfg.seed)
+        kept = kept & (rest != blank).any(1) if found else kept
+        rest = masked(blank, rest, kept)
+        more = len(found) + 1 < rules and bool(kept.any()) and bool(view(rest) == target)
+        found.append((attribution, kept, spent.forward + view.queries - before))
+        before = spent.forward + view.queries
+        if not more:
+            break
+    queries = before
     name, index = model.class_names[int(target)], int(target)
-    attribution = found[0][0]
     pixels = image[0].permute(1, 2, 0).cpu().numpy()
     drawn, titles = [pixels], [f"{name} {float(confidence):.2f}"]
     when = "if present" if rule == "pos" else "if absent"
@@ -214,12 +211,13 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
         certified = of_region.extras.get("certified")
         reason = {"rule": text(mask, name, RULES[rule]), "mar": float(mask.mean()), "verified": same if rule == "pos" else not same}
         reason |= {"queries": its_queries, "certified": None if certified is None else bool(certified[0])}
+        reason |= {"status": of_region.status[0] if of_region.status else OK}
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
         drawn.append(picture(pixels, mask))
         titles.append(f"{when}: {100 * mask.mean():.1f} %")
     from results.figures import heat_map, row_of_pictures  # only now: seaborn takes a second to import
 
-    drawn.append(heat_map(pixels, attribution.saliency[0].cpu().numpy()))
+    drawn.append(heat_map(pixels, found[0][0].saliency[0].cpu().numpy()))
     row_of_pictures(drawn, [*titles, f"map, {method_name}"]).savefig(out, dpi=200)
     return {
         **reasons[0],
@@ -230,7 +228,6 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
         "backward_passes": spent.backward,
         "method": method_name,
         "model": model.name,
-        "status": attribution.status[0] if attribution.status else OK,
         "picture": str(out),
         **({"rules": reasons, "no_more": len(found) < rules and bool(found[-1][1].any())} if rules > 1 else {}),
     }
@@ -258,18 +255,18 @@ def words(answer: dict[str, Any]) -> str:
         *[reason["rule"] for reason in reasons],
         *["No more: what is left without the above is not this class."] * answer.get("no_more", False),
         f"MAR {shares}, {answer['queries']} queries, {of}",
-        "Verified by one more forward pass."
-        if all(reason["verified"] for reason in reasons)
-        else "NOT verified: a masked image does not satisfy the rule.",
     ]
-    if answer["certified"] is not None:
-        lines.append(
-            f"Certified: no superpixel's share of {'any of them' if len(reasons) > 1 else 'it'} can go."
-            if all(reason["certified"] for reason in reasons)
-            else "Not certified: the budget ended before every superpixel was checked."
-        )
-    if answer["status"] != OK:
-        lines.append(f"Status: {answer['status']}.")
+    verified = all(reason["verified"] for reason in reasons)
+    lines.append("Verified by one more forward pass." if verified else "NOT verified: a masked image does not satisfy the rule.")
+    certified = [
+        reason["certified"] for reason in reasons if reason["certified"] is not None and reason["status"] in (OK, NOTHING_ACCEPTED)
+    ]
+    if verified and certified and all(certified):
+        several = "any of them can go, counted in what is left without those before" if len(reasons) > 1 else "it can go"
+        lines.append(f"Certified: no superpixel's share of {several}.")
+    elif not all(certified):
+        lines.append("Not certified: the budget did not reach to check every superpixel.")
+    lines += [f"Status: {status}." for status in dict.fromkeys(reason["status"] for reason in reasons) if status != OK]
     return "\n".join([*lines, f"Picture: {answer['picture']}"])
 
 

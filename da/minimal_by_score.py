@@ -50,6 +50,8 @@ def minimal_region_by_score(
         raise ValueError(f"criterion={criterion!r}: choose share or threshold")
     if not 0 < level <= 1:
         raise ValueError(f"level={level}: a share or probability above 0, at most 1")
+    if budget < 3:
+        raise ValueError(f"budget={budget}: give at least 3 queries, of which one is for the whole image")
     settings = Settings(
         "positive", budget - 1, sp_num, k, walk, alpha_step, fc, start, prior, prior_half, prior_again, refine, verify, smallest, fill
     )

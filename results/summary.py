@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from results.store import FAILED, Store, retried
-from results.tables import SUMMARY, columns_of, line, records, settled, varying_parameters
+from results.tables import SUMMARY, columns_of, line, per_image, records, settled, varying_parameters
 from results.tables import groups as grouped
 
 Record = Mapping[str, Any]
@@ -86,8 +86,9 @@ def _begun(record: Record) -> bool:
 
 def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[int, Images]) -> dict[str, Any]:
     """A configuration's line, from the jobs that share it, such as those of several seeds."""
-    images, statuses = list[NDArray[np.object_]](), list[NDArray[np.object_]]()
+    attributions, several = list[pd.DataFrame](), len(group) > 1
     values: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in SUMMARY}
+    of_values: dict[str, list[NDArray[np.object_]]] = {metric: [] for metric in SUMMARY}  # their images, where an image can have several
     for record in group:
         store, of_job = Store(Path(record["store"])), lists[id(record["images"])]
         seen = np.zeros(len(of_job.names), bool)
@@ -98,13 +99,17 @@ def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[int, Im
             first = np.flatnonzero(np.diff(rows.place, prepend=-1))
             first = first[~seen[rows.place[first]]]
             seen[rows.place[first]] = True
-            images.append(of_job.names[rows.place[first]])
-            statuses.append(rows.status[first])
+            of = {"image": of_job.names[rows.place[first]], "status": rows.status[first]}
+            attributions.append(pd.DataFrame(of).assign(seed=record["seed"], engine=record["engine"]))
             for i, metric in enumerate(SUMMARY):
-                found = rows.value[rows.metric == i]
-                values[metric].append(found[~np.isnan(found)])
-    of_images = pd.DataFrame({"image": np.concatenate(images), "status": np.concatenate(statuses)}).drop_duplicates("image")
-    return line(named, of_images["status"], {metric: np.concatenate(found) for metric, found in values.items()})
+                known = (rows.metric == i) & ~np.isnan(rows.value)
+                values[metric].append(rows.value[known])
+                if several:
+                    of_values[metric].append(of_job.names[rows.place[known]])
+    whole = {metric: np.concatenate(found) for metric, found in values.items()}
+    if several:
+        whole = {metric: per_image(np.concatenate(of_values[metric]), found) for metric, found in whole.items()}
+    return line(named, pd.concat(attributions, ignore_index=True), whole)
 
 
 def read(store: Store, key: str, images: pa.Array) -> Columns:

@@ -199,26 +199,36 @@ def configurations(rows: pd.DataFrame, shown: Sequence[str] | None = None) -> pd
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a configuration: mean and 95 % interval over images of each metric, and how many images had which status.
+    """One line a configuration: mean and 95 % interval over images of each metric, and how many attributions had which status.
 
-    Images whose computation failed have no values; the others all count, whatever their status.
+    Under several seeds or engines an image has the mean of its values, so that the interval remains one over images. Images whose
+    computation failed have no values; the others all count, whatever their status.
     """
     lines = []
     by = groups(rows)
     for values, group in rows.groupby(by, dropna=False, sort=False):
-        statuses = group.drop_duplicates("image")["status"].str.split(":").str[0]
         known = group[group["value"].notna()]
-        found = {metric: known.loc[known["metric"] == metric, "value"].to_numpy() for metric in SUMMARY}
-        lines.append(line(dict(zip(by, values, strict=True)), statuses, found))
+        found = {
+            metric: per_image(*(known.loc[known["metric"] == metric, name].to_numpy() for name in ("image", "value"))) for metric in SUMMARY
+        }
+        lines.append(line(dict(zip(by, values, strict=True)), group, found))
     return pd.DataFrame(lines)
 
 
-def line(named: Mapping[str, Any], statuses: pd.Series[str], values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+def per_image(images: NDArray[Any], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each image's values, in the order in which the images come first."""
+    return np.asarray(pd.Series(values).groupby(images, sort=False).mean(), float)
+
+
+def line(named: Mapping[str, Any], attributions: pd.DataFrame, values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """A configuration's line of a summary, of the images that did not fail.
 
-    statuses: one an image. values: of each metric, one an image that has it.
+    attributions: rows ``image, seed, engine, status``, of which the first of each attribution counts. values: of each metric, one an
+    image that has it.
     """
-    found = {**named, "images": int((statuses != FAILED).sum())}
+    first = attributions.drop_duplicates([name for name in ("image", "seed", "engine") if name in attributions])
+    statuses = first["status"].str.split(":").str[0]
+    found = {**named, "images": first.loc[statuses != FAILED, "image"].nunique()}
     for metric, of_metric in values.items():
         low, high = bootstrap_interval(of_metric) if len(of_metric) and metric not in BATCHED else (np.nan, np.nan)
         found |= {metric: of_metric.mean() if len(of_metric) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}

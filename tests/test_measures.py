@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+import da.__main__
+from benchmarks.access import ScoreView
 from benchmarks.beyond import _iou, _top, spearman, ssim
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, demo, mosaics
 from benchmarks.pointing import grid_pointing
@@ -132,22 +134,49 @@ def test_likeness_of_maps():
     assert _iou(np.array([True, True, False]), np.array([False, True, True])) == pytest.approx(1 / 3)
 
 
-def test_several_rules_are_disjoint_and_verified(tmp_path):
-    said = command("da", COFFEE, "--method", "da_minimal", "--budget", "150", "--rules", "2", "--json", cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    answer = json.loads(said.stdout)
-    assert len(answer["rules"]) == 2
+def test_several_rules_are_disjoint_and_verified(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    masks, text = [], da.__main__.text
+    monkeypatch.setattr(da.__main__, "text", lambda mask, *of: masks.append(mask) or text(mask, *of))
+    assert da.__main__.main([COFFEE, "--method", "da_minimal", "--budget", "150", "--rules", "2", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["rules"]) == len(masks) == 2
+    assert not (masks[0] & masks[1]).any()
+    assert [reason["mar"] for reason in answer["rules"]] == [pytest.approx(mask.mean()) for mask in masks]
     assert all(reason["verified"] for reason in answer["rules"])
-    assert sum(reason["mar"] for reason in answer["rules"]) <= 1
     assert answer["mar"] == answer["rules"][0]["mar"]
     assert sum(reason["queries"] for reason in answer["rules"]) == answer["queries"]
     assert isinstance(answer["certified"], bool)
     assert answer["queries"] <= 2 * 150 + 1
+    assert da.__main__.main(["chelsea", "--method", "da_minimal", "--budget", "20", "--rules", "2", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["no_more"]
+    assert answer["queries"] == sum(reason["queries"] for reason in answer["rules"])
+
+
+def test_several_rules_by_score_have_the_share_of_the_whole_image(lite0_engine, photographs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    masks, text = [], da.__main__.text
+    monkeypatch.setattr(da.__main__, "text", lambda mask, *of: masks.append(torch.from_numpy(mask)) or text(mask, *of))
+    assert da.__main__.main(["motorcycle", "--method", "da_minimal_share", "--budget", "150", "--rules", "2", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    reasons, whole = answer["rules"], photographs[3:4]
+    assert len(reasons) == 2
+    of_class = ScoreView(lite0_engine)(torch.cat([whole, *(whole * mask for mask in masks)]))[:, answer["class_index"]]
+    for reason, p in zip(reasons, of_class[1:], strict=True):
+        assert reason["status"] == "unsatisfiable" or p >= 0.9 * of_class[0]
+
+
+def test_what_several_rules_refuse_and_say(tmp_path):
     alone = command("da", "chelsea", "--method", "da_minimal", "--budget", "20", "--rules", "2", cwd=tmp_path)
+    assert "Not certified: the budget" in alone.stdout
     assert "No more: what is left without the above is not this class." in alone.stdout
     refused = command("da", COFFEE, "--rules", "2", "--rule", "neg", cwd=tmp_path)
     assert refused.returncode == 2
     assert "goes with --rule pos" in refused.stderr
+    refused = command("da", COFFEE, "--rules", "2", "--method", "da_minimal", "--fill", "mean", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "give a colour, such as --fill black" in refused.stderr
     refused = command("da", COFFEE, "--method", "da_minimal_share", "--budget", "20", "--rule", "neg", cwd=tmp_path)
     assert refused.returncode == 2
     assert "the regions of da_minimal_share are of rule pos" in refused.stderr

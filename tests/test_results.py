@@ -45,6 +45,14 @@ def test_a_summary_counts_statuses_and_averages_what_there_is():
     assert summary["images"].tolist() == [10, 9]  # those in the means
 
 
+def test_seeds_are_no_further_images():
+    one = frame()
+    once = summarise(one).drop(columns="statuses")
+    again = summarise(pd.concat([one.assign(seed=seed) for seed in range(5)]))
+    pd.testing.assert_frame_equal(again.drop(columns="statuses"), once)
+    assert again["statuses"].tolist() == ["50 ok", "45 ok, 5 error"]
+
+
 def test_curves_are_means_over_images_with_bands():
     found = curves(frame())
     assert found[found["method"] == "a"]["mean"].tolist() == [0.0, 0.5, 1.0]
