@@ -216,7 +216,7 @@ def _means(rows: pd.DataFrame, metrics: Sequence[str], by: list[str]) -> pd.Data
     """``by, metric, value, low, high, model, dataset, n``: what ``beside`` takes."""
     lines = []
     for values, group in rows[rows["metric"].isin(metrics) & rows["value"].notna()].groupby([*by, "metric"], dropna=False, sort=False):
-        found = group["value"].to_numpy()
+        found = tables.per_image(group["image"].to_numpy(), group["value"].to_numpy())
         low, high = bootstrap_interval(found)
         where = {"model": group["model"].iloc[0], "dataset": group["dataset"].iloc[0]}
         cell = dict(zip([*by, "metric"], values, strict=True))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -17,34 +19,85 @@ from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
 from benchmarks.artefacts import Run, table
-from benchmarks.pictures import named, pictured, save
+from benchmarks.insertion import importance_rank
+from benchmarks.pictures import Pictured, named, pictured, save
+from benchmarks.rng import image_rng
+from da.types import OK
 from results import figures, tables
 from results.export import interval
 from results.statistics import bootstrap_interval
 
 
+@dataclass(frozen=True)
+class Configuration:
+    """The jobs of a run that differ in the seed (and images) alone. name: what tells it from the others; rows: of all its jobs."""
+
+    name: str
+    jobs: list[dict[str, Any]]
+    rows: pd.DataFrame
+
+    def values(self, metric: str) -> NDArray[np.float64]:
+        """One value an image that has one: its mean over the seeds."""
+        known = self.rows[(self.rows["metric"] == metric) & self.rows["value"].notna()]
+        return tables.per_image(known["image"].to_numpy(), known["value"].to_numpy())
+
+
+def configurations(run: Run) -> list[Configuration]:
+    """The configurations of a run in the order of their methods. A hyper-parameter such as ``mask_seed`` is a seed, too."""
+    key = [*tables.GROUP, "engine", "hyperparameters"]
+    varying = [name for name in tables.varying_parameters(list(run.records)) if not name.endswith("seed")]
+    heads = pd.DataFrame([tables.columns_of(record, varying) for record in run.records])
+    heads["hyperparameters"] = [_without_seeds(tables.hyperparameters(record["parameters"])) for record in run.records]
+    shown = [name for name in tables.settings(heads) if name not in ("method", "seed") and tables.varies(heads[name])]
+    heads["name"], heads["job"] = tables.configurations(heads, shown), range(len(heads))
+    texts = {text: _without_seeds(text) for text in run.rows["hyperparameters"].unique()}
+    rows = dict(iter(run.rows.assign(hyperparameters=run.rows["hyperparameters"].map(texts)).groupby(key, dropna=False)))
+    found = [(values, of) for values, of in heads.groupby(key, dropna=False, sort=False) if values in rows]
+    found.sort(key=lambda one: tables.method_place(one[1]["method"].iloc[0]))
+    return [Configuration(of["name"].iloc[0], [run.records[i] for i in of["job"]], rows[values]) for values, of in found]
+
+
+def _without_seeds(hyperparameters: str) -> str:
+    return tables.hyperparameters({name: value for name, value in json.loads(hyperparameters).items() if not name.endswith("seed")})
+
+
+def what(run: Run) -> str:
+    """The models and data sets of a run, for captions."""
+    return "; ".join(dict.fromkeys(map(named, run.records)))
+
+
+def mean(values: NDArray[np.float64], digits: int = 3, ends: int | None = None) -> str:
+    """The mean and its 95 % bootstrap interval as text."""
+    if not len(values):
+        return interval(np.nan, np.nan, np.nan)
+    low, high = bootstrap_interval(values)
+    return interval(values.mean(), float(low), float(high), digits, ends)
+
+
 def criteria(run: Run) -> Iterator[Path]:
     """MAR of every ranking, by criterion and fill."""
-    rows = run.rows[run.rows["metric"].str.startswith("mar_") & run.rows["value"].notna()]
     lines = []
-    for method, group in rows.groupby("method", sort=False):
-        line: dict[str, Any] = {"method": method}
-        for metric, of in group.groupby("metric", sort=False):
-            low, high = bootstrap_interval(of["value"].to_numpy())
-            line[str(metric).removeprefix("mar_").replace("_", ", ")] = interval(of["value"].mean(), float(low), float(high), 2, ends=2)
-        lines.append(line | {"images": group["image"].nunique()})
-    caption = f"MAR of rankings by criterion and fill, mean and 95 % bootstrap interval: {named(run.records[0])}."
+    for of in configurations(run):
+        line: dict[str, Any] = {"method": of.name}
+        images = of.rows.loc[of.rows["value"].notna(), "image"].nunique()
+        for metric in dict.fromkeys(of.rows.loc[of.rows["metric"].str.startswith("mar_"), "metric"]):
+            found = of.values(metric)
+            fewer = "" if len(found) == images else f" ({len(found)})"
+            line[metric.removeprefix("mar_").replace("_", ", ")] = mean(found, 2, ends=2) + fewer
+        lines.append(line | {"images": images})
+    caption = (
+        f"MAR of rankings by criterion and fill, mean and 95 % bootstrap interval: {what(run)}. "
+        "In brackets, of how many images where that is fewer: the whole image, too, can have less than the threshold."
+    )
     yield from table(pd.DataFrame(lines), run.out / "criteria", caption)
 
 
 def pointing(run: Run) -> Iterator[Path]:
     """The grid pointing game: the share of positive attribution in the right cell."""
     lines = []
-    for method, group in run.rows.groupby("method", sort=False):
-        found = group.loc[(group["metric"] == "grid_pointing") & group["value"].notna(), "value"].to_numpy()
-        low, high = bootstrap_interval(found) if len(found) else (np.nan, np.nan)
-        share = interval(found.mean() if len(found) else np.nan, float(low), float(high))
-        lines.append({"method": method, "share": share, "mosaics": len(found), "of": group["image"].nunique()})
+    for of in configurations(run):
+        found = of.values("grid_pointing")
+        lines.append({"method": of.name, "share": mean(found), "mosaics": len(found), "of": of.rows["image"].nunique()})
     cells = run.settings["benchmark"]["pointing"]["cells"]
     caption = f"Share of positive attribution in the right cell of a mosaic, mean and 95 % bootstrap interval; chance {1 / cells**2:.3f}."
     yield from table(pd.DataFrame(lines), run.out / "grid_pointing", caption)
@@ -52,64 +105,74 @@ def pointing(run: Run) -> Iterator[Path]:
 
 def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
     """How far MAR, region and map depend on the seed: per method, means over images and pairs of seeds."""
-    mar = run.rows[(run.rows["metric"] == "mar") & run.rows["value"].notna()]
     lines = []
-    for method in dict.fromkeys(run.rows["method"]):
-        jobs = sorted((record for record in run.records if record["method"] == method), key=lambda record: record["seed"])
+    for of in configurations(run):
         by_image: dict[tuple[str, str], list[dict[str, NDArray[Any]]]] = {}
-        for record in jobs:
+        for record in of.jobs:
             for shown in pictured(record, most=len(record["images"])):
-                by_image.setdefault(shown.key, []).append(shown.arrays)
+                image, seed = shown.key[0], record["seed"]
+                first = {"top": top_pixels(shown.arrays["saliency"], top, image_rng(seed, "ties", image))}
+                region = {"region": np.unpackbits(shown.arrays["kept"]) > 0} if "kept" in shown.arrays and shown.status == OK else {}
+                by_image.setdefault(shown.key, []).append({"map": shown.arrays["saliency"], **first, **region})
         regions, tops, ranks = [], [], []
         for several in by_image.values():
             for a, b in combinations(several, 2):
-                if "kept" in a and "kept" in b:
-                    regions.append(_iou(np.unpackbits(a["kept"]) > 0, np.unpackbits(b["kept"]) > 0))
-                tops.append(_iou(*(_top(arrays["saliency"], top) for arrays in (a, b))))
-                ranks.append(spearman(a["saliency"], b["saliency"]))
-        of = mar[mar["method"] == method].groupby("image")["value"]
-        line: dict[str, Any] = {"method": method, "MAR": of.mean().mean(), "std over seeds": of.std().mean()}
+                if "region" in a and "region" in b:
+                    regions.append(_iou(a["region"], b["region"]))
+                tops.append(_iou(a["top"], b["top"]))
+                ranks.append(spearman(a["map"], b["map"]))
+        mar = of.rows[(of.rows["metric"] == "mar") & of.rows["value"].notna()].groupby("image")["value"]
+        line: dict[str, Any] = {"method": of.name, "MAR": mar.mean().mean(), "std over seeds": mar.std().mean()}
         likenesses = {"IoU of regions": regions, f"IoU of top {100 * top:g} %": tops, "Spearman of maps": ranks}
         line |= {name: np.nanmean(values) if np.isfinite(values).any() else np.nan for name, values in likenesses.items()}
-        lines.append(line | {"seeds": len(jobs), "images": len(by_image)})
-    caption = f"The same images under several seeds: means over images and pairs of seeds. {named(run.records[0])}."
+        lines.append(line | {"seeds": len({record["seed"] for record in of.jobs}), "images": len(by_image)})
+    caption = (
+        f"The same images under several seeds: means over images and pairs of seeds. {what(run)}. Regions: of pairs that both have one. "
+        f"Ties at the edge of the top {100 * top:g} % are broken at random."
+    )
     yield from table(pd.DataFrame(lines).round(3).replace(-0.0, 0.0), run.out / "stability", caption)
 
 
 def sanity(run: Run) -> Iterator[Path]:
     """Likeness of each map to that of the trained model, against the share of randomised layers."""
-    maps_: dict[tuple[str, str], dict[tuple[str, str], NDArray[np.float32]]] = {}
-    for record in run.records:
-        layers = json.dumps(record["config"]["model"].get("randomise"))
-        maps_[record["method"], layers] = {s.key: s.arrays["saliency"] for s in pictured(record, most=len(record["images"]))}
+    base = {record["model"]: record["config"]["model"]["name"] for record in run.records}  # without the layers that are randomised
+    records = [record | {"model": base[record["model"]]} for record in run.records]
+    run = replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))
     lines = []
-    for (method, layers), found in maps_.items():
-        if layers == "null" or (method, "null") not in maps_:
-            continue
-        first, last = json.loads(layers)
-        trained = maps_[method, "null"]
-        for image in sorted(found.keys() & trained.keys()):
-            line = {"method": method, "mode": "independent" if first else "cascading", "layers": f"{first:g} to {last:g}", "last": last}
-            likeness = {"spearman": spearman(trained[image], found[image]), "ssim": ssim(trained[image], found[image])}
-            lines.append(line | {"image": image[0]} | likeness)
+    for of in configurations(run):
+        maps_: dict[str, dict[tuple[int, tuple[str, str]], Pictured]] = {}
+        for record in of.jobs:
+            here = maps_.setdefault(json.dumps(record["config"]["model"].get("randomise")), {})
+            here |= {(record["seed"], shown.key): shown for shown in pictured(record, most=len(record["images"]))}
+        trained = maps_.pop("null", {})
+        for layers, found in maps_.items():
+            first, last = json.loads(layers)
+            line = {"method": of.name, "mode": "independent" if first else "cascading", "layers": f"{first:g} to {last:g}", "last": last}
+            for seed, image in sorted(found.keys() & trained.keys()):
+                a, b = (shown[seed, image].arrays["saliency"] for shown in (trained, found))
+                likeness = {"spearman": spearman(a, b), "ssim": ssim(a, b)}
+                lines.append(line | {"image": image[0], "seed": seed, "status": found[seed, image].status} | likeness)
     if not lines:
         raise ValueError("sanity compares with the trained model: give +model.randomise=null and at least one of [first,last]")
     frame = pd.DataFrame(lines)
     frame.to_csv(run.out / "sanity_images.csv", index=False)
     yield run.out / "sanity_images.csv"
-    frame = frame.assign(place=frame["method"].map(tables.method_place))
+    frame["place"] = frame["method"].map({name: i for i, name in enumerate(dict.fromkeys(frame["method"]))})
     shown = []
     for (_, name, mode, _, part), group in frame.groupby(["place", "method", "mode", "last", "layers"]):
-        cells: dict[str, str] = {}
+        cells: dict[str, Any] = {"method": name, "mode": mode, "layers randomised": part}
         for metric in ("spearman", "ssim"):
-            values = group[metric].dropna().to_numpy()
-            low, high = bootstrap_interval(values) if len(values) else (np.nan, np.nan)
-            cells[metric] = interval(values.mean() if len(values) else np.nan, float(low), float(high), 2, ends=2)
-        shown.append({"method": name, "mode": mode, "layers randomised": part, **cells, "images": group["image"].nunique()})
+            known = group[group[metric].notna()]
+            cells[metric] = mean(tables.per_image(known["image"].to_numpy(), known[metric].to_numpy()), 2, ends=2)
+        changing = group.loc[group["spearman"].notna(), "image"].nunique()
+        decided = group.loc[group["spearman"].notna() & (group["status"] == OK), "image"].nunique()
+        shown.append(cells | {"images": group["image"].nunique(), "with a map": changing, "status ok": decided})
     caption = (
         "Likeness to the trained model's map after randomising layers, counted from the output, as shares of all: near 1 the map does not "
         "depend on what was learned. Both maps of an image have one random stream, so that a stochastic method keeps what it draws. "
-        "A constant map has no rank correlation. The class explained is the one the model at hand predicts."
+        "A constant map has no likeness: the means are over the images with two maps that vary. Status ok: of how many of these the "
+        "randomised model, too, was asked for more than the premise; where a black image already has the class (vacuous), a walk accepts "
+        f"whatever it tries. The class explained is the one the model at hand predicts. {what(run)}."
     )
     yield from table(pd.DataFrame(shown), run.out / "sanity", caption)
     cascading = frame[frame["mode"] == "cascading"]
@@ -118,7 +181,8 @@ def sanity(run: Run) -> Iterator[Path]:
         axes = figure.subplots(1, 2, sharex=True)
         for ax, metric, title in zip(axes, ("spearman", "ssim"), ("Spearman's rank correlation", "SSIM"), strict=True):
             means = cascading.pivot_table(index="last", columns="method", values=metric)
-            figures.lines(means.reindex(columns=sorted(set(cascading["method"]), key=tables.method_place)), ax, legend=ax is axes[-1])
+            in_order = [name for name in dict.fromkeys(cascading["method"]) if name in means]
+            figures.lines(means[in_order], ax, legend=ax is axes[-1])
             ax.set(xlabel="share of layers randomised", ylabel=title)
         yield from save(figure, run.out / "figures" / "sanity")
 
@@ -131,16 +195,17 @@ def spearman(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
 
 
 def ssim(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
-    """Structural similarity of two maps, each scaled to its own range."""
-    scaled = [(m - m.min()) / (m.max() - m.min()) if m.max() > m.min() else np.zeros_like(m) for m in (a, b)]
+    """Structural similarity of two maps, each scaled to its own range; NaN where one is constant."""
+    if a.min() == a.max() or b.min() == b.max():
+        return float("nan")
+    scaled = [(m - m.min()) / (m.max() - m.min()) for m in (a, b)]
     return float(structural_similarity(*scaled, data_range=1.0))
 
 
-def _top(saliency: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
-    """The top share of the pixels; those that tie at its edge all count."""
-    values = saliency.ravel()
-    edge = np.partition(values, -max(1, round(share * values.size)))[-max(1, round(share * values.size))]
-    return values >= edge
+def top_pixels(saliency: Float[np.ndarray, "h w"], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """The top share of the pixels, ties broken at random as in the insertion game."""
+    rank = importance_rank(torch.from_numpy(saliency)[None], [rng])[0].numpy()
+    return np.asarray(rank < round(share * saliency.size))
 
 
 def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

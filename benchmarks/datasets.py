@@ -54,6 +54,10 @@ class Photograph:
         except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
             raise UnreadableError(f"{self.id} cannot be read: {error}") from None
 
+    def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
+        """The picture as the model is shown it. Raises UnreadableError."""
+        return prepare(self.load(), preprocessing)
+
 
 @dataclass(frozen=True)
 class Mosaic(Photograph):
@@ -65,7 +69,7 @@ class Mosaic(Photograph):
 
     def digest(self) -> str:
         """SHA-256 of the pieces' digests and of how they lie. Raises UnreadableError."""
-        return hashlib.sha256(" ".join([str(self.side), *(piece.digest() for piece in self.pieces)]).encode()).hexdigest()
+        return hashlib.sha256(" ".join([f"{self.side} uncropped", *(piece.digest() for piece in self.pieces)]).encode()).hexdigest()
 
     def load(self) -> Image.Image:
         """The picture, 8-bit RGB. Raises UnreadableError where a piece cannot be read."""
@@ -74,6 +78,10 @@ class Mosaic(Photograph):
             square = ImageOps.fit(piece.load(), (self.side, self.side), Image.Resampling.BICUBIC)
             canvas.paste(square, (place % self.cells * self.side, place // self.cells * self.side))
         return canvas
+
+    def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
+        """The whole picture, so that its cells are of one size. Raises UnreadableError."""
+        return prepare(self.load(), replace(preprocessing, crop_pct=1.0))
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
 @lru_cache(maxsize=1024)
 def prepared(photograph: Photograph, digest: str, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
     """A photograph ready for a model, kept in memory for the next setting of a sweep; ``digest`` is its ``Photograph.digest()``."""
-    return prepare(photograph.load(), preprocessing)
+    return photograph.tensor(preprocessing)
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
@@ -241,6 +249,8 @@ def correct_for_all(images: ImageSet, classify: Sequence[Callable[[Photograph], 
 
     classify: a photograph to the predicted class index, None where it cannot be read. Raises ValueError where there are fewer.
     """
+    if all(photograph.label is None for photograph in images.photographs):
+        raise ValueError(f"select.correct_for: {images.name} has no labels; a data set with labels is cifar100_folder or wnid_folder")
     kept: list[Photograph] = []
     for photograph in images.photographs:
         if len(kept) == n:

@@ -18,7 +18,6 @@ from torch import Tensor
 from benchmarks.access import View
 from benchmarks.bad_input import cause
 from benchmarks.configured import chosen_images, composed, load, plain
-from benchmarks.datasets import prepare
 from benchmarks.engines import Engine
 from benchmarks.models import Model
 from benchmarks.rng import image_rng
@@ -106,7 +105,7 @@ def main(arguments: Sequence[str]) -> int:
         cfg = composed(*args.overrides)
         model, reference = loaded(plain(cfg.model), "torch", args.batch)
         others = {name: loaded(plain(cfg.model), name, args.batch)[1] for name in args.engines}
-        images = [(one.id, prepare(one.load(), model.preprocessing)) for one in chosen_images(cfg).photographs]
+        images = [(one.id, one.tensor(model.preprocessing)) for one in chosen_images(cfg).photographs]
         found = measure(reference, others, images, args.masks, args.json)
     except Exception as error:
         print(f"error: {cause(error)}", file=sys.stderr)

@@ -13,7 +13,7 @@ from textwrap import shorten
 import torch
 from torch import Tensor, nn
 
-from benchmarks.datasets import demo, prepare
+from benchmarks.datasets import demo
 from benchmarks.models import Model
 from da.types import Images, Scores
 from results.store import digest
@@ -159,7 +159,7 @@ def _verified(model: Model, forward: Callable[[Tensor], Tensor], batch: int, pre
     where = device or torch.device("cpu")
     reference = torch_engine(model, batch=batch, device=str(where))
     photographs = demo().photographs
-    pixels = torch.stack([prepare(photographs[i % len(photographs)].load(), model.preprocessing) for i in range(batch)]).to(where)
+    pixels = torch.stack([photographs[i % len(photographs)].tensor(model.preprocessing) for i in range(batch)]).to(where)
     difference = float((forward(pixels) - reference.forward(pixels)).abs().max())
     if not difference <= TOLERANCE[precision]:
         raise ValueError(f"the engine's logits differ from PyTorch's by {difference:.3g} on {model.name}: choose engine=torch")

@@ -32,12 +32,13 @@ MOST_PICTURES = 16  # images drawn of a run
 
 @dataclass(frozen=True)
 class Pictured:
-    """One image of a job. image: ``[h, w, 3]`` as the model sees it; words: the class and its probability."""
+    """One image of a job. image: ``[h, w, 3]`` as the model sees it; words: the class and its probability; status: of the attribution."""
 
     key: ImageKey
     image: NDArray[np.float32]
     arrays: Arrays
     words: str
+    status: str
 
 
 def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pictured]:
@@ -47,11 +48,13 @@ def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pict
     index = store.index(record["keys"]["attribution"])
     wanted = [(image, content) for image, content, _ in record["images"] if (image, content) in index and (image, content) in photographs]
     predictions = store.rows(record["keys"]["prediction"], wanted[:most])
+    attributions = store.rows(record["keys"]["attribution"], wanted[:most])
+    statuses = dict(zip(attributions["image"], attributions["status"], strict=True))
     for key in wanted[:most]:
         of_image = predictions[predictions["image"] == key[0]].set_index("metric")["value"]
         words = f"{record['class_names'][int(of_image['prediction'])]} {of_image['confidence']:.2f}"
         pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
-        yield Pictured(key, pixels, store.arrays(record["keys"]["attribution"], key), words)
+        yield Pictured(key, pixels, store.arrays(record["keys"]["attribution"], key), words, statuses[key[0]])
 
 
 class ForPage:

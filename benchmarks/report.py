@@ -49,12 +49,14 @@ def write(out: Path, cfg: DictConfig) -> None:
     drawn = list(draw(out, rows)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(name)(run)
-    console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=120, markup=False)
+    console = (
+        Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=240, markup=False)
+    )  # a file has room, and a table is not to be cut
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
     for note in tables.mixture(run.records):
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
-    strange = rows[rows["status"] != OK].drop_duplicates([*tables.groups(rows), "image"])
+    strange = rows[rows["status"] != OK].drop_duplicates([*tables.settings(rows), "image"])
     for (method, status), images in strange.groupby(["method", "status"])["image"]:
         some = list(dict.fromkeys(images))
         console.print(f"{method}: {len(images)} x {status} ({', '.join(some[:3])}{', …' if len(some) > 3 else ''})", highlight=False)
@@ -88,17 +90,18 @@ def short_table(summary: pd.DataFrame) -> Table:
     title = f"Mean over {counts[0]} images" if len(counts) == 1 else "Mean over images"
     table = Table(title=f"{title} [95 % bootstrap interval]", title_justify="left", box=SIMPLE_HEAD)
     labelled = summary["insertion_auc"].notna().any()  # without labels, how often the class stays that of the whole image
-    auc, said = ("insertion_auc", "insertion AUC") if labelled else ("insertion_consistency_auc", "insertion AUC, own class")
+    auc = ("insertion_auc", "insertion AUC") if labelled else ("insertion_consistency_auc", "insertion AUC, own class")
+    metrics = {"mar": "MAR, mask", "mar_holds": "MAR, ranking", auc[0]: auc[1], "grid_pointing": "grid pointing"}
+    metrics = {metric: said for metric, said in metrics.items() if summary[metric].notna().any()}
     by = [name for name in tables.groups(summary) if name == "method" or len(set(summary[name].astype(str))) > 1]
     for name in by:
         table.add_column(name, no_wrap=True)
-    for title in ("MAR, mask", "MAR, ranking", said, "queries", "seconds", *(["images"] if len(counts) > 1 else [])):
+    for title in (*metrics.values(), "queries", "seconds", *(["images"] if len(counts) > 1 else [])):
         table.add_column(title, justify="right", no_wrap=True)
     for line in summary.to_dict("records"):
-        cells = [_interval(line, metric) for metric in ("mar", "mar_holds", auc)]
         table.add_row(
             *(_plain(line[name]) for name in by),
-            *cells,
+            *(_interval(line, metric) for metric in metrics),
             _number(line["queries"], ".0f"),
             _number(line["seconds"], ".2f"),
             *([str(line["images"])] if len(counts) > 1 else []),

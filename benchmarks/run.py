@@ -271,8 +271,10 @@ class Report(Callback):
         Report.sweep = None
         BAR.stop()
         Report.out = Path(config.out)
-        if any((Report.out / "jobs").glob("*.json")):
+        failed = failures(Report.out)
+        begun = sum(not failure["rows"] for failure in failed) < self.origin.jobs  # if none, what lies there is of another command
+        if begun and any((Report.out / "jobs").glob("*.json")):
             self._report(config)
-        for failure in failures(Report.out):
+        for failure in failed:
             said = f" {failure['error']}\n  again: {failure['command']}"
             STDERR.print(Text.assemble(("failed:", "red"), said), soft_wrap=True)

@@ -26,7 +26,7 @@ from baselines.rise import rise
 from benchmarks.access import LabelView, ScoreView
 from benchmarks.bad_input import cause
 from benchmarks.configured import composed, load, plain
-from benchmarks.datasets import demo, prepare
+from benchmarks.datasets import demo
 from benchmarks.engines import Engine
 from benchmarks.insertion import insertion_game
 from benchmarks.memory import peak_memory
@@ -199,7 +199,7 @@ def preparation(setup: Setup) -> Iterator[Value]:
     """Decoding and segmenting a photograph, and segmenting it again."""
     photograph, preprocessing = demo().photographs[0], setup.model.preprocessing
     start = time.perf_counter()
-    image: Tensor = prepare(photograph.load(), preprocessing)
+    image: Tensor = photograph.tensor(preprocessing)
     decoded = time.perf_counter()
     yield Value("decode and resize a photograph", decoded - start, "s")
     noise = torch.from_numpy(image_rng(0, "noise", "0").random(image.shape)).float() / 512
@@ -239,7 +239,7 @@ def prepared_setup(model_name: str, weights: str | None, engine_name: str, batch
     model, engine = load(plain(cfg.model), plain(cfg.engine))
     _, reference = load(plain(cfg.model), plain(composed("engine=torch", *given).engine))
     photographs = demo().photographs
-    pixels = [prepare(photographs[i % len(photographs)].load(), model.preprocessing) for i in range(batch)]
+    pixels = [photographs[i % len(photographs)].tensor(model.preprocessing) for i in range(batch)]
     images = torch.stack(pixels).to(engine.device)
     return Setup(model, plain(cfg.model), engine, reference, images, LabelView(engine)(images), Turns(rounds, engine.device), size)
 

@@ -20,7 +20,7 @@ from benchmarks.attribute import attribute
 from benchmarks.auto import settle
 from benchmarks.bad_input import cause, choices, suggestion
 from benchmarks.configured import check_node, composed, load, plain, with_model
-from benchmarks.datasets import Photograph, demo, prepare
+from benchmarks.datasets import Photograph, demo
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
 from benchmarks.rng import image_rng
@@ -173,7 +173,7 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     """Explain a photograph, draw it to ``out``, and return what there is to say; with ``rules`` also further, disjoint reasons."""
     model, engine = load(plain(cfg.model), plain(cfg.engine))
     check_node("", with_model(cfg, model).method)
-    image = prepare(photo.load(), model.preprocessing).to(engine.device)[None]
+    image = photo.tensor(model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
     if rules > 1 and cfg.method.get("fill") in ("mean", "blur"):
         raise ValueError(f"--rules {rules}: fill={cfg.method.fill} is not the same of what is left: give a colour, such as --fill black")
@@ -228,6 +228,7 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
         "backward_passes": spent.backward,
         "method": method_name,
         "model": model.name,
+        "pixels": list(pixels.shape[:2]),
         "picture": str(out),
         **({"rules": reasons, "no_more": len(found) < rules and bool(found[-1][1].any())} if rules > 1 else {}),
     }
@@ -257,7 +258,8 @@ def words(answer: dict[str, Any]) -> str:
         f"MAR {shares}, {answer['queries']} queries, {of}",
     ]
     verified = all(reason["verified"] for reason in reasons)
-    lines.append("Verified by one more forward pass." if verified else "NOT verified: a masked image does not satisfy the rule.")
+    passes = "Each verified by one more forward pass." if len(reasons) > 1 else "Verified by one more forward pass."
+    lines.append(passes if verified else "NOT verified: a masked image does not satisfy the rule.")
     certified = [
         reason["certified"] for reason in reasons if reason["certified"] is not None and reason["status"] in (OK, NOTHING_ACCEPTED)
     ]

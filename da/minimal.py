@@ -15,7 +15,7 @@ from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "9"
+__version__ = "10"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 
@@ -59,8 +59,9 @@ def minimal_region(
     superpixel. fill: what replaces the rest.
 
     Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
-    image, and a map that agrees with the rule: the region on top, then what was removed last; each of these steps is a
-    region that was verified. Extras: ``certified`` (1: without what the region has of any one superpixel, the rule is broken),
+    image, and a map that agrees with the rule: the region on top, then what was removed last, each of these steps being a
+    region that was verified; around the walk's region the masks that were accepted last; within a step, what is nearer to the steps
+    above. Extras: ``certified`` (1: without what the region has of any one superpixel, the rule is broken),
     ``checked`` shares known to be needed, of ``pieces``, of which ``coarse`` lie in several superpixels, as their cuts were not
     reached; ``superpixels`` obtained.
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from da.fill import Fill
-from da.pieces import Mask, cut, shares, superpixels_in
+from da.pieces import Mask, cut, graded, shares, superpixels_in
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Settings:
 
 @dataclass
 class Found:
-    """What is known of one image so far. layer: the order of the map."""
+    """What is known of one image so far. layer: the order of the map; from 1 on, all from a value up is a region that holds."""
 
     region: Mask
     layer: Float[np.ndarray, "h w"]
@@ -106,7 +106,7 @@ def search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng
         pieces = finer
     if best and not found.certified:
         found = replace(best, queries=found.queries)
-    found.layer += found.region  # on top of all that was removed
+    found.layer = graded(found.layer + found.region)  # on top of all that was removed
     return found
 
 
@@ -116,7 +116,7 @@ def _walk(
     """Algorithm 1 whose centres move in proportion to the square root of the area bound."""
     h, w = index.shape
     x, y, r = h * rng.random(s.k), w * rng.random(s.k), rng.random(s.k)
-    bound, overlap = float(h * w), np.zeros(len(centres))
+    bound, last, accepted = float(h * w), np.zeros(len(centres)), 0
     for _ in range(min(s.walk, s.budget - found.queries)):
         reach, scale = math.sqrt(bound / math.pi), math.sqrt(bound / (h * w))
         x_new = x + h * s.alpha_step * scale * rng.uniform(-1, 1, s.k)
@@ -128,10 +128,10 @@ def _walk(
         found.queries += 1
         if held:
             x, y, r, bound = x_new, y_new, r_new, bound * s.fc
-            overlap += inside
+            accepted += 1
+            last[inside] = accepted
             found.region, found.changed = inside[index], True
-    if found.changed:
-        found.layer = np.where(found.region, 1, overlap[index] / (overlap.max() + 1))  # the last accepted mask above all else
+    found.layer = np.where(found.region & found.changed, 1, last[index] / (accepted + 1))  # the masks accepted last above the others
 
 
 @dataclass

@@ -89,7 +89,7 @@ def summary(args: argparse.Namespace) -> int:
 
         from benchmarks.report import short_table  # what draws takes a second to import
 
-        Console(markup=False, width=None if Console().is_terminal else 120).print(short_table(found))
+        Console(markup=False, width=None if Console().is_terminal else 240).print(short_table(found))
     return 0
 
 

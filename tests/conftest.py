@@ -20,7 +20,7 @@ from hydra.utils import instantiate  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from benchmarks.bad_input import CONFIGURATIONS  # noqa: E402
-from benchmarks.datasets import demo, prepare  # noqa: E402
+from benchmarks.datasets import demo  # noqa: E402
 from benchmarks.engines import Engine, torch_engine  # noqa: E402
 from benchmarks.models import Model, build  # noqa: E402
 
@@ -91,7 +91,7 @@ def lite0_engine(lite0: Model) -> Engine:
 
 @pytest.fixture(scope="session")
 def photographs(lite0: Model) -> Tensor:
-    return torch.stack([prepare(photograph.load(), lite0.preprocessing) for photograph in demo().photographs])
+    return torch.stack([photograph.tensor(lite0.preprocessing) for photograph in demo().photographs])
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_the_demo_photographs_are_there_with_imagenet_labels():
         "china": "palace",
         "grace_hopper": "military uniform",
     }
-    assert all(prepare(photograph.load(), SMALL).shape == (3, 32, 32) for photograph in images.photographs)
+    assert all(photograph.tensor(SMALL).shape == (3, 32, 32) for photograph in images.photographs)
 
 
 def test_a_wnid_folder_takes_its_labels_from_the_synset_list(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from torch import nn
 
 import da.__main__
 from benchmarks.access import ScoreView
-from benchmarks.beyond import _iou, _top, spearman, ssim
+from benchmarks.beyond import _iou, spearman, ssim, top_pixels
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, demo, mosaics
+from benchmarks.models import Preprocessing
 from benchmarks.pointing import grid_pointing
 from benchmarks.randomise import randomised
 from benchmarks.sufficiency import sufficient_shares
@@ -102,6 +104,10 @@ def test_mosaics_are_drawn_from_different_classes_and_labelled_by_one_cell(tmp_p
         assert mosaic.label == shown[one] // 2
         marked.add(one)
     assert marked == {0, 1, 2, 3}  # no place is favoured
+    nine = mosaics(ImageSet("set", tuple(plain[::2] + [replace(one, label=9 + i) for i, one in enumerate(plain[1::2])])), cells=3, side=8)
+    cropping = Preprocessing(24, 0.875, "nearest", (0.0,) * 3, (1.0,) * 3)
+    cells = nine.photographs[0].tensor(cropping)[0].unfold(0, 8, 8).unfold(1, 8, 8).flatten(2)
+    assert torch.equal(cells.amin(2), cells.amax(2))  # the model's crop does not move their borders
     with pytest.raises(ValueError, match="has not 9 photographs of different classes"):
         mosaics(demo(), cells=3)
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -130,7 +136,10 @@ def test_likeness_of_maps():
     assert np.isnan(spearman(a, np.zeros_like(a)))
     assert ssim(a, 3 * a + 1) == pytest.approx(1)
     assert ssim(a, -a) < 0.5
-    assert _top(np.array([[1, 2], [2, 0]], dtype=np.float32), 0.25).tolist() == [False, True, True, False]
+    assert np.isnan(ssim(a, np.zeros_like(a)))
+    tops = [top_pixels(np.array([[1, 2], [2, 0]], dtype=np.float32), 0.25, np.random.default_rng(seed)) for seed in range(20)]
+    assert {int(top.argmax()) for top in tops} == {1, 2}
+    assert {int(top.sum()) for top in tops} == {1}
     assert _iou(np.array([True, True, False]), np.array([False, True, True])) == pytest.approx(1 / 3)
 
 
@@ -192,13 +201,18 @@ def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
         assert (frame["seeds"] == 2).all()
         random = frame.set_index("method").loc["random"]
         assert abs(random["Spearman of maps"]) < 0.05
+    if name == "criteria":  # another model in the same run has a line of its own
+        other = read(experiment(folder, name, *fewer[name], "method=random", "model=efficientnet_lite1"), name).set_index("method")
+        assert other.loc["random model=efficientnet_lite0"].tolist() == frame.set_index("method").loc["random"].tolist()
+        assert "random model=efficientnet_lite1" in other.index
     if name == "grid_pointing":  # the model sees the labelled cell
         counts = frame.set_index("method")[["mosaics", "of"]]
-        assert (counts.drop(index="centre") == 1).all(axis=None)
+        assert (counts.drop(index=["centre", "da_pos"]) == 1).all(axis=None)  # ten steps of a walk may find nothing
         rows = pd.read_parquet(folder / "runs" / "grid_pointing" / "rows.parquet")
         assert (rows["label"] == rows["prediction"]).all()
         assert float(frame.set_index("method").loc["random", "share"]) == pytest.approx(0.25, abs=0.01)
-    if name == "sanity":  # knows nothing of the model, so nothing changes
+    if name == "sanity":  # knows nothing of the model, so nothing changes, under any seed
+        experiment(folder, name, "method=random", "seed=1")
         images = pd.read_csv(folder / "runs" / "sanity" / "sanity_images.csv")
         assert images.loc[images["method"].isin(["random", "sobel"]), "spearman"].min() == pytest.approx(1)
         assert images.loc[images["method"] == "gradcam", "spearman"].max() < 0.9

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from benchmarks.access import LabelView, ScoreView
 from da.minimal import minimal_region
 from da.minimal_by_score import minimal_region_by_score
-from da.pieces import cut, superpixels_in
+from da.pieces import cut, graded, superpixels_in
 from da.search import Found, Settings, _Pieces, _remove, search
 from da.superpixels import superpixels
 from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
@@ -129,17 +129,40 @@ def test_an_image_is_the_same_alone_and_in_a_batch():
 
 
 def test_the_map_agrees_with_the_rule(lite0_engine, photographs):
-    """Its top is the region, and the levels above the walk's are regions that were verified."""
-    view = LabelView(lite0_engine)
-    y = view(photographs[1:3])
-    found = minimal_region(view, photographs[1:3], y, rngs=rngs(2), **settings(budget=150, walk=40))
-    assert torch.isfinite(found.saliency).all()
-    for i in range(2):
-        top = found.saliency[i] == found.saliency[i].max()
-        assert torch.equal(top, found.kept[i])
-        for value in found.saliency[i].unique()[-5:]:
-            shown = torch.where((found.saliency[i] >= value)[None, None], photographs[i + 1 : i + 2], 0.0)
-            assert view(shown) == y[i]
+    """Its top is the region, under it are the regions that were accepted since the walk, one in the other, and no further ones."""
+    view, photograph = LabelView(lite0_engine), photographs[1:2]
+    y = view(photograph)
+    segments = superpixels(photograph, settings()["sp_num"])
+    chosen = Settings(**settings(budget=150, walk=40))
+    accepted, region = [], None
+    going = search(segments.index[0].numpy(), segments.centres[0, : int(segments.count[0])].numpy(), rngs(1)[0], chosen)
+    try:
+        region = next(going)
+        for asked in range(1, 1000):
+            if held := bool(view(torch.where(torch.from_numpy(region), photograph, 0.0)) == y):
+                accepted = [region] if asked <= chosen.walk else [*accepted, region]
+            region = going.send(held)
+    except StopIteration as stop:
+        found = stop.value
+    assert np.array_equal(found.layer == found.layer.max(), found.region)
+    assert np.array_equal(accepted[-1], found.region)
+    assert len(accepted) > 5
+    assert all(np.array_equal(mask, found.layer >= level) for level, mask in enumerate(accepted[:-1], 1))
+    assert len(np.unique(found.layer.astype(np.float32))) > 100  # what was removed at once is in an order, too
+    whole = minimal_region(view, photograph, y, rngs=rngs(1), **settings(budget=150, walk=40))
+    assert torch.equal(whole.saliency[0] == whole.saliency[0].max(), whole.kept[0])
+    assert np.allclose(whole.saliency[0] * found.layer.max(), found.layer, atol=1e-4)
+
+
+def test_grading_keeps_the_order_and_puts_the_nearer_first():
+    layer = np.zeros((5, 5))
+    layer[2, 2], layer[2, 3] = 3, 1
+    found = graded(layer)
+    assert found[2, 2] == 3
+    assert 1 <= found[2, 3] < 3
+    assert (found[layer == 0] < 1).all()
+    assert found[2, 1] > found[2, 0] > 0
+    assert np.array_equal(graded(np.ones((3, 3))), np.ones((3, 3)))
 
 
 def test_the_certificate_of_a_real_model_is_true(lite0_engine, photographs):

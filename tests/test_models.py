@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.access import LabelView
 from benchmarks.bad_input import cause
-from benchmarks.datasets import demo, prepare, select, wnid_folder
+from benchmarks.datasets import demo, select, wnid_folder
 from benchmarks.engines import torch_engine
 from benchmarks.models import Normalised, build, class_names, timm_net
 from benchmarks.weights import WeightsError, read_state, state_sha256
@@ -43,7 +43,7 @@ def test_logits_equal_those_of_an_independent_implementation(lite0, photographs)
 @pytest.mark.data
 def test_the_normalisation_is_the_one_the_weights_were_trained_with(lite0, shared):
     images = select(wnid_folder(str(shared / "data" / "imagenet-sample")), n=200, order="random")
-    pixels = torch.stack([prepare(photograph.load(), lite0.preprocessing) for photograph in images.photographs])
+    pixels = torch.stack([photograph.tensor(lite0.preprocessing) for photograph in images.photographs])
     labels = torch.tensor([photograph.label for photograph in images.photographs])
 
     def accuracy(module):
@@ -77,7 +77,7 @@ def test_lite1_and_lite2_load():
         model = loaded(f"model=efficientnet_lite{version}")
         assert model.preprocessing.size == size
         photograph = demo().photographs[1]
-        assert int(model.module(prepare(photograph.load(), model.preprocessing)[None]).argmax()) == photograph.label
+        assert int(model.module(photograph.tensor(model.preprocessing)[None]).argmax()) == photograph.label
 
 
 def test_a_local_file_loads_and_is_hashed_by_its_values(tmp_path):

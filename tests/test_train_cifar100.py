@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from benchmarks import train_cifar100
-from benchmarks.datasets import class_folder, prepare
+from benchmarks.datasets import class_folder
 from benchmarks.engines import torch_engine
 from benchmarks.models import cifar100_vgg16_bn, class_names
 from benchmarks.train_cifar100 import MEAN, STD, Recipe, accuracy, arrays, augmented, main, train
@@ -183,7 +183,7 @@ def test_the_shared_weights_have_their_accuracy(shared):
     pixels, labels = arrays(images)
     assert len(labels) == 2000
     assert accuracy(model.module, pixels, labels) == pytest.approx(0.6335, abs=1e-9)
-    prepared = torch.stack([prepare(photograph.load(), model.preprocessing) for photograph in images.photographs[:250]])
+    prepared = torch.stack([photograph.tensor(model.preprocessing) for photograph in images.photographs[:250]])
     assert torch.equal(prepared, torch.from_numpy(pixels[:250]).float() / 255)
     engine = torch_engine(model, batch=250, device="cpu")
     assert (engine.forward(prepared).argmax(1).numpy() == labels[:250]).mean() == accuracy(model.module, pixels[:250], labels[:250])
