@@ -47,10 +47,11 @@ def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pict
     photographs, preprocessing = _photographs(record), _preprocessing(record)
     index = store.index(record["keys"]["attribution"])
     wanted = [(image, content) for image, content, _ in record["images"] if (image, content) in index and (image, content) in photographs]
-    predictions = store.rows(record["keys"]["prediction"], wanted[:most])
-    attributions = store.rows(record["keys"]["attribution"], wanted[:most])
+    if not (wanted := wanted[:most]):
+        return
+    predictions, attributions = (store.rows(record["keys"][name], wanted) for name in ("prediction", "attribution"))
     statuses = dict(zip(attributions["image"], attributions["status"], strict=True))
-    for key in wanted[:most]:
+    for key in wanted:
         of_image = predictions[predictions["image"] == key[0]].set_index("metric")["value"]
         words = f"{record['class_names'][int(of_image['prediction'])]} {of_image['confidence']:.2f}"
         pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
