@@ -15,7 +15,7 @@ from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
 
-__version__ = "10"
+__version__ = "11"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 

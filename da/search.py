@@ -59,7 +59,8 @@ class Settings:
 
 @dataclass
 class Found:
-    """What is known of one image so far. layer: the order of the map; from 1 on, all from a value up is a region that holds."""
+    """What is known of one image so far. layer: in how many of the regions that held since the walk a pixel was, below 1 what
+    the walk left out; graded at the end."""
 
     region: Mask
     layer: Float[np.ndarray, "h w"]
@@ -106,7 +107,7 @@ def search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng
         pieces = finer
     if best and not found.certified:
         found = replace(best, queries=found.queries)
-    found.layer = graded(found.layer + found.region)  # on top of all that was removed
+    found.layer = graded(found.layer)
     return found
 
 

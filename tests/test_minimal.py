@@ -147,7 +147,8 @@ def test_the_map_agrees_with_the_rule(lite0_engine, photographs):
     assert np.array_equal(found.layer == found.layer.max(), found.region)
     assert np.array_equal(accepted[-1], found.region)
     assert len(accepted) > 5
-    assert all(np.array_equal(mask, found.layer >= level) for level, mask in enumerate(accepted[:-1], 1))
+    assert all(np.array_equal(mask, found.layer >= level) for level, mask in enumerate(accepted, 1))
+    assert found.layer.max() == len(accepted)
     assert len(np.unique(found.layer.astype(np.float32))) > 100  # what was removed at once is in an order, too
     whole = minimal_region(view, photograph, y, rngs=rngs(1), **settings(budget=150, walk=40))
     assert torch.equal(whole.saliency[0] == whole.saliency[0].max(), whole.kept[0])
@@ -221,7 +222,7 @@ def test_by_score_keeps_the_share(lite0_engine, photographs):
     assert never.status == ("unsatisfiable",) * 2
     assert never.extras["certified"].tolist() == [0, 0]
     assert never.kept.all()
-    for change in ({"criterion": "top1"}, {"level": 0.0}):
+    for change in ({"criterion": "top1"}, {"level": 0.0}, {"budget": 2}):
         with pytest.raises(ValueError, match=next(iter(change))):
             minimal_region_by_score(scores, images, y, rngs=rngs(2), **settings("da_minimal_share", **change))
 
