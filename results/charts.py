@@ -1,18 +1,17 @@
-"""Interactive charts of a run's rows: each a plotly figure as JSON for each of its views, and the numbers behind them as CSV."""
+"""What a run's rows can show, as interactive charts: a figure (``results.plots``) for each view, and the numbers behind it as CSV."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import seaborn as sns
 
-from results import tables
+from results import plots, tables
 from results.statistics import bootstrap_interval
 
 MOST_LINES = 24  # configurations in one chart of curves
@@ -37,10 +36,6 @@ CURVES = {
     "insertion_score": ("share of pixels inserted", "probability of the class"),
     "deletion_score": ("share of pixels deleted", "probability of the class"),
 }
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "star", "hexagon", "pentagon")
-COLOURS = [colour for colour in sns.color_palette("colorblind", 10).as_hex() if colour != "#949494"]
-VERDICTS = {"A smaller": COLOURS[0], "B smaller": COLOURS[1], "no difference shown": "#8a8a8a"}
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,7 @@ def curves(rows: pd.DataFrame) -> Chart:
         if of.empty or of["configuration"].nunique() > MOST_LINES:
             continue
         lines = pd.concat([band(group, "x").assign(configuration=name) for name, group in of.groupby("configuration", sort=False)])
-        views.append(View(metric.replace("_", " "), _lines(lines, x, y), lines))
+        views.append(View(metric.replace("_", " "), plots.lines(lines, x, y), lines))
     return Chart("curves", "Curves", "Means over images against the share of pixels, one line a configuration, with 95 % intervals.", views)
 
 
@@ -114,7 +109,7 @@ def ablation_curves(rows: pd.DataFrame) -> Chart:
             lines = pd.concat([band(group, name).assign(configuration=label) for label, group in of.groupby(labels, sort=False)])
             if metric in tables.BATCHED:
                 lines[["low", "high"]] = np.nan
-            views.append(View(f"{title} by {name}{rest}", _lines(lines, name, title, markers=True), lines))
+            views.append(View(f"{title} by {name}{rest}", plots.lines(lines, name, title, markers=True), lines))
     return Chart("ablation", "Ablation: one hyper-parameter", "A measure against one hyper-parameter, means with 95 % intervals.", views)
 
 
@@ -142,27 +137,7 @@ def distributions(rows: pd.DataFrame) -> Chart:
         of = rows[(rows["metric"] == metric) & rows["value"].notna()]
         if of.empty or of["configuration"].nunique() > MOST_BOXES:
             continue
-        figure = go.Figure(layout={"template": "none"})
-        for i, (name, group) in enumerate(of.groupby("configuration", sort=False)):
-            figure.add_trace(
-                go.Box(
-                    x=group["value"].tolist(),
-                    name=str(name),
-                    text=group["image"].tolist(),
-                    hovertemplate="%{text}: %{x:.3~r}<extra>%{fullData.name}</extra>",
-                    boxpoints="all",
-                    hoveron="points",  # the labels of quartiles would cover each other
-                    jitter=0.5,
-                    pointpos=0,
-                    boxmean=True,
-                    marker={"size": 7, "opacity": 0.9, "color": COLOURS[i % len(COLOURS)], "line": {"width": 1, "color": "#6b6b6b"}},
-                    line={"width": 1.2},
-                    fillcolor="rgba(128,128,128,0.15)",  # points of the box's own colour would not be seen on it
-                )
-            )
-        height = 120 + 34 * of["configuration"].nunique()
-        figure.update_layout(showlegend=False, height=height, xaxis_title=title, yaxis={"autorange": "reversed", "automargin": True})
-        views.append(View(title, figure, of[["configuration", "image", "value"]]))
+        views.append(View(title, plots.boxes(of, title), of[["configuration", "image", "value"]]))
     alt = "The measure of each image as a point, one box a configuration with median, quartiles and, dashed, the mean."
     return Chart("distributions", "Distributions over images", alt, views, axes="x")
 
@@ -182,64 +157,9 @@ def differences(rows: pd.DataFrame) -> Chart:
             compared = tables.paired(of, metric, "configuration", pairs)
             if (compared := compared[compared["n"] > 0]).empty:
                 continue
-            views.append(View(title, forest(compared, f"{title}: difference from {first}"), compared))
+            views.append(View(title, plots.forest(compared, f"{title}: difference from {first}"), compared))
     alt = "Mean paired differences from the configuration that the axis names, with 95 % intervals; colour and marker say the verdict."
     return Chart("differences", "Paired differences", alt, views, axes="")
-
-
-def forest(compared: pd.DataFrame, title: str, names: Sequence[str] | None = None) -> go.Figure:
-    """Differences A - B (``tables.paired``) with intervals, one line a comparison, by verdict."""
-    figure = go.Figure(layout={"template": "none"})
-    labels = list(names or compared["a"])
-    for i, (verdict, colour) in enumerate(VERDICTS.items()):
-        of = compared.assign(label=labels)[compared["verdict"] == verdict]
-        if of.empty:
-            continue
-        figure.add_trace(
-            go.Scatter(
-                x=of["difference"].tolist(),
-                y=of["label"].tolist(),
-                mode="markers",
-                name={"A smaller": "smaller", "B smaller": "larger"}.get(verdict, verdict),
-                marker={"color": colour, "size": 10, "symbol": ("triangle-left", "triangle-right", "circle-open")[i]},
-                error_x={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": (of["high"] - of["difference"]).tolist(),
-                    "arrayminus": (of["difference"] - of["low"]).tolist(),
-                    "color": colour,
-                },
-                customdata=of[["a", "b", "p_holm", "effect", "n"]].to_numpy().tolist(),
-                hovertemplate="%{customdata[0]} − %{customdata[1]}: %{x:.3~r}<br>p (Holm) %{customdata[2]:.3g}, "
-                "effect %{customdata[3]:.2f}, %{customdata[4]} images<extra></extra>",
-            )
-        )
-    figure.add_vline(x=0, line={"width": 1, "dash": "dot", "color": "#8a8a8a"})
-    order = {"categoryorder": "array", "categoryarray": labels[::-1], "automargin": True}
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
-    figure.update_layout(height=180 + 30 * len(labels), xaxis_title=title, yaxis=order, legend=legend, showlegend=True)
-    return figure
-
-
-def scatter(by_image: pd.DataFrame, title: str) -> go.Figure:
-    """Paired values, one point an image; on the diagonal both are equal."""
-    figure = go.Figure(layout={"template": "none"})
-    values = by_image[["value_a", "value_b"]]
-    low, high = float(values.min().min()), float(values.max().max())
-    figure.add_trace(go.Scatter(x=[low, high], y=[low, high], mode="lines", line={"dash": "dot", "color": "#8a8a8a"}, hoverinfo="skip"))
-    figure.add_trace(
-        go.Scatter(
-            x=by_image["value_b"].tolist(),
-            y=by_image["value_a"].tolist(),
-            mode="markers",
-            text=by_image["image"].tolist(),
-            marker={"color": COLOURS[0], "size": 8, "opacity": 0.9, "line": {"width": 1, "color": "#6b6b6b"}},
-            hovertemplate="%{text}<br>A %{y:.3~r}, B %{x:.3~r}<extra></extra>",
-        )
-    )
-    a, b = by_image["a"].iloc[0], by_image["b"].iloc[0]
-    figure.update_layout(showlegend=False, height=480, xaxis_title=f"{title}: {b} (B)", yaxis_title=f"{a} (A)")
-    return figure
 
 
 def band(rows: pd.DataFrame, x: str) -> pd.DataFrame:
@@ -285,64 +205,9 @@ def _parameters(rows: pd.DataFrame) -> list[str]:
     return [name for name in tables.groups(rows) if name not in tables.GROUP and tables.varies(rows[name])]
 
 
-def _lines(lines: pd.DataFrame, x: str, y: str, *, markers: bool = False) -> go.Figure:
-    figure = go.Figure(layout={"template": "none"})
-    for i, (name, line) in enumerate(lines.groupby("configuration", sort=False)):
-        colour, group = COLOURS[i % len(COLOURS)], str(name)
-        there = line.dropna(subset=["low"])
-        around = [*there["x"], *there["x"][::-1]], [*there["high"], *there["low"][::-1]]
-        alpha = 0.14 if lines["configuration"].nunique() < 5 else 0.07
-        fill = "rgba({},{},{},{})".format(*(int(colour[k : k + 2], 16) for k in (1, 3, 5)), alpha)
-        figure.add_trace(
-            go.Scatter(
-                x=around[0],
-                y=around[1],
-                fill="toself",
-                fillcolor=fill,
-                line={"width": 0},
-                legendgroup=group,
-                showlegend=False,
-                hoverinfo="skip",
-            )
-        )
-        figure.add_trace(
-            go.Scatter(
-                x=line["x"].tolist(),
-                y=line["mean"].tolist(),
-                name=group,
-                legendgroup=group,
-                mode="lines+markers",
-                line={"color": colour, "dash": DASHES[i // len(COLOURS) % len(DASHES)], "width": 2},
-                marker={"symbol": MARKERS[i % len(MARKERS)], "size": 7 if markers else 6},
-                customdata=line[["low", "high", "images"]].to_numpy().tolist(),
-                hovertemplate=("%{y:.3~r}" if there.empty else "%{y:.3~r} [%{customdata[0]:.3~r}, %{customdata[1]:.3~r}]")
-                + " at %{x:.3~r}, %{customdata[2]} images"
-                "<extra>%{fullData.name}</extra>",
-            )
-        )
-    figure.update_layout(height=460, xaxis_title=x, yaxis_title=y)
-    return figure
-
-
 def _grid(rows: pd.DataFrame, a: str, b: str, name: str, title: str) -> list[View]:
     order = [sorted(rows[p].drop_duplicates(), key=lambda value: (pd.isna(value), value)) for p in (a, b)]
     words = [[tables.word(value) for value in values] for values in order]
     means = rows.assign(a=rows[a].map(tables.word), b=rows[b].map(tables.word)).pivot_table(index="a", columns="b", values="value")
     means = means.reindex(index=words[0], columns=words[1])
-    numbers = [[None if pd.isna(value) else float(value) for value in line] for line in means.to_numpy()]
-    figure = go.Figure(
-        go.Heatmap(
-            z=numbers,
-            x=words[1],
-            y=words[0],
-            colorscale="Cividis",
-            reversescale=True,
-            texttemplate="%{z:.3~r}",
-            hovertemplate=f"{a}=%{{y}}, {b}=%{{x}}: %{{z:.3~r}}<extra></extra>",
-            colorbar={"title": {"text": title, "side": "right"}},
-        ),
-        layout={"template": "none"},
-    )
-    axis = {"type": "category", "automargin": True}
-    figure.update_layout(height=140 + 44 * len(words[0]), xaxis={**axis, "title": b}, yaxis={**axis, "title": a})
-    return [View(name, figure, means.rename_axis(f"{a} / {b}").reset_index())]
+    return [View(name, plots.grid(means, a, b, title), means.rename_axis(f"{a} / {b}").reset_index())]

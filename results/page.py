@@ -19,11 +19,12 @@ from matplotlib import colormaps
 from plotly.offline import get_plotlyjs
 
 from results import charts, tables
-from results.charts import COSTS, MEASURES, NAMES, Chart, View, forest, scatter
+from results.charts import COSTS, MEASURES, NAMES, Chart, View
 from results.compare import CAPTION, Comparison, as_text
 from results.export import number, right_aligned, texts, with_intervals
 from results.gallery import Gallery, Source, gallery
 from results.paper import published
+from results.plots import forest, scatter
 from results.store import write_atomically
 
 EMBEDDED = 4e6  # bytes of a run's own files inside its page; the others are linked
