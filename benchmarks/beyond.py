@@ -42,7 +42,7 @@ class Configuration:
         return tables.per_image(known["image"].to_numpy(), known["value"].to_numpy())
 
 
-def configurations(run: Run) -> list[Configuration]:
+def by_configuration(run: Run) -> list[Configuration]:
     """The configurations of a run in the order of their methods. A hyper-parameter such as ``mask_seed`` is a seed, too."""
     key = [*tables.GROUP, "engine", "hyperparameters"]
     varying = [name for name in tables.varying_parameters(list(run.records)) if not name.endswith("seed")]
@@ -77,7 +77,7 @@ def mean(values: NDArray[np.float64], digits: int = 3, ends: int | None = None) 
 def criteria(run: Run) -> Iterator[Path]:
     """MAR of every ranking, by criterion and fill."""
     lines = []
-    for of in configurations(run):
+    for of in by_configuration(run):
         line: dict[str, Any] = {"method": of.name}
         images = of.rows.loc[of.rows["value"].notna(), "image"].nunique()
         for metric in dict.fromkeys(of.rows.loc[of.rows["metric"].str.startswith("mar_"), "metric"]):
@@ -95,7 +95,7 @@ def criteria(run: Run) -> Iterator[Path]:
 def pointing(run: Run) -> Iterator[Path]:
     """The grid pointing game: the share of positive attribution in the right cell."""
     lines = []
-    for of in configurations(run):
+    for of in by_configuration(run):
         found = of.values("grid_pointing")
         lines.append({"method": of.name, "share": mean(found), "mosaics": len(found), "of": of.rows["image"].nunique()})
     cells = run.settings["benchmark"]["pointing"]["cells"]
@@ -106,7 +106,7 @@ def pointing(run: Run) -> Iterator[Path]:
 def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
     """How far MAR, region and map depend on the seed: per method, means over images and pairs of seeds."""
     lines = []
-    for of in configurations(run):
+    for of in by_configuration(run):
         by_image: dict[tuple[str, str], list[dict[str, NDArray[Any]]]] = {}
         for record in of.jobs:
             for shown in pictured(record, most=len(record["images"])):
@@ -139,7 +139,7 @@ def sanity(run: Run) -> Iterator[Path]:
     records = [record | {"model": base[record["model"]]} for record in run.records]
     run = replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))
     lines = []
-    for of in configurations(run):
+    for of in by_configuration(run):
         maps_: dict[str, dict[tuple[int, tuple[str, str]], Pictured]] = {}
         for record in of.jobs:
             here = maps_.setdefault(json.dumps(record["config"]["model"].get("randomise")), {})

@@ -15,7 +15,7 @@ from torch import nn
 import da.__main__
 from benchmarks.access import ScoreView
 from benchmarks.beyond import _iou, spearman, ssim, top_pixels
-from benchmarks.datasets import ImageSet, Photograph, UnreadableError, demo, mosaics
+from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, demo, mosaics
 from benchmarks.models import Preprocessing
 from benchmarks.pointing import grid_pointing
 from benchmarks.randomise import randomised
@@ -108,6 +108,8 @@ def test_mosaics_are_drawn_from_different_classes_and_labelled_by_one_cell(tmp_p
     cropping = Preprocessing(24, 0.875, "nearest", (0.0,) * 3, (1.0,) * 3)
     cells = nine.photographs[0].tensor(cropping)[0].unfold(0, 8, 8).unfold(1, 8, 8).flatten(2)
     assert torch.equal(cells.amin(2), cells.amax(2))  # the model's crop does not move their borders
+    with pytest.raises(ValueError, match="set_mosaics has no labels"):
+        correct_for_all(mosaics(ImageSet("set", tuple(replace(one, label=None) for one in plain)), count=3), [lambda one: 1], n=1)
     with pytest.raises(ValueError, match="has not 9 photographs of different classes"):
         mosaics(demo(), cells=3)
     (tmp_path / "broken.png").write_bytes(b"no image")
@@ -201,14 +203,24 @@ def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
         assert (frame["seeds"] == 2).all()
         random = frame.set_index("method").loc["random"]
         assert abs(random["Spearman of maps"]) < 0.05
+        rows = pd.read_parquet(folder / "runs" / "stability" / "rows.parquet")
+        of = rows[(rows["method"] == "da_minimal") & (rows["metric"] == "queries")]
+        assert set(of.loc[of["status"] == "nothing_accepted", "image"]) == {"chelsea"}  # both whole images: no likeness of regions
+        assert frame.set_index("method").loc["da_minimal", "IoU of regions"] < 0.5
     if name == "criteria":  # another model in the same run has a line of its own
         other = read(experiment(folder, name, *fewer[name], "method=random", "model=efficientnet_lite1"), name).set_index("method")
         assert other.loc["random model=efficientnet_lite0"].tolist() == frame.set_index("method").loc["random"].tolist()
         assert "random model=efficientnet_lite1" in other.index
     if name == "grid_pointing":  # the model sees the labelled cell
         counts = frame.set_index("method")[["mosaics", "of"]]
-        assert (counts.drop(index=["centre", "da_pos"]) == 1).all(axis=None)  # ten steps of a walk may find nothing
         rows = pd.read_parquet(folder / "runs" / "grid_pointing" / "rows.parquet")
+        found_nothing = set(rows.loc[rows["status"] == "nothing_accepted", "method"])  # ten steps of a walk may
+        assert found_nothing <= {"da_pos", "da_neg"}
+        assert (counts["of"] == 1).all()
+        assert set(counts.index[counts["mosaics"] == 0]) == {"centre"} | found_nothing
+        said = command("results", "summary", "runs/grid_pointing", cwd=folder)
+        assert "grid pointing" in said.stdout
+        assert "MAR" not in said.stdout
         assert (rows["label"] == rows["prediction"]).all()
         assert float(frame.set_index("method").loc["random", "share"]) == pytest.approx(0.25, abs=0.01)
     if name == "sanity":  # knows nothing of the model, so nothing changes, under any seed
@@ -216,3 +228,7 @@ def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
         images = pd.read_csv(folder / "runs" / "sanity" / "sanity_images.csv")
         assert images.loc[images["method"].isin(["random", "sobel"]), "spearman"].min() == pytest.approx(1)
         assert images.loc[images["method"] == "gradcam", "spearman"].max() < 0.9
+        with_map = images[images["spearman"].notna()].groupby("method")["image"].nunique()
+        shown = read(folder / "runs" / name, name).set_index("method")
+        assert shown["with a map"].to_dict() == {method: with_map.get(method, 0) for method in shown.index}
+        assert (shown.loc[["da_pos", "da_minimal"], "status ok"] == 0).all()  # black has the class of a randomised network
