@@ -22,6 +22,7 @@ from benchmarks.pictures import ForPage, pictured, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
+from results.export import WIDTH
 from results.summary import summary as summary_of
 
 MOST_RESULTS = 1_000_000
@@ -49,9 +50,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     drawn = list(draw(out, rows)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(name)(run)
-    console = (
-        Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=240, markup=False)
-    )  # a file has room, and a table is not to be cut
+    console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=WIDTH, markup=False)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
     for note in tables.mixture(run.records):

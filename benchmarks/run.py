@@ -43,6 +43,7 @@ from benchmarks.job import Job
 from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
 from benchmarks.workers import Origin
+from results.export import WIDTH
 from results.status import PLAN
 from results.store import digest, write_atomically
 
@@ -248,7 +249,7 @@ class Report(Callback):
             if key not in cost:
                 model, engine = load(plain(cfg.model), plain(cfg.engine))
                 cost[key] = plan.seconds_a_pass(engine, model.preprocessing.size)
-        wide = STDERR if STDERR.is_terminal else Console(stderr=True, width=120, markup=False)
+        wide = STDERR if STDERR.is_terminal else Console(stderr=True, width=WIDTH, markup=False)
         wide.print(plan.table([job for job, _ in jobs], cost))
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -272,8 +273,8 @@ class Report(Callback):
         BAR.stop()
         Report.out = Path(config.out)
         failed = failures(Report.out)
-        begun = sum(not failure["rows"] for failure in failed) < self.origin.jobs  # if none, what lies there is of another command
-        if begun and any((Report.out / "jobs").glob("*.json")):
+        worked = sum(not failure["rows"] for failure in failed) < self.origin.jobs  # else, what lies there is of another command
+        if worked and any((Report.out / "jobs").glob("*.json")):
             self._report(config)
         for failure in failed:
             said = f" {failure['error']}\n  again: {failure['command']}"

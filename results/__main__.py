@@ -88,8 +88,9 @@ def summary(args: argparse.Namespace) -> int:
         from rich.console import Console
 
         from benchmarks.report import short_table  # what draws takes a second to import
+        from results.export import WIDTH
 
-        Console(markup=False, width=None if Console().is_terminal else 240).print(short_table(found))
+        Console(markup=False, width=None if Console().is_terminal else WIDTH).print(short_table(found))
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 NOTHING = "–"
+WIDTH = 240  # characters of a line that goes to a file or a pipe: no table is cut
 NUMBER = re.compile(rf"[-+−]?[\d.]|{NOTHING}$")
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "×": r"$\times$"}
 LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "[": "{[}", "*": "{*}"}  # \\[ and \\* are commands
