@@ -1,0 +1,1 @@
+"""Networks, methods, graphs and files as people have them."""
