@@ -12,14 +12,14 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
@@ -44,6 +44,7 @@ from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
 from benchmarks.workers import Origin
 from results.export import WIDTH
+from results.records import VERSION, identity
 from results.status import PLAN
 from results.store import digest, write_atomically
 
@@ -146,14 +147,6 @@ def lost(error: Exception) -> bool:
 
 def record(job: Job, cfg: DictConfig, out: Path) -> None:
     """Leave the job's record in the run's folder: its configuration, the keys of its results, its images."""
-    named = {
-        "dataset": job.images.name,
-        "model": job.model.name,
-        "method": job.method_name,
-        "engine": job.engine_name,
-        "seed": job.seed,
-        "parameters": dict(job.parameters),
-    }
     config = resolved(cfg)
     config["method"] = {name: value for name, value in config["method"].items() if name.startswith("_")} | dict(job.parameters)
     config |= {"method_name": job.method_name, "per_method": None, "variation": None}  # they are in the method now
@@ -162,10 +155,17 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
     listed = out / "images" / f"{digest({'images': images})}.json"  # once for all jobs on these images
     if not listed.exists():
         write_atomically(listed, json.dumps(images).encode())
-    content = {
-        **named,
+    content: dict[str, Any] = {
+        "version": VERSION,
+        "dataset": job.images.name,
+        "model": job.model.name,
+        "method": job.method_name,
+        "engine": job.engine_name,
+        "seed": job.seed,
+        "parameters": dict(job.parameters),
         "store": cfg.store if Path(cfg.store).is_absolute() else os.path.relpath(cfg.store, out),
         "keys": job.keys,
+        "configs": job.configs,
         "images": listed.stem,
         "config": config,
         "class_names": list(job.model.class_names),
@@ -175,9 +175,24 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "accuracy": accuracies(cfg, job.images),
         "provenance": json.loads(provenance()),
         "command": [sys.executable, *sys.argv],
+        "folder": os.getcwd(),
         "overrides": whole(HydraConfig.get().overrides.task if HydraConfig.initialized() else []),
     }
-    write_atomically(out / "jobs" / f"{digest(named)}.json", json.dumps(content, indent=1).encode())
+    path = out / "jobs" / f"{identity(content, but='select.count')}-{config['select'].get('count') or 'all'}.json"
+    content["place"] = place(path)
+    write_atomically(path, json.dumps(content, indent=1).encode())
+    for other in path.parent.glob(f"{path.stem.partition('-')[0]}-*.json"):  # the same job on more or fewer images, of another command
+        if other != path and json.loads(other.read_text())["place"][0] != Report.started:
+            other.unlink(missing_ok=True)
+
+
+def place(path: Path) -> list[float]:
+    """When the sweep of a job began and which of its jobs it is, so that lines come in the order of the sweep; of shards, the first."""
+    hydra = cast(DictConfig | None, HydraConfig.instance().cfg)
+    number = OmegaConf.select(hydra, "hydra.job.num") if hydra is not None else None
+    here = [Report.started, number or 0]
+    before = json.loads(path.read_text())["place"] if path.exists() else here
+    return min(here, before) if before[0] == here[0] else here
 
 
 def whole(overrides: Iterable[str]) -> list[str]:
@@ -210,6 +225,7 @@ class Report(Callback):
     """After the last job: tables and figures, and what failed."""
 
     out: Path | None = None  # of the run that this process has reported on
+    started = 0.0  # when this process's sweep, or its only job, was started
     away = False  # whether this process is a worker, whose jobs another process reports on
     sweep: tuple[Report, DictConfig] | None = None  # that this process has started and that has not ended
 
@@ -218,6 +234,7 @@ class Report(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """In a worker, work as the process that started the sweep would."""
+        Report.started = self.origin.started
         if self.origin.settle_in(config):
             Report.away = True
             BAR.silence()

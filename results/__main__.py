@@ -76,8 +76,8 @@ def positive(text: str) -> int:
 
 def summary(args: argparse.Namespace) -> int:
     """Print the means of a run."""
+    from results.records import nothing
     from results.summary import summary as summarised
-    from results.tables import nothing
 
     found = summarised(args.run)
     if found.empty:
