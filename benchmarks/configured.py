@@ -178,12 +178,15 @@ def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
 
 def classify_of(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
     """The class a model gives to a photograph, None where it cannot be read."""
-    return classify(model_json, engine_json, photograph, repr(photograph))
+    try:
+        return classify(model_json, engine_json, photograph, f"{photograph!r} {photograph.digest()}")
+    except UnreadableError:
+        return None
 
 
 @lru_cache(maxsize=100_000)
 def classify(model_json: str, engine_json: str, photograph: Photograph, source: str = "") -> int | None:
-    """The class a model gives to a photograph, None where it cannot be read; remembered, ``source`` telling equal names apart."""
+    """The class a model gives to a photograph, None where it cannot be read; remembered, ``source`` telling equal names and other contents apart."""
     model, engine = load(model_json, engine_json)
     try:
         pixels = prepared(photograph, photograph.digest()[:16], model.preprocessing)
