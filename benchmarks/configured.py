@@ -186,7 +186,7 @@ def classify_of(model_json: str, engine_json: str, photograph: Photograph) -> in
 
 @lru_cache(maxsize=100_000)
 def classify(model_json: str, engine_json: str, photograph: Photograph, source: str = "") -> int | None:
-    """The class a model gives to a photograph, None where it cannot be read; remembered, ``source`` telling equal names and other contents apart."""
+    """The class a model gives to a photograph, None where it cannot be read; remembered, ``source`` telling equal names apart."""
     model, engine = load(model_json, engine_json)
     try:
         pixels = prepared(photograph, photograph.digest()[:16], model.preprocessing)

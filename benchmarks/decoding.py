@@ -33,9 +33,12 @@ def checked_range(value_range: Sequence[float] | None) -> ValueRange | None:
     """The values of black and white as two floats. Raises ValueError for anything else."""
     if value_range is None:
         return None
-    given = [float(value) for value in value_range]
+    try:
+        given = [float(value) for value in value_range]
+    except (TypeError, ValueError):
+        given = []
     if len(given) != 2 or not all(map(math.isfinite, given)) or given[0] >= given[1]:
-        raise ValueError(f"dataset.value_range={list(value_range)}: give the values of black and of white, such as [0,4095]")
+        raise ValueError(f"dataset.value_range={value_range}: give the values of black and of white, such as [0,4095]")
     return given[0], given[1]
 
 
@@ -188,9 +191,7 @@ def _scaled(image: Image.Image, value_range: ValueRange | None, top: int) -> Ima
         return image
     low, high = value_range or (0, top)
     if low < 0 or high > top:
-        raise UnreadableError(
-            f"its values go to {top} at most, so that dataset.value_range=[{low:g},{high:g}] is not theirs: put it elsewhere"
-        )
+        raise UnreadableError(f"its values go to {top} at most, so that dataset.value_range=[{low:g},{high:g}] is not theirs")
     extremes = [value * top / 255 for band in _extremes(image) for value in band]
     _check_within(min(extremes), max(extremes), (low, high))
     table = [min(255, max(0, round((value * top / 255 - low) / (high - low) * 255))) for value in range(256)]

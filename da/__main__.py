@@ -139,14 +139,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settle(cfg)
         check_place(args.photo, args.out)
-        answer = explain(
-            cfg,
-            photograph(args.photo, cfg.dataset.value_range),
-            method,
-            rule,
-            args.out or Path(f"{args.photo.stem}_{method}.png"),
-            args.rules,
-        )
+        photo, out = photograph(args.photo, cfg.dataset.get("value_range")), args.out or Path(f"{args.photo.stem}_{method}.png")
+        answer = explain(cfg, photo, method, rule, out, args.rules)
     except Exception as error:
         return failed(error, args.debug, given)
     print(json.dumps(answer, indent=1) if args.json else words(answer))
