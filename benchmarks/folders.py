@@ -19,6 +19,7 @@ OF_SYSTEMS = frozenset(
 HIDDEN = "hidden or of the system"
 NO_SUFFIX = "not named like a picture that Pillow reads"
 LINKS = "links to folders that are in already or hold the link"
+BROKEN = "links to nothing"
 NO_FILES = "neither files nor folders"
 CLOSED = "folders that cannot be opened"
 LOOSE = "beside the folders of the classes"
@@ -79,7 +80,7 @@ def images_below(root: Path) -> tuple[list[Path], LeftOut]:
                 if named:
                     leave(HIDDEN, path)
             elif not named:
-                leave(NO_SUFFIX, path)
+                leave(NO_SUFFIX if path.exists() else BROKEN, path)
             elif path.is_file() or not path.exists():  # a link to nothing is a picture that cannot be read
                 found.append(path)
             else:

@@ -229,6 +229,7 @@ def test_folders_that_cannot_be_opened_and_pipes_are_said(tmp_path, warned, monk
     picture(tmp_path / "a.png")
     picture(tmp_path / "locked" / "b.png")
     os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "unmounted").symlink_to(tmp_path / "nowhere", target_is_directory=True)
     scandir = os.scandir
 
     def closed(path):
@@ -240,6 +241,7 @@ def test_folders_that_cannot_be_opened_and_pipes_are_said(tmp_path, warned, monk
     assert [p.id for p in image_folder(str(tmp_path)).photographs] == ["a.png"]
     assert "1 neither files nor folders (pipe.png)" in warned()
     assert "1 folders that cannot be opened (locked/)" in warned()
+    assert "1 links to nothing (unmounted)" in warned()
 
 
 def test_a_folder_without_photographs_says_what_it_has(tmp_path):
