@@ -181,7 +181,10 @@ def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
 
 def classify_of(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
     """The class a model gives to a photograph, None where it cannot be read."""
-    return classify(model_json, engine_json, photograph, repr(photograph))
+    try:
+        return classify(model_json, engine_json, photograph, f"{photograph!r} {photograph.digest()}")
+    except UnreadableError:
+        return None
 
 
 @lru_cache(maxsize=100_000)

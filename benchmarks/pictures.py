@@ -54,7 +54,10 @@ def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pict
     for key in wanted:
         of_image = predictions[predictions["image"] == key[0]].set_index("metric")["value"]
         words = f"{record['class_names'][int(of_image['prediction'])]} {of_image['confidence']:.2f}"
-        pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
+        try:
+            pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
+        except UnreadableError:
+            continue
         yield Pictured(key, pixels, store.arrays(record["keys"]["attribution"], key), words, statuses[key[0]])
 
 

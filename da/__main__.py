@@ -21,6 +21,7 @@ from benchmarks.auto import settle
 from benchmarks.bad_input import cause, choices, suggestion
 from benchmarks.configured import check_node, composed, load, plain, with_model
 from benchmarks.datasets import Photograph, demo
+from benchmarks.decoding import checked_range
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
 from benchmarks.rng import image_rng
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
     engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
-    given = [f"method={method}", f"model={first.model}", f"engine={engine}", *first.overrides]
+    given = [f"method={method}", f"model={first.model}", f"engine={engine}", "dataset=image_folder", *first.overrides]
     given += [f"hydra.searchpath=[file://{first.config_dir.resolve()}]"] if first.config_dir else []
     try:
         cfg = composed(*given)
@@ -138,7 +139,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settle(cfg)
         check_place(args.photo, args.out)
-        answer = explain(cfg, photograph(args.photo), method, rule, args.out or Path(f"{args.photo.stem}_{method}.png"), args.rules)
+        photo, out = photograph(args.photo, cfg.dataset.get("value_range")), args.out or Path(f"{args.photo.stem}_{method}.png")
+        answer = explain(cfg, photo, method, rule, out, args.rules)
     except Exception as error:
         return failed(error, args.debug, given)
     print(json.dumps(answer, indent=1) if args.json else words(answer))
@@ -161,12 +163,13 @@ def check_place(photo: Path, out: Path | None) -> None:
         raise ValueError(f"--out {out}: give a file in a folder that is there, such as picture.png")
 
 
-def photograph(photo: Path) -> Photograph:
-    """A file, or the demo photograph of that name where there is no such file."""
+def photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photograph:
+    """A file, or the demo photograph of that name where there is no such file. value_range: of a file, see ``image_folder``."""
     by_name = {of.id: of for of in demo().photographs}
     if str(photo) not in by_name and not photo.exists():
         raise ValueError(f"{photo} cannot be read: there is no such file{suggestion(str(photo), by_name)}")
-    return by_name[str(photo)] if str(photo) in by_name and not photo.exists() else Photograph(photo.name, None, photo)
+    given = checked_range(value_range)
+    return by_name[str(photo)] if str(photo) in by_name and not photo.exists() else Photograph(photo.name, None, photo, value_range=given)
 
 
 def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out: Path, rules: int = 1) -> dict[str, Any]:

@@ -242,7 +242,7 @@ def _write(path: Path, page: Mapping[str, Any]) -> Path:
         plotly=_plotly() if drawn else "",
         methods=list(dict.fromkeys(column["method"] for column in made.columns)),
     )
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
     return path
 
 
