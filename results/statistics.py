@@ -40,15 +40,9 @@ def bootstrap_interval(values: Float[np.ndarray, " n *x"]) -> tuple[Float[np.nda
         error = values.std(0) / np.sqrt(len(values))
         low, high = middle - Z * error, middle + Z * error
     else:
-        low, high = bootstrap(
-            (values,),
-            np.mean,
-            axis=0,
-            n_resamples=RESAMPLES,
-            confidence_level=CONFIDENCE,
-            method="percentile",
-            rng=np.random.default_rng(0),
-        ).confidence_interval
+        of, rng = (values,), np.random.default_rng(0)
+        found = bootstrap(of, np.mean, axis=0, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=rng)
+        low, high = found.confidence_interval
     constant = np.ptp(values, axis=0) <= NOISE * np.abs(values).max(0)  # the mean of a resample would differ in its last digits
     low, high = (np.where(constant, middle, end) for end in (low, high))
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
