@@ -1,4 +1,4 @@
-"""Intervals, paired comparisons, and the paper's numbers."""
+"""Intervals and paired comparisons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
-from results.paper import beside, published
 from results.statistics import bootstrap_interval, compare, compare_family, differences, holm
 from results.tables import paired
 
@@ -215,62 +214,3 @@ def test_rows_are_paired_by_image():
     assert paired(frame, "absent").empty
     with pytest.raises(ValueError, match="several values for image"):
         paired(pd.concat([frame, frame]), "mar")
-
-
-def test_the_papers_numbers_are_all_there():
-    frame = published()
-    assert frame.groupby("source").size().to_dict() == {"Table 1": 5, "Table 2": 50, "Complexity evaluation": 6, "Fig. 5": 2}
-    assert not frame.duplicated([name for name in frame.columns if name not in ("value", "unit", "n")]).any()
-    assert set(zip(frame["metric"], frame["unit"], strict=True)) == {("mar", "share"), ("accuracy", "share"), ("seconds", "s")}
-    table2 = frame[frame["source"] == "Table 2"]
-    grid = pd.MultiIndex.from_product([["mar", "seconds"], [1, 2, 4, 8, 16], ["50", "100", "500", "1000", "pixels"]])
-    assert set(zip(table2["metric"], table2["k"], table2["sp_num"], strict=True)) == set(grid)
-    assert table2[table2["metric"] == "mar"]["value"].sum() == pytest.approx(3.59)
-    assert table2[table2["metric"] == "seconds"]["value"].sum() == pytest.approx(9018.87)
-    cell = frame.query("source == 'Table 2' and k == 4 and sp_num == '500'").set_index("metric")["value"]
-    assert cell.to_dict() == {"mar": 0.094, "seconds": 23.80}
-    pixels = frame.query("sp_num == 'pixels' and metric == 'seconds'")["value"]
-    assert pixels.tolist() == [1301.21, 1309.48, 1586.11, 1614.29, 2723.76]
-    table1 = frame[frame["source"] == "Table 1"].set_index("model")["value"].to_dict()
-    assert table1 == {"alexnet": 0.1168, "resnet18": 0.0531, "resnet50": 0.035, "vgg11": 0.0456, "vgg16": 0.0402}
-    runtime = frame[frame["source"] == "Complexity evaluation"].set_index("method")["value"].to_dict()
-    assert runtime == {"gradcam": 0.0254, "gradient": 0.0381, "guided_backprop": 0.1072, "da_pos": 23.8, "rise": 35.9, "ep": 85.7}
-    assert frame[frame["source"] == "Fig. 5"].set_index("dataset")["value"].to_dict() == {"cifar100": 0.689, "imagenet": 0.822}
-
-
-def measured(**columns) -> dict[str, object]:
-    return {"metric": "mar", "value": 0.05, "low": 0.04, "high": 0.06, "model": "resnet50", "dataset": "demo", "n": 7} | columns
-
-
-def test_ours_stand_beside_the_papers_with_the_setup():
-    table = beside(pd.DataFrame([measured(), measured(model="efficientnet_lite0")]), "Table 1", ["model"])
-    assert table["model"].tolist() == ["alexnet", "resnet18", "resnet50", "vgg11", "vgg16", "efficientnet_lite0"]
-    table = table.set_index("model")
-    assert table.loc["resnet50", ["paper", "ours", "low", "high"]].tolist() == [0.035, 0.05, 0.04, 0.06]
-    assert table.loc["resnet50", "setup"] == "dataset: paper imagenet, ours demo; n: paper 500, ours 7"
-    assert table.loc["alexnet", "setup"] == "not measured here"
-    assert table.loc["efficientnet_lite0", "setup"] == "not in the paper"
-    assert beside(pd.DataFrame([measured(dataset="imagenet", n=500)]), "Table 1", ["model"])["setup"].tolist()[2] == ""
-
-
-@pytest.mark.parametrize("sp_nums", [[50, 500, None], [50.0, 500.0, np.nan], ["50", "500", "pixels"]])
-def test_table_2_is_joined_by_its_grid_however_superpixels_are_written(sp_nums):
-    ours = pd.DataFrame([measured(k=4, sp_num=sp_num, model="lite0", value=i) for i, sp_num in enumerate(sp_nums)])
-    table = beside(ours, "Table 2", ["k", "sp_num"])
-    assert len(table) == 50
-    found = table[table["ours"].notna()].set_index("sp_num")
-    assert found[["paper", "ours"]].to_dict("index") == {
-        "50": {"paper": 0.158, "ours": 0},
-        "500": {"paper": 0.094, "ours": 1},
-        "pixels": {"paper": 0.125, "ours": 2},
-    }
-    assert found.loc["500", "setup"] == "model: paper resnet50, ours lite0; dataset: paper imagenet, ours demo; n: paper 200, ours 7"
-
-
-def test_a_join_that_would_mix_numbers_is_refused():
-    with pytest.raises(ValueError, match="choose Table 1, Table 2"):
-        beside(pd.DataFrame([measured()]), "Table 3", ["model"])
-    with pytest.raises(ValueError, match="the paper's numbers of Table 2 are not told apart by k"):
-        beside(pd.DataFrame([measured(k=4)]), "Table 2", ["k"])
-    with pytest.raises(ValueError, match="our numbers of Table 1 are not told apart by model"):
-        beside(pd.DataFrame([measured(), measured(value=0.1)]), "Table 1", ["model"])
