@@ -1,4 +1,4 @@
-"""Tables for a paper, a page or a spreadsheet: LaTeX (booktabs), Markdown and CSV."""
+"""Tables for a paper, a page, a spreadsheet or another program: LaTeX (booktabs), Markdown, CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -102,6 +102,29 @@ def _inert(value: Any) -> Any:
     marked = f"'{value}" if FORMULA.match(value) and not VALUE.fullmatch(value) else value
     marked = marked.encode("utf-8", "backslashreplace").decode()  # a file name that is no UTF-8
     return marked.replace("\r", "\\r")  # which pandas does not quote, so that it would end the line
+
+
+def to_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Rows as Parquet of plain types, so that DuckDB, Polars and others read them: text, 64-bit integers and floats, true or false.
+
+    A column that mixes kinds, such as a hyper-parameter with numbers and names, is text, and so is one without any value. A missing value,
+    NaN among them, is null.
+    """
+    plain = frame.copy(deep=False)
+    for place in range(frame.shape[1]):
+        plain.isetitem(place, _plain(frame.iloc[:, place]).array)
+    plain.to_parquet(path, index=False)
+
+
+def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(object)
+    if column.dtype != object:
+        return column
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    if kind in ("integer", "floating", "mixed-integer-float"):
+        return column.astype("Int64" if kind == "integer" else "Float64")
+    return column.astype("boolean") if kind == "boolean" else column.map(str, na_action="ignore").astype("string")
 
 
 def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "", *, long: bool | None = None) -> str:
