@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.pictures import named, save
 from results import figures, tables
-from results.export import comparisons, interval, to_latex, to_markdown
+from results.export import comparisons, interval, to_csv, to_latex, to_markdown
 from results.paper import beside, published
 from results.records import columns, configuration, named_by, word
 from results.statistics import bootstrap_interval, compare_family
@@ -167,7 +167,7 @@ def fig5(run: Run) -> Iterator[Path]:
         ax.annotate(f"unmasked {accuracy:.3f}", (0.02, accuracy), xytext=(0, 2), textcoords="offset points", fontsize=7)
     ax.set_title(f"{named(run.records[0])}, {curves['images'].max()} images", fontsize=9)
     yield from save(figure, run.figure("fig5"))
-    curves.to_csv(run.stem("fig5_curves").with_suffix(".csv"), index=False)
+    to_csv(curves, run.stem("fig5_curves").with_suffix(".csv"))
     yield run.stem("fig5_curves").with_suffix(".csv")
     headings = {
         "insertion_auc" if metric == "insertion_accuracy" else "insertion_consistency_auc": "insertion AUC",
@@ -217,7 +217,7 @@ def fig6(run: Run) -> Iterator[Path]:
     figure.suptitle(f"{named(run.records[0])}, {rows['image'].nunique()} images", fontsize=9)
     yield from save(figure, run.figure("fig6"))
     points = pd.DataFrame(lines)
-    points.to_csv(run.stem("fig6_curves").with_suffix(".csv"), index=False)
+    to_csv(points, run.stem("fig6_curves").with_suffix(".csv"))
     yield run.stem("fig6_curves").with_suffix(".csv")
     least = points.loc[points.groupby(["method", "parameter"])["mean"].idxmin()]
     curves = [(str(line["method"]), str(line["parameter"]), float(line["x"])) for line in least.to_dict("records")]
@@ -258,7 +258,7 @@ def runtime(run: Run) -> Iterator[Path]:
 
 def table(frame: pd.DataFrame, stem: Path, caption: str) -> Iterator[Path]:
     """Write a table in all its forms, and its caption beside it."""
-    frame.to_csv(stem.with_suffix(".csv"), index=False)
+    to_csv(frame, stem.with_suffix(".csv"))
     frame.to_parquet(stem.with_suffix(".parquet"), index=False)
     stem.with_suffix(".md").write_text(f"{caption}\n\n{to_markdown(frame)}", encoding="utf-8")
     stem.with_suffix(".tex").write_text(to_latex(frame, caption, f"tab:{stem.name}"), encoding="utf-8")

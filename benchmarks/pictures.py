@@ -22,6 +22,7 @@ from benchmarks.provenance import target_name
 from benchmarks.rng import image_rng
 from benchmarks.walks import replay
 from da.walk import dynamic_ablation
+from results.figures import to_file
 from results.gallery import Picture
 from results.store import Arrays, ImageKey, Store
 
@@ -120,6 +121,4 @@ def save(figure: Figure, stem: Path, *, pdf: bool = True) -> Iterator[Path]:
     """Write a figure as PNG and PDF."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".png", ".pdf")[: 2 if pdf else 1]:
-        path = stem.with_name(stem.name + suffix)
-        figure.savefig(path, dpi=200)
-        yield path
+        yield to_file(figure, stem.with_name(stem.name + suffix))

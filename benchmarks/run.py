@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
@@ -174,6 +175,7 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "dataset_sha256": digest({"images": sorted(map(list, job.contents))}),
         "accuracy": accuracies(cfg, job.images),
         "provenance": json.loads(provenance()),
+        "started": time.time(),
         "command": [sys.executable, *sys.argv],
         "folder": os.getcwd(),
         "overrides": whole(HydraConfig.get().overrides.task if HydraConfig.initialized() else []),
@@ -251,7 +253,7 @@ class Report(Callback):
         everyone, jobs, expected = arguments_of(config), [], []
         self.origin = Origin(jobs=len(everyone))
         for arguments in everyone:
-            expected.append({"overrides": whole(arguments), "images": 0})
+            expected.append({"overrides": whole(arguments), "images": 0, "started": time.time()})
             with suppress(Exception):  # the job that cannot be composed will say why
                 jobs.append(planned(arguments))
                 expected[-1]["images"] = jobs[-1][0].images

@@ -218,10 +218,10 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
         drawn.append(picture(pixels, mask))
         titles.append(f"{when}: {100 * mask.mean():.1f} %")
-    from results.figures import heat_map, row_of_pictures  # only now: seaborn takes a second to import
+    from results.figures import heat_map, row_of_pictures, to_file  # only now: seaborn takes a second to import
 
     drawn.append(heat_map(pixels, found[0][0].saliency[0].cpu().numpy()))
-    row_of_pictures(drawn, [*titles, f"map, {method_name}"]).savefig(out, dpi=200)
+    to_file(row_of_pictures(drawn, [*titles, f"map, {method_name}"]), out)
     return {
         **reasons[0],
         "class_name": name,

@@ -119,7 +119,9 @@ def test_what_a_sweep_varies_is_a_line_each_in_the_order_of_the_sweep(folder, mo
     short = column.removeprefix("param.")
     assert all(f" {short}=" in name for name in rows["configuration"])
     for values_of, group in rows.groupby(["method", column], dropna=False):
-        line = found[(found["method"] == values_of[0]) & ((found[column] == values_of[1]) | (found[column].isna() & (values_of[1] == "null")))]
+        line = found[
+            (found["method"] == values_of[0]) & ((found[column] == values_of[1]) | (found[column].isna() & (values_of[1] == "null")))
+        ]
         assert line["mar_holds"].item() == pytest.approx(group.loc[group["metric"] == "mar_holds", "value"].mean())
     pd.testing.assert_frame_equal(streamed(Path("runs/run")), summarise(rows), check_dtype=False)
 
@@ -165,7 +167,7 @@ def test_what_only_repeats_another_setting_is_no_column(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("file", "before", "after", "changed"),
     [
-        ("networks.py", "return self.fc(torch.flatten(self.pool(self.body(x)), 1)) * 20", "return -self.fc(torch.flatten(self.pool(self.body(x)), 1)) * 20", "prediction"),
+        ("networks.py", "return self.fc(torch.flatten(self.pool(self.body", "return -self.fc(torch.flatten(self.pool(self.body", ""),
         ("helper.py", "slice(0, 32)", "slice(0, 16)", "attribution"),
         ("data_of_mine.py", "path.name, 0", "path.name, 1", "measure"),
         ("measure_helper.py", "SCALE = 1", "SCALE = 2", "measure"),
@@ -173,7 +175,14 @@ def test_what_only_repeats_another_setting_is_no_column(folder, monkeypatch):
     ],
 )  # fmt: skip
 def test_edited_code_is_computed_anew(folder, file, before, after, changed):
-    arguments = ["--config-dir", "conf", "model=mine", "method._target_=method.mine", "dataset._target_=data_of_mine.data", "+dataset.root=one"]
+    arguments = [
+        "--config-dir",
+        "conf",
+        "model=mine",
+        "method._target_=method.mine",
+        "dataset._target_=data_of_mine.data",
+        "+dataset.root=one",
+    ]
     arguments += ["~benchmark", "+benchmark.measure._target_=measure.measure", "+benchmark.measure._partial_=true", "engine=onnxruntime"]
     arguments += ["page=false"]
     first = command("benchmarks", *arguments, cwd=folder, XDG_CACHE_HOME=str(folder / "cache"))
@@ -190,7 +199,7 @@ def test_edited_code_is_computed_anew(folder, file, before, after, changed):
     here, there = (load(folder / "runs" / name) for name in ("default", "fresh"))
     same = ["image", "prediction", "confidence", "label", "metric", "value"]
     pd.testing.assert_frame_equal(here.loc[here["metric"] == "mar", same], there.loc[there["metric"] == "mar", same])
-    assert records(folder / "runs" / "default")[0]["keys"][changed] != keys[changed] or file == "data_of_mine.py"
+    assert records(folder / "runs" / "default")[0]["keys"][changed or "prediction"] != keys[changed or "prediction"] or file == "data_of_mine.py"
 
 
 def test_corrected_labels_are_measured_anew_and_nothing_else(folder, monkeypatch):
