@@ -41,7 +41,7 @@ def cam(model: nn.Module, images: Images, targets: Targets, *, rngs: Rngs, varia
     }
     if variant not in kinds:
         raise ValueError(f"variant={variant!r}: choose one of {', '.join(sorted(kinds))}")
-    own = _copy(model)
+    own = _copy(model).requires_grad_(variant == "ShapleyCAM")  # whose second derivatives of a linear head are 0, not missing
     found = []
     with feature_maps(own, layer, images[:1]) as maps, torch.enable_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         explain = kinds[variant](model=_Network(own, maps), target_layers=[maps[0]])  # it prints a progress bar an image
@@ -50,6 +50,7 @@ def cam(model: nn.Module, images: Images, targets: Targets, *, rngs: Rngs, varia
             with _numpy_seeded(rng):
                 one = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[ClassifierOutputTarget(target)])
             found.append(torch.from_numpy(one[0]).float())
+            explain.activations_and_grads.activations, explain.activations_and_grads.gradients = [], []  # it would detach them in place
     return Attribution(torch.stack(found).to(images.device))
 
 

@@ -7,7 +7,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -103,10 +103,10 @@ def access(method: Callable[..., Any]) -> type:
     if isinstance(hint, str):
         function = inspect.unwrap(method.func if isinstance(method, partial) else method)
         module = sys.modules.get(getattr(function, "__module__", None) or "")  # of an object that can be called: its class's
-        try:
-            hint = eval(hint, getattr(function, "__globals__", None) or dict(vars(module)))  # type: ignore[arg-type]
-        except Exception:
-            named = set(re.findall(r"\w+", hint))
-            return LabelModel if "LabelModel" in named else ScoreModel if "ScoreModel" in named else nn.Module
-    asked = {kind for part in (hint, *typing.get_args(hint)) for kind in getattr(part, "__mro__", ())} & {LabelModel, ScoreModel}
+        with suppress(Exception):
+            hint = eval(hint, getattr(function, "__globals__", None) or dict(vars(module)))
+    parts = (hint, *typing.get_args(hint))
+    names = " ".join(part if isinstance(part, str) else getattr(part, "__forward_arg__", "") for part in parts)
+    asked = {kind for part in parts for kind in getattr(part, "__mro__", ())} & {LabelModel, ScoreModel}
+    asked |= {kind for kind in (LabelModel, ScoreModel) if kind.__name__ in re.findall(r"\w+", names)}
     return asked.pop() if len(asked) == 1 else nn.Module

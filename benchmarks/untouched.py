@@ -21,6 +21,9 @@ from da.types import Images
 
 LIBRARIES = ("torch", "timm", "torchvision")  # whose layers have no setting that a forward pass changes
 PLAIN = (bool, int, float, str, tuple, type(None))
+DICTS = [key for key, held in vars(nn.Module()).items() if isinstance(held, dict)]  # a layer's parts and hooks
+REPLACED = {"_modules": "replaced layers of", "_parameters": "replaced weights of", "_buffers": "replaced buffers of"}
+NOTHING: dict[Any, Any] = {}
 EVERY = [hooks for name, hooks in vars(every_module).items() if name.startswith("_global_") and name.endswith("_hooks")]
 SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
@@ -106,17 +109,12 @@ KEPT: WeakKeyDictionary[nn.Module, Values] = WeakKeyDictionary()  # so that they
 
 
 class State:
-    """All of a model that decides what it computes, at one moment."""
+    """All of a model that decides what it computes, at one moment. Few objects a layer, or the collection of garbage takes longer."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.layers = [(name, layer, dict(vars(layer)), layer.training) for name, layer in model.named_modules()]
-        self.dicts = [
-            (name, key, held, dict(held))
-            for name, _, had, _ in self.layers
-            for key, held in had.items()
-            if isinstance(held, dict) and (key in ("_parameters", "_buffers", "_modules") or key.endswith("_hooks"))
-        ] + [("", "_hooks", held, dict(held)) for held in EVERY]
+        self.filled = {id(held): dict(held) for held in self._dicts() if held}
         self.classes = {kind: kind.forward for kind in {type(layer) for _, layer, _, _ in self.layers}}
         named = [*model.named_parameters(), *model.named_buffers()]
         self.tensors = [(name, tensor, tensor.detach(), tensor.requires_grad, tensor.grad) for name, tensor in named]
@@ -137,12 +135,13 @@ class State:
             if kind.forward is not forward:
                 said[f"replaced forward of every {kind.__name__}"] = None
                 kind.forward = forward
-        for name, key, held, had in self.dicts:
-            if len(held) != len(had) or any(held.get(k, held) is not value for k, value in had.items()):
-                what = {"_modules": "replaced layers", "_parameters": "replaced weights", "_buffers": "replaced buffers"}.get(
-                    key, "left a hook"
-                )
-                said[f"{what} {'on' if 'hook' in key else 'of'} {_called(name)}"] = None
+        for number, held in enumerate(self._dicts()):
+            had = self.filled.get(id(held), {})
+            if len(held) != len(had) or (had and any(held.get(key, held) is not value for key, value in had.items())):
+                layer_of, key = divmod(number, len(DICTS))
+                name = self.layers[layer_of][0] if layer_of < len(self.layers) else ""
+                what = REPLACED.get(DICTS[key], "left a hook on") if layer_of < len(self.layers) else "left a hook on"
+                said[f"{what} {_called(name)}"] = None
                 held.clear()
                 held.update(had)
         for (name, tensor, storage, needs, gradient), value in zip(self.tensors, self.values.copies, strict=True):
@@ -158,14 +157,21 @@ class State:
         self.values.marks = self._marks()
         return list(said)
 
+    def _dicts(self) -> Iterator[dict[Any, Any]]:
+        """Each layer's parts and hooks, in the order of DICTS, and then the hooks of every module that there is."""
+        for _, _, had, _ in self.layers:
+            for key in DICTS:
+                held = had.get(key)
+                yield NOTHING if held is None else held
+        yield from EVERY
+
     def _attributes(self, name: str, layer: nn.Module, had: dict[str, Any]) -> Iterator[str]:
         """Put back a layer's own functions and, of the libraries' layers, settings."""
-        now = vars(layer)
-        settings = type(layer).__module__.split(".")[0] in LIBRARIES
-        for key in {*now, *had}:
+        now, settings = vars(layer), type(layer).__module__.split(".")[0] in LIBRARIES
+        changed = [key for key, old in had.items() if now.get(key, State) is not old]
+        added = [key for key in now if key not in had] if len(now) > len(had) - len(changed) else []
+        for key in changed + added:
             old, new = had.get(key, State), now.get(key, State)
-            if old is new or key == "training":
-                continue
             function = callable(getattr(type(layer), key, None))
             if function or (settings and isinstance(old, PLAIN) and isinstance(new, PLAIN) and old != new and key[0] != "_"):
                 yield f"replaced {key} of {_called(name)}" if function else f"changed {key} of {_called(name)}"
