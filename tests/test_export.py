@@ -11,7 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.export import LATEX, PLAIN, comparisons, csv_text, escape_latex, interval, number, to_csv, to_latex, to_markdown, with_intervals
+from results.export import (
+    LATEX,
+    PLAIN,
+    comparisons,
+    csv_text,
+    escape_latex,
+    interval,
+    number,
+    to_csv,
+    to_latex,
+    to_markdown,
+    with_intervals,
+)
 from results.tables import groups, summarise
 from tests.test_results import frame as results_frame
 

@@ -183,7 +183,7 @@ def test_edited_code_is_computed_anew(folder, file, before, after, changed):
         "dataset._target_=data_of_mine.data",
         "+dataset.root=one",
     ]
-    arguments += ["~benchmark", "+benchmark.measure._target_=measure.measure", "+benchmark.measure._partial_=true", "engine=onnxruntime"]
+    arguments += ["benchmark=[]", "+benchmark.measure._target_=measure.measure", "+benchmark.measure._partial_=true", "engine=onnxruntime"]
     arguments += ["page=false"]
     first = command("benchmarks", *arguments, cwd=folder, XDG_CACHE_HOME=str(folder / "cache"))
     assert "computed 3 of 3 images" in first.stderr, first.stderr
@@ -199,7 +199,8 @@ def test_edited_code_is_computed_anew(folder, file, before, after, changed):
     here, there = (load(folder / "runs" / name) for name in ("default", "fresh"))
     same = ["image", "prediction", "confidence", "label", "metric", "value"]
     pd.testing.assert_frame_equal(here.loc[here["metric"] == "mar", same], there.loc[there["metric"] == "mar", same])
-    assert records(folder / "runs" / "default")[0]["keys"][changed or "prediction"] != keys[changed or "prediction"] or file == "data_of_mine.py"
+    key = changed or "prediction"
+    assert records(folder / "runs" / "default")[0]["keys"][key] != keys[key] or file == "data_of_mine.py"
 
 
 def test_corrected_labels_are_measured_anew_and_nothing_else(folder, monkeypatch):
