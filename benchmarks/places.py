@@ -45,9 +45,12 @@ def run_folder(cwd: str, out: str, store: str) -> str:
 def settle_places(cfg: DictConfig) -> None:
     """Put whole paths in place of ``~``, wherever a configuration names files, also in the files of configurations themselves."""
     for key in PATHS:
-        value = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if isinstance(value, str) and value.startswith("~"):
-            OmegaConf.update(cfg, key, place(value))
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if not isinstance(node, DictConfig) or OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name):
+            continue
+        if isinstance(value := node.get(name), str) and value.startswith("~"):
+            node[name] = place(value)
 
 
 def writable(folder: Path, home: Path | None = None) -> bool:

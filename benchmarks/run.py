@@ -56,9 +56,9 @@ FAILED_UNWRITTEN: list[dict[str, Any]] = []  # failures of this process that cou
 
 def run(cfg: DictConfig) -> None:
     """Run one configuration: compute what the store lacks. A failure is recorded, so that the other jobs of a sweep go on."""
-    settle_places(cfg)
-    out = Path(cfg.out)
+    out = Path(place(cfg.out))
     try:
+        settle_places(cfg)
         if chosen := settle(cfg):
             STDERR.print(chosen, highlight=False)
         job = make_job(cfg)

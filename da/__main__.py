@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from benchmarks import picture_file
 from benchmarks.access import LabelView, Passes, ScoreView
 from benchmarks.attribute import attribute
 from benchmarks.auto import settle
@@ -20,15 +21,14 @@ from benchmarks.bad_input import cause
 from benchmarks.configured import check_node, composed, with_model
 from benchmarks.datasets import Photograph
 from benchmarks.engines import Engine
+from benchmarks.explain_inputs import by_network, loaded, named_files, photograph
+from benchmarks.explain_options import KEYS, RULES, options, own_configurations, yaml_value
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
 from benchmarks.models import Model
 from benchmarks.places import any_file_names, place, settle_cache, settle_places
 from benchmarks.rng import image_rng
-from da import picture_file
 from da.fill import filled, masked
-from da.inputs import by_network, loaded, named_files, photograph
-from da.options import KEYS, RULES, options, own_configurations, yaml_value
 from da.rule import parts, picture, text
 from da.types import OK, Attribution
 from da.walk import NOTHING_ACCEPTED
