@@ -12,7 +12,7 @@ from benchmarks import own_folders
 from benchmarks.application import application
 from benchmarks.bad_input import CONFIGURATIONS, DEBUG, cause, debugging
 from benchmarks.command_line import as_given, parsed, searched, split_flags
-from benchmarks.places import any_file_names, place, settle_cache
+from benchmarks.places import any_file_names, expanded, settle_cache
 
 
 def main() -> int:
@@ -49,7 +49,7 @@ def prepared(arguments: list[str]) -> list[str]:
     flags, overrides = split_flags(expand_shards(arguments))
     given = parsed([*(word for flag in flags for word in flag), *overrides])
     notes = own_folders.use(given.config_dir, searched(overrides), given.config_name or "config")
-    words = [place(word) for flag in flags for word in ([*flag[0].split("=", 1), *flag[1:]] if flag[0].startswith("--") else flag)]
+    words = [expanded(word) for flag in flags for word in ([*flag[0].split("=", 1), *flag[1:]] if flag[0].startswith("--") else flag)]
     for note in [*notes, settle_cache()] if not (given.help or given.hydra_help) else ():
         print(note, file=sys.stderr, end="\n" if note else "")
     return [*words, *as_given(overrides)]

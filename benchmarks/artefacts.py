@@ -7,8 +7,10 @@ A function takes a Run and yields the files that it writes to the run's folder. 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from benchmarks.pictures import named, save
 from results import figures, tables
 from results.export import comparisons, interval, to_latex, to_markdown
 from results.paper import beside, published
+from results.records import columns, configuration, named_by, word
 from results.statistics import bootstrap_interval, compare_family
 
 Records = list[dict[str, Any]]
@@ -28,17 +31,64 @@ Records = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. settings: the application's configuration, such as ``models`` and ``pairs`` of Table 1."""
+    """A finished run, or a part of it. settings: the application's configuration, such as ``models`` and ``pairs`` of Table 1. part: what
+    tells the names of its files from those of the other parts.
+    """
 
     out: Path
     rows: pd.DataFrame
     records: Records
     settings: dict[str, Any]
+    part: str = ""
+
+    def stem(self, name: str) -> Path:
+        """Where a table goes, without its suffix."""
+        return self.out / f"{name}{self.part}"
+
+    def figure(self, name: str) -> Path:
+        """Where a figure goes, without its suffix."""
+        return self.out / "figures" / f"{name}{self.part}"
 
 
 Artefact = Callable[[Run], Iterator[Path]]
 
 
+def each(*axes: str) -> Callable[[Artefact], Artefact]:
+    """Make an artefact of each part of a run whose jobs differ in ``axes`` (and the seed) alone: a mean over models is of no model.
+
+    axes: columns, such as ``model`` or ``param.k``; ``param`` stands for all hyper-parameters.
+    """
+
+    def of_parts(artefact: Artefact) -> Artefact:
+        @wraps(artefact)
+        def made(run: Run) -> Iterator[Path]:
+            for part in parts(run, axes):
+                yield from artefact(part)
+
+        return made
+
+    return of_parts
+
+
+def parts(run: Run, axes: Sequence[str]) -> Iterator[Run]:
+    """The parts of a run whose jobs differ in ``axes`` and the seed alone, configurations named by what differs within a part."""
+    apart = [name for name in named_by(run.records) if name not in axes and not (name.startswith("param.") and "param" in axes)]
+    apart += ["method"] if "method" not in axes else []
+    found: dict[str, Records] = {}
+    for record in run.records:
+        of_job = columns(record, apart)
+        found.setdefault(json.dumps([of_job[name] for name in apart]), []).append(record)
+    for told, records in found.items():
+        names = named_by(records)
+        name_of = {record["job"]: configuration(record, names) for record in records}
+        rows = run.rows[run.rows["job"].isin(name_of)]
+        if len(rows):
+            part = "_".join(re.sub(r"[^\w.-]+", "-", word(value)).strip("-") for value in json.loads(told) if value is not None)
+            rows = rows.assign(configuration=rows["job"].map(name_of))
+            yield replace(run, rows=rows, records=records, part=f"{run.part}_{part}" if len(found) > 1 else run.part)
+
+
+@each("model")
 def table1(run: Run) -> Iterator[Path]:
     """Table 1: MAR by model, with the sizes and accuracies by which to judge "a more complex model needs less"."""
     rows, by_model = run.rows, {record["model"]: record for record in run.records}
@@ -66,23 +116,24 @@ def table1(run: Run) -> Iterator[Path]:
         f"MAR of Pos-R by model, mean and 95 % bootstrap interval over images that all models classify correctly. "
         f"Accuracy: on the {looked} images looked at to find them."
     )
-    yield from table(pd.DataFrame(lines), run.out / "table1", caption)
+    yield from table(pd.DataFrame(lines), run.stem("table1"), caption)
     if len(models) > 1:
         pairs = [(a, b) for a, b in run.settings.get("pairs") or combinations(models, 2)]
         caption = "Does the second need less than the first? Paired Wilcoxon tests over the images, corrected by Holm."
-        yield from table(comparisons(tables.paired(rows, "mar", "model", pairs)), run.out / "table1_tests", caption)
+        yield from table(comparisons(tables.paired(rows, "mar", "model", pairs)), run.stem("table1_tests"), caption)
 
 
+@each("param.k", "param.sp_num")
 def table2(run: Run) -> Iterator[Path]:
     """Table 2: MAR, seconds and queries by number of circles and superpixels, beside the paper's; a heat map of MAR."""
-    rows = run.rows.assign(**{name: _values(run, name) for name in ("k", "sp_num")})
+    rows = run.rows.assign(**{name: _values(run, name) for name in ("k", "sp_num")})  # whether or not they vary
     ours = _means(rows, ["mar", "seconds", "queries"], ["k", "sp_num"])
     joined = beside(ours, "Table 2", ["k", "sp_num"])
     joined = joined[joined["ours"].notna()] if run.settings.get("scale") != "paper" else joined
     shown = joined.assign(ours=[interval(line["ours"], line["low"], line["high"]) for line in joined.to_dict("records")])
     setup = next((line["setup"] for line in joined.to_dict("records") if pd.notna(line["paper"])), "")
     caption = f"MAR, seconds and queries an image by circles k and superpixels asked for, the paper's numbers beside ours ({setup})."
-    yield from table(shown.drop(columns=["low", "high", "setup"]), run.out / "table2", caption)
+    yield from table(shown.drop(columns=["low", "high", "setup"]), run.stem("table2"), caption)
     grid = joined[joined["metric"] == "mar"]
     columns = [name for name in ("50", "100", "500", "1000", "pixels") if name in set(grid["sp_num"])]
     columns += [name for name in dict.fromkeys(grid["sp_num"]) if name not in columns]
@@ -90,7 +141,7 @@ def table2(run: Run) -> Iterator[Path]:
     sides = figure.subplots(1, 2, sharey=True)
     for ax, value, title in zip(sides, ("ours", "paper"), (named(run.records[0]), "paper: resnet50, imagenet"), strict=True):
         figures.number_grid(grid.pivot_table(index="k", columns="sp_num", values=value).reindex(columns=columns), ax, title)
-    yield from save(figure, run.out / "figures" / "table2")
+    yield from save(figure, run.figure("table2"))
     cells = rows.assign(cell="k=" + rows["k"].astype(str) + " sp_num=" + rows["sp_num"].map(_superpixels))
     default = "k=4 sp_num=500"
     in_order = cells.sort_values(["k", "sp_num"], key=lambda values: pd.to_numeric(values))  # pixels, a gap, last
@@ -98,25 +149,26 @@ def table2(run: Run) -> Iterator[Path]:
     if default in set(cells["cell"]) and others:
         caption = "Is the default better than the other settings? Paired Wilcoxon tests over the images, corrected by Holm."
         compared = tables.paired(cells, "mar", "cell", [(default, other) for other in others])
-        yield from table(comparisons(compared), run.out / "table2_tests", caption)
+        yield from table(comparisons(compared), run.stem("table2_tests"), caption)
 
 
+@each("method", "param")
 def fig5(run: Run) -> Iterator[Path]:
     """Fig. 5: accuracy against the share of pixels kept, and the areas under the curves, as insertion game and as in eclique/RISE."""
     rows = run.rows
-    whole = rows.drop_duplicates("image").dropna(subset=["label", "prediction"])
+    whole = rows.drop_duplicates(["image", "digest"]).dropna(subset=["label", "prediction"])
     accuracy = float((whole["label"] == whole["prediction"]).mean()) if len(whole) else np.nan
     metric = "insertion_accuracy" if (rows["metric"] == "insertion_accuracy").any() else "insertion_consistency"
     curves = tables.curves(rows, metric)
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-    ax = figures.insertion_curves(curves, figure.subplots(), metric=metric)
+    ax = figures.insertion_curves(curves, figure.subplots(), hue="configuration", metric=metric)
     if np.isfinite(accuracy):
         ax.axhline(accuracy, color="0.3", linestyle=":", linewidth=1)
         ax.annotate(f"unmasked {accuracy:.3f}", (0.02, accuracy), xytext=(0, 2), textcoords="offset points", fontsize=7)
     ax.set_title(f"{named(run.records[0])}, {curves['images'].max()} images", fontsize=9)
-    yield from save(figure, run.out / "figures" / "fig5")
-    curves.to_csv(run.out / "fig5_curves.csv", index=False)
-    yield run.out / "fig5_curves.csv"
+    yield from save(figure, run.figure("fig5"))
+    curves.to_csv(run.stem("fig5_curves").with_suffix(".csv"), index=False)
+    yield run.stem("fig5_curves").with_suffix(".csv")
     headings = {
         "insertion_auc" if metric == "insertion_accuracy" else "insertion_consistency_auc": "insertion AUC",
         "eclique_insertion_auc": "eclique insertion",
@@ -125,7 +177,7 @@ def fig5(run: Run) -> Iterator[Path]:
         "mar": "MAR of the mask",
     }
     summary = tables.summarise(rows)
-    lines = pd.DataFrame({"method": summary["method"]})
+    lines = pd.DataFrame({"method": list(dict.fromkeys(rows["configuration"]))})
     for column, heading in headings.items():
         ends = (summary[name] for name in (column, f"{column}_low", f"{column}_high"))
         lines[heading] = [interval(*cell) for cell in zip(*ends, strict=True)]
@@ -134,15 +186,16 @@ def fig5(run: Run) -> Iterator[Path]:
     theirs = theirs[(theirs["source"] == "Fig. 5") & (theirs["dataset"] == run.settings.get("paper_dataset"))]
     paper = "".join(f" (paper: {line['value']:.3f}, {line['model']}, {line['n']} images)" for line in theirs.to_dict("records"))
     caption = f"Areas under the curves, mean and 95 % bootstrap interval over images. Unmasked accuracy {accuracy:.3f}{paper}."
-    yield from table(lines, run.out / "fig5_auc", caption)
+    yield from table(lines, run.stem("fig5_auc"), caption)
     first = next(iter(headings))
-    methods = [method for method in dict.fromkeys(rows["method"]) if method != "da_pos"]
-    if len(methods) < rows["method"].nunique():
-        compared = tables.paired(rows, first, "method", [("da_pos", method) for method in methods])
+    ours = next((name for name in lines["method"] if name.split()[0] == "da_pos"), None)
+    if others := [(ours, name) for name in lines["method"] if ours is not None and name != ours]:
+        compared = tables.paired(rows, first, "configuration", others)
         caption = "DA Pos-R against each other method, insertion AUC: paired Wilcoxon tests over the images, corrected by Holm."
-        yield from table(comparisons(compared), run.out / "fig5_tests", caption)
+        yield from table(comparisons(compared), run.stem("fig5_tests"), caption)
 
 
+@each("method", "param.rule", "param.alpha_step", "param.fc")
 def fig6(run: Run) -> Iterator[Path]:
     """Fig. 6: MAR of both rules against alpha_step and against fc, with bands and the least value marked."""
     default = {"alpha_step": 0.2, "fc": 0.95}
@@ -153,7 +206,7 @@ def fig6(run: Run) -> Iterator[Path]:
     for ax, name in zip(figure.subplots(1, 2), default, strict=True):
         other = next(iter(default.keys() - {name}))
         for method, group in rows[np.isclose(rows[other], default[other])].groupby("method"):
-            table_ = group.pivot_table(index="image", columns=name, values="value")
+            table_ = group.assign(image=tables.pairing(group)).pivot_table(index="image", columns=name, values="value")
             low, high = bootstrap_interval(table_.to_numpy())
             curve = pd.DataFrame({"x": table_.columns, "mean": table_.mean().to_numpy(), "low": low, "high": high})
             figures.band(curve, ax, str(method))
@@ -162,35 +215,36 @@ def fig6(run: Run) -> Iterator[Path]:
         ax.set(xlabel=name, ylabel="MAR", ylim=(0, None), xlim=(-0.02, 1.02))
         ax.legend(fontsize=7, frameon=False)
     figure.suptitle(f"{named(run.records[0])}, {rows['image'].nunique()} images", fontsize=9)
-    yield from save(figure, run.out / "figures" / "fig6")
+    yield from save(figure, run.figure("fig6"))
     points = pd.DataFrame(lines)
-    points.to_csv(run.out / "fig6_curves.csv", index=False)
-    yield run.out / "fig6_curves.csv"
+    points.to_csv(run.stem("fig6_curves").with_suffix(".csv"), index=False)
+    yield run.stem("fig6_curves").with_suffix(".csv")
     least = points.loc[points.groupby(["method", "parameter"])["mean"].idxmin()]
     curves = [(str(line["method"]), str(line["parameter"]), float(line["x"])) for line in least.to_dict("records")]
     least = least.assign(MAR=[interval(line["mean"], line["low"], line["high"]) for line in least.to_dict("records")])
     least = least.rename(columns={"x": "least at"}).assign(paper=least["parameter"].map(default))
     columns = ["method", "parameter", "least at", "paper", "MAR", "images"]
-    yield from table(least[columns], run.out / "fig6_minima", "Where MAR is least, and where the paper finds it.")
+    yield from table(least[columns], run.stem("fig6_minima"), "Where MAR is least, and where the paper finds it.")
     pairs = [(f"{method} {name}={x:g}", f"{method} {name}={default[name]:g}") for method, name, x in curves if x != default[name]]
     if pairs := [pair for pair in pairs if all(end in cells for end in pair)]:
-        images = {end: cells[end].reindex(rows["image"].unique()).to_numpy() for pair in pairs for end in pair}
+        images = {end: cells[end].reindex(tables.pairing(rows).unique()).to_numpy() for pair in pairs for end in pair}
         caption = (
             "Is the least MAR less than at the paper's value? Paired Wilcoxon tests over the images, corrected by Holm. "
             "A was chosen as the least on these images, which favours it."
         )
-        yield from table(comparisons(tables.compared(compare_family(images, pairs), "mar")), run.out / "fig6_tests", caption)
+        yield from table(comparisons(tables.compared(compare_family(images, pairs), "mar")), run.stem("fig6_tests"), caption)
 
 
+@each("method", "param")
 def runtime(run: Run) -> Iterator[Path]:
     """The paper's complexity evaluation: seconds, passes and memory of a map, without the first image, which is warm-up."""
     lines = []
     theirs = published().query("source == 'Complexity evaluation'").set_index("method")["value"]
-    for method, group in run.rows.groupby("method", sort=False):
-        of = group.pivot_table(index="image", columns="metric", values="value", sort=False)
+    for method, group in run.rows.groupby("configuration", sort=False):
+        of = group.pivot_table(index=["seed", "image", "digest"], columns="metric", values="value", sort=False)
         of = of.iloc[1:] if len(of) > 1 else of
         line: dict[str, Any] = {"method": method, "seconds, median": of["seconds"].median()}
-        line |= {"least": of["seconds"].min(), "most": of["seconds"].max(), "paper": theirs.get(method, np.nan)}
+        line |= {"least": of["seconds"].min(), "most": of["seconds"].max(), "paper": theirs.get(group["method"].iloc[0], np.nan)}
         line |= {"forward passes": of["queries"].mean(), "backward passes": of["backwards"].mean()}
         lines.append(line | {"peak MB": of["peak_mb"].max() if "peak_mb" in of else np.nan, "images": len(of)})
     where = run.records[0]["provenance"]
@@ -199,7 +253,7 @@ def runtime(run: Run) -> Iterator[Path]:
         f"Seconds a map, one image at a time, after warm-up: {named(run.records[0])}, {run.records[0]['engine']}; "
         f"{where['processor']}, {where['threads']} threads; {versions}. Paper: resnet50, GeForce GTX TITAN X."
     )
-    yield from table(pd.DataFrame(lines), run.out / "runtime", caption)
+    yield from table(pd.DataFrame(lines), run.stem("runtime"), caption)
 
 
 def table(frame: pd.DataFrame, stem: Path, caption: str) -> Iterator[Path]:
@@ -216,8 +270,8 @@ def _means(rows: pd.DataFrame, metrics: Sequence[str], by: list[str]) -> pd.Data
     """``by, metric, value, low, high, model, dataset, n``: what ``beside`` takes."""
     lines = []
     for values, group in rows[rows["metric"].isin(metrics) & rows["value"].notna()].groupby([*by, "metric"], dropna=False, sort=False):
-        found = tables.per_image(group["image"].to_numpy(), group["value"].to_numpy())
-        low, high = bootstrap_interval(found)
+        found = tables.per_image(group)
+        low, high = bootstrap_interval(found) if group["metric"].iloc[0] not in tables.BATCHED else (np.nan, np.nan)
         where = {"model": group["model"].iloc[0], "dataset": group["dataset"].iloc[0]}
         cell = dict(zip([*by, "metric"], values, strict=True))
         lines.append({**where, **cell, "value": found.mean(), "low": float(low), "high": float(high), "n": len(found)})
@@ -234,5 +288,5 @@ def _superpixels(value: Any) -> str:
 
 
 def _statuses(rows: pd.DataFrame) -> str:
-    counts = rows.drop_duplicates("image")["status"].str.split(":").str[0].value_counts()
+    counts = rows.drop_duplicates(["image", "digest", "seed"])["status"].str.split(":").str[0].value_counts()
     return ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +25,7 @@ from benchmarks.rng import image_rng
 from da.types import OK
 from results import figures, tables
 from results.export import interval
+from results.records import configuration, named_by
 from results.statistics import bootstrap_interval
 
 
@@ -39,26 +40,21 @@ class Configuration:
     def values(self, metric: str) -> NDArray[np.float64]:
         """One value an image that has one: its mean over the seeds."""
         known = self.rows[(self.rows["metric"] == metric) & self.rows["value"].notna()]
-        return tables.per_image(known["image"].to_numpy(), known["value"].to_numpy())
+        return tables.per_image(known)
 
 
-def by_configuration(run: Run) -> list[Configuration]:
-    """The configurations of a run in the order of their methods. A hyper-parameter such as ``mask_seed`` is a seed, too."""
-    key = [*tables.GROUP, "engine", "hyperparameters"]
-    varying = [name for name in tables.varying_parameters(list(run.records)) if not name.endswith("seed")]
-    heads = pd.DataFrame([tables.columns_of(record, varying) for record in run.records])
-    heads["hyperparameters"] = [_without_seeds(tables.hyperparameters(record["parameters"])) for record in run.records]
-    shown = [name for name in tables.settings(heads) if name not in ("method", "seed") and tables.varies(heads[name])]
-    heads["name"], heads["job"] = tables.configurations(heads, shown), range(len(heads))
-    texts = {text: _without_seeds(text) for text in run.rows["hyperparameters"].unique()}
-    rows = dict(iter(run.rows.assign(hyperparameters=run.rows["hyperparameters"].map(texts)).groupby(key, dropna=False)))
-    found = [(values, of) for values, of in heads.groupby(key, dropna=False, sort=False) if values in rows]
-    found.sort(key=lambda one: tables.method_place(one[1]["method"].iloc[0]))
-    return [Configuration(of["name"].iloc[0], [run.records[i] for i in of["job"]], rows[values]) for values, of in found]
+def by_configuration(run: Run, but: Sequence[str] = ()) -> list[Configuration]:
+    """The configurations of a run in the order of their methods. A hyper-parameter such as ``mask_seed`` is a seed, too.
 
-
-def _without_seeds(hyperparameters: str) -> str:
-    return tables.hyperparameters({name: value for name, value in json.loads(hyperparameters).items() if not name.endswith("seed")})
+    but: settings that do not tell configurations apart.
+    """
+    names = [name for name in named_by(run.records) if not name.endswith("seed") and name not in but]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in run.records:
+        found.setdefault(configuration(record, names), []).append(record)
+    rows = [run.rows[run.rows["job"].isin([record["job"] for record in jobs])] for jobs in found.values()]
+    every = [Configuration(name, jobs, of) for (name, jobs), of in zip(found.items(), rows, strict=True) if len(of)]
+    return sorted(every, key=lambda one: tables.method_place(one.jobs[0]["method"]))
 
 
 def what(run: Run) -> str:
@@ -79,7 +75,7 @@ def criteria(run: Run) -> Iterator[Path]:
     lines = []
     for of in by_configuration(run):
         line: dict[str, Any] = {"method": of.name}
-        images = of.rows.loc[of.rows["value"].notna(), "image"].nunique()
+        images = len(of.rows.loc[of.rows["value"].notna(), ["image", "digest"]].drop_duplicates())
         for metric in dict.fromkeys(of.rows.loc[of.rows["metric"].str.startswith("mar_"), "metric"]):
             found = of.values(metric)
             fewer = "" if len(found) == images else f" ({len(found)})"
@@ -97,7 +93,9 @@ def pointing(run: Run) -> Iterator[Path]:
     lines = []
     for of in by_configuration(run):
         found = of.values("grid_pointing")
-        lines.append({"method": of.name, "share": mean(found), "mosaics": len(found), "of": of.rows["image"].nunique()})
+        lines.append(
+            {"method": of.name, "share": mean(found), "mosaics": len(found), "of": len(of.rows[["image", "digest"]].drop_duplicates())}
+        )
     cells = run.settings["benchmark"]["pointing"]["cells"]
     caption = f"Share of positive attribution in the right cell of a mosaic, mean and 95 % bootstrap interval; chance {1 / cells**2:.3f}."
     yield from table(pd.DataFrame(lines), run.out / "grid_pointing", caption)
@@ -121,7 +119,7 @@ def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
                     regions.append(_iou(a["region"], b["region"]))
                 tops.append(_iou(a["top"], b["top"]))
                 ranks.append(spearman(a["map"], b["map"]))
-        mar = of.rows[(of.rows["metric"] == "mar") & of.rows["value"].notna()].groupby("image")["value"]
+        mar = of.rows[(of.rows["metric"] == "mar") & of.rows["value"].notna()].groupby(["image", "digest"])["value"]
         line: dict[str, Any] = {"method": of.name, "MAR": mar.mean().mean(), "std over seeds": mar.std().mean()}
         likenesses = {"IoU of regions": regions, f"IoU of top {100 * top:g} %": tops, "Spearman of maps": ranks}
         line |= {name: np.nanmean(values) if np.isfinite(values).any() else np.nan for name, values in likenesses.items()}
@@ -139,7 +137,7 @@ def sanity(run: Run) -> Iterator[Path]:
     records = [record | {"model": base[record["model"]]} for record in run.records]
     run = replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))
     lines = []
-    for of in by_configuration(run):
+    for of in by_configuration(run, but=["model.randomise"]):
         maps_: dict[str, dict[tuple[int, tuple[str, str]], Pictured]] = {}
         for record in of.jobs:
             here = maps_.setdefault(json.dumps(record["config"]["model"].get("randomise")), {})
@@ -163,7 +161,7 @@ def sanity(run: Run) -> Iterator[Path]:
         cells: dict[str, Any] = {"method": name, "mode": mode, "layers randomised": part}
         for metric in ("spearman", "ssim"):
             known = group[group[metric].notna()]
-            cells[metric] = mean(tables.per_image(known["image"].to_numpy(), known[metric].to_numpy()), 2, ends=2)
+            cells[metric] = mean(tables.means(known["image"].to_numpy(), known[metric].to_numpy()), 2, ends=2)
         changing = group.loc[group["spearman"].notna(), "image"].nunique()
         decided = group.loc[group["spearman"].notna() & (group["status"] == OK), "image"].nunique()
         shown.append(cells | {"images": group["image"].nunique(), "with a map": changing, "status ok": decided})

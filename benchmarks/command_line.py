@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
-from benchmarks.places import check_name, place
+from benchmarks.places import check_name, expanded
 
 GROUPS = "model|dataset|method|benchmark|engine|experiment|tracking"
 # What is text whatever it looks like: 2024_11_28, 1e3, null and true are names, too.
@@ -148,7 +148,7 @@ def _value(key: str, given: str, *, null: bool = True) -> str:
     if not text.strip() and (TEXT.fullmatch(key) or PATH.fullmatch(key)):
         raise ValueError(f"{key}={given}: there is nothing after it: give a value, or leave {key} out")
     if PATH.fullmatch(key) and text.startswith("~"):
-        text = place(text)
+        text = expanded(text)
     if key == "name" and "${" not in text:
         check_name(text)
     return given if read == text else QuotedString(text, Quote.single if '"' in text and "'" not in text else Quote.double).with_quotes()

@@ -29,6 +29,7 @@ from benchmarks.engines import Engine
 from benchmarks.job import Job
 from benchmarks.models import Model
 from benchmarks.parameters import check, check_settings
+from benchmarks.sources import is_ours
 from results.store import Store
 
 
@@ -81,6 +82,7 @@ def make_job(cfg: DictConfig) -> Job:
         batch_size=cfg.batch_size or engine.batch,
         measure_memory=cfg.measure_memory,
         shard=shard_of(cfg.shard),
+        dataset=resolved(cfg.dataset),
     )
 
 
@@ -106,7 +108,8 @@ def with_model(cfg: DictConfig, model: Model) -> DictConfig:
 def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
     """A model and its engine, kept for the next job of a sweep in this process. Raises ValueError where it has not a score a class name."""
     config = json.loads(model_json)
-    net = {name: value for name, value in config.get("net", {}).items() if name != "weights"}
+    own = {} if is_ours(str(config["_target_"]).rpartition(".")[0]) else {"_target_": config["_target_"]}
+    net = own | {name: value for name, value in config.get("net", {}).items() if name != "weights"}
     model = replace(instantiate(config), net=net)
     engine = instantiate(json.loads(engine_json))(model)
     size = model.preprocessing.size

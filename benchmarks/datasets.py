@@ -21,6 +21,8 @@ from torchvision.transforms.functional import InterpolationMode, center_crop, pi
 from benchmarks.models import Preprocessing
 from benchmarks.rng import image_rng
 
+__version__ = "1"
+
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
 
 

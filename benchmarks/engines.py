@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.datasets import demo
+from benchmarks.identity import of_model
 from benchmarks.models import Model
 from da.types import Images, Scores
 from results.store import digest
+
+__version__ = "1"
 
 TOLERANCE = {"fp32": 5e-3, "bf16": 0.5}  # largest logit difference from PyTorch on the demo photographs
 
@@ -142,7 +145,7 @@ def exported(model: Model, batch: int) -> Path:
         raise ValueError(f"{model.name} is an ONNX file already: engine=torch runs it")
     folder = cache_folder()
     size = model.preprocessing.size
-    path = folder / f"{digest({'model': model.identity, 'batch': batch, 'torch': str(torch.__version__)})}.onnx"
+    path = folder / f"{digest({'model': of_model(model), 'batch': batch, 'torch': str(torch.__version__)})}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}")

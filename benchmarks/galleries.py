@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,36 +11,41 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.artefacts import Records, Run
+from benchmarks.artefacts import Records, Run, each
 from benchmarks.attribute import unpacked
 from benchmarks.pictures import Pictured, pictured, save
 from da.circles import segment_masks, segments_inside
 from da.rule import picture
 from da.superpixels import superpixels
 from results import figures, tables
+from results.records import NAMED, configuration, named_by
+
+STATES = 6  # of a walk, in Fig. 2
 
 
+@each()
 def fig1(run: Run) -> Iterator[Path]:
     """Fig. 1: image, kept region, map; a row an image."""
-    for record in run.records:
+    for record in run.records[:1]:  # of several seeds, the first
         rows, titles = [], []
         for shown in pictured(record):
             mask = unpacked(shown.arrays["kept"], shown.image.shape[:2])
             rows.append([shown.image, picture(shown.image, mask), figures.heat_map(shown.image, shown.arrays["saliency"])])
             titles.append([shown.words, f"if present: {100 * mask.mean():.1f} %", "sum of the accepted masks"])
-        yield from save(figures.grid_of_pictures(rows, titles), run.out / "figures" / f"fig1_{record['model']}")
+        yield from save(figures.grid_of_pictures(rows, titles), run.figure(f"fig1_{record['model']}"))
 
 
-def fig2(run: Run, states: int = 6) -> Iterator[Path]:
+@each()
+def fig2(run: Run) -> Iterator[Path]:
     """Fig. 2: accepted states of each walk as the area shrinks, and under each the first proposal rejected after it."""
-    for record in run.records:
+    for record in run.records[:1]:
         for shown in pictured(record):
             if "trace_circles" not in shown.arrays:
                 raise ValueError("fig2 draws a walk's states: run it with method.trace=true")
             accepted = np.flatnonzero(shown.arrays["trace_accepted"])
             if not len(accepted):
                 continue
-            chosen = accepted[np.unique(np.linspace(0, len(accepted) - 1, states).astype(int))]
+            chosen = accepted[np.unique(np.linspace(0, len(accepted) - 1, STATES).astype(int))]
             rejected = np.flatnonzero(~shown.arrays["trace_accepted"])
             below = [rejected[rejected > step][:1] for step in chosen]
             masks = _states(shown, [*chosen, *(int(step[0]) for step in below if len(step))], record["parameters"]["sp_num"])
@@ -53,21 +59,31 @@ def fig2(run: Run, states: int = 6) -> Iterator[Path]:
             ]
             rows = [[shown.image, *top], [nothing, *bottom]]
             figure = figures.grid_of_pictures(rows, [[shown.words, *titles[0]], ["", *titles[1]]])
-            yield from save(figure, run.out / "figures" / f"fig2_{shown.key[0].replace('/', '_')}")
+            yield from save(figure, run.figure(f"fig2_{shown.key[0].replace('/', '_')}"))
 
 
+@each("method", "param")
 def fig3(run: Run) -> Iterator[Path]:
     """Fig. 3: one row an image, one column a method."""
-    records = sorted(run.records, key=lambda record: tables.method_place(record["method"]))
-    figure = maps(records, [record["method"] for record in records])
-    yield from save(figure, run.out / "figures" / "fig3") if figure else ()
+    records = sorted(one_seed(run.records), key=lambda record: tables.method_place(record["method"]))
+    names = named_by(records)
+    figure = maps(records, [configuration(record, names) for record in records])
+    yield from save(figure, run.figure("fig3")) if figure else ()
 
 
+@each("model")
 def fig4(run: Run) -> Iterator[Path]:
     """Fig. 4: one row an image, one column a model."""
-    records = sorted(run.records, key=lambda record: str(record["model"]))  # the paper's order, too
+    records = one_seed(run.records)
     figure = maps(records, [record["model"] for record in records], words=False)
-    yield from save(figure, run.out / "figures" / "fig4") if figure else ()
+    yield from save(figure, run.figure("fig4")) if figure else ()
+
+
+def one_seed(records: Records) -> Records:
+    """The records of each configuration's first seed."""
+    names = named_by(records)
+    told = [json.dumps([record[name] for name in NAMED]) + configuration(record, names) for record in records]
+    return [record for i, record in enumerate(records) if told[i] not in told[:i]]
 
 
 def maps(records: Records, columns: Sequence[str], *, words: bool = True) -> Figure | None:

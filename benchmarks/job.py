@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from benchmarks import identity
 from benchmarks.access import LabelView, ScoreView, View, access
 from benchmarks.attribute import Outcome, attribute, outcomes, unpacked
 from benchmarks.bad_input import reason
@@ -21,9 +22,10 @@ from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines import Engine
 from benchmarks.memory import peak_memory
 from benchmarks.models import Model
-from benchmarks.provenance import code_version, provenance, target_name
+from benchmarks.provenance import provenance
 from benchmarks.rng import image_rng
 from da.types import OK, Attribution, ScoreModel
+from results.records import stored_as
 from results.store import FAILED, Arrays, ImageKey, Store, digest
 
 Progress = Callable[[int, int], None]  # images finished, queries spent
@@ -35,9 +37,9 @@ POLL = 1.0  # seconds between looks at what other processes have finished
 class Job:
     """Everything that decides the numbers of one configuration, and where they are kept.
 
-    method: the configured function. parameters: its hyper-parameters as JSON. engine_identity: what of the engine can change a
-    number. batch_size: images at a time, and a stored part; it changes no number. measure_memory: record each attribution's peak.
-    shard: ``(i, n)`` computes every n-th image from the i-th on.
+    method: the configured function. parameters: its hyper-parameters as JSON. engine_identity, dataset: the configurations of these, of
+    the engine what can change a number. batch_size: images at a time, and a stored part; it changes no number. measure_memory: record
+    each attribution's peak. shard: ``(i, n)`` computes every n-th image from the i-th on.
     """
 
     model: Model
@@ -53,6 +55,7 @@ class Job:
     batch_size: int
     measure_memory: bool = False
     shard: tuple[int, int] = (0, 1)
+    dataset: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def engine_name(self) -> str:
@@ -63,19 +66,20 @@ class Job:
     @cached_property
     def configs(self) -> dict[str, dict[str, Any]]:
         """The configuration behind each key of the store, by what it computes."""
-        classifier = {"model": self.model.identity, "engine": dict(self.engine_identity)}
-        prediction = {"kind": "prediction", "dataset": self.images.name, **classifier}
-        attribution = {
-            **prediction,
-            "kind": "attribution",
-            "method": {"target": target_name(self.method), "version": code_version(self.method), "parameters": dict(self.parameters)},
-            "seed": self.seed,
-        }
+        classifier = {"model": identity.of_model(self.model), "engine": identity.described(dict(self.engine_identity))}
+        images = {"name": self.images.name, **(identity.of_dataset(self.dataset) if self.dataset else {})}
+        prediction = {"kind": "prediction", "dataset": images, "harness": identity.of_harness(), **classifier}
+        attribution = prediction | {"kind": "attribution", "method": self._function(self.method, self.parameters), "seed": self.seed}
         configs: dict[str, dict[str, Any]] = {"prediction": prediction, "attribution": attribution}
         for name, benchmark in self.benchmarks.items():
-            what = {"target": target_name(benchmark), "version": code_version(benchmark), "parameters": dict(benchmark.keywords)}
+            what = self._function(benchmark, benchmark.keywords)
             configs[name] = {"kind": "benchmark", "attribution": digest(attribution), "benchmark": what, "seed": self.seed}
         return configs
+
+    @staticmethod
+    def _function(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        bare = function.func if isinstance(function, partial) else function
+        return identity.described({"_target_": bare, **given}) | {"function": identity.of_function(function)}
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -90,7 +94,16 @@ class Job:
     @cached_property
     def index(self) -> dict[str, dict[ImageKey, Path]]:
         """Which stored part holds each finished image, by what was computed; kept up to date by this job."""
-        return {name: self.store.index(key) for name, key in self.keys.items()}
+        return {name: self._stored(name) for name in self.keys}
+
+    def _stored(self, name: str) -> dict[ImageKey, Path]:
+        there = self.store.index(self.keys[name])
+        under = {image: stored_as(name, image, photograph.label) for image, photograph in self.contents.items()}
+        return {image: there[key] for image, key in under.items() if key in there}
+
+    def rows(self, name: str) -> pd.DataFrame:
+        """What is stored of this job's images, such as of ``attribution`` or of a measure."""
+        return self.store.rows(self.keys[name], [stored_as(name, image, photograph.label) for image, photograph in self.contents.items()])
 
     @property
     def mine(self) -> list[ImageKey]:
@@ -111,8 +124,8 @@ class Job:
         while waiting and not stopping():
             images, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
             with self.store.claimed(self.keys["attribution"], images) as mine:
-                for name, key in self.keys.items():
-                    self.index[name] |= self.store.index(key)
+                for name in self.keys:
+                    self.index[name] |= self._stored(name)
                 done = [image for image in images if all(image in index for index in self.index.values())]
                 todo = [image for image in mine if image not in done]
                 for batch in self._predicted(todo) if todo else []:
@@ -232,7 +245,7 @@ class Job:
 
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
         frame = pd.DataFrame(
-            [(image[0], image[1], *rest) for image, *rest in rows],
+            [(*stored_as(name, image, self.contents[image].label), *rest) for image, *rest in rows],
             columns=["image", "digest", "status", "metric", "x", "value"],
         )
         part = self.store.put(self.configs[name], frame.assign(provenance=provenance()), arrays)

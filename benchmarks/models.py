@@ -21,6 +21,8 @@ from benchmarks.bad_input import suggestion
 from benchmarks.randomise import randomised
 from benchmarks.weights import RANDOM, WeightsError, fit, load, read_state, state_sha256
 
+__version__ = "1"
+
 INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/vgg/cifar100_vgg16_bn-7d8c4031.pt"
 

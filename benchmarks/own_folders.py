@@ -11,7 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from benchmarks.places import place
+from benchmarks.places import expanded
 
 CONFIGURATIONS = str(Path(__file__).resolve().parents[1] / "conf")  # by its place: a user's own folder may have the same name
 SHOWN = 5  # files that a note names
@@ -34,7 +34,7 @@ def use(config_dir: str | None, searchpath: Sequence[str] = (), config_name: str
     Raises ValueError for a folder that is not there.
     """
     Plugins.instance().register(OwnFirst)
-    given = [f"file://{place(config_dir)}"] if config_dir is not None else []
+    given = [f"file://{expanded(config_dir)}"] if config_dir is not None else []
     _OWN[:] = [_whole(path) for path in [*given, *searchpath]]
     main = next((file for folder in [*folders(), Path(CONFIGURATIONS)] if (file := folder / f"{config_name}.yaml").is_file()), None)
     more = OmegaConf.select(OmegaConf.load(main), "hydra.searchpath") if main is not None and not searchpath else None
@@ -84,7 +84,7 @@ def _some(paths: Sequence[Path]) -> str:
 def _whole(path: str) -> str:
     if "://" in path and not path.startswith("file://"):
         return path
-    folder = Path(place(path.removeprefix("file://"))).absolute()
+    folder = Path(expanded(path.removeprefix("file://"))).absolute()
     if not folder.is_dir():
         raise ValueError(f"the folder of configurations '{folder}' not found: give one that is there, as --config-dir DIR")
     return f"file://{folder}"

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 PATHS = ("out", "store", "dataset.root", "dataset.of.root", "dataset.of.of.root", "model.weights", "model.net.weights")
 
 
-def place(path: str) -> str:
+def expanded(path: str | os.PathLike[str]) -> str:
     """A path with ``~`` and ``~user`` as the folders they stand for. Raises ValueError for a user who is not there."""
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"{path!r} is no path: put it in quotes where it is written")
@@ -36,7 +37,7 @@ def check_name(name: object) -> str:
 
 def run_folder(cwd: str, out: str, store: str) -> str:
     """A run's folder, absolute. Raises ValueError where it is the store, or in it: both are written by other rules."""
-    found, kept = (os.path.abspath(os.path.join(cwd, place(path))) for path in (out, store))
+    found, kept = (os.path.abspath(os.path.join(cwd, expanded(path))) for path in (out, store))
     if os.path.realpath(found) == os.path.realpath(kept) or Path(os.path.realpath(kept)) in Path(os.path.realpath(found)).parents:
         raise ValueError(f"out={out} is in the store, {store}: choose another out=DIR or store=DIR")
     return found
@@ -44,13 +45,31 @@ def run_folder(cwd: str, out: str, store: str) -> str:
 
 def settle_places(cfg: DictConfig) -> None:
     """Put whole paths in place of ``~``, wherever a configuration names files, also in the files of configurations themselves."""
+    for node, name, value in _paths(cfg):
+        if value.startswith("~"):
+            node[name] = expanded(value)
+
+
+def _paths(cfg: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
+    """The paths that a configuration names itself, each with its node and its name there."""
     for key in PATHS:
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
         if not isinstance(node, DictConfig) or OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name):
             continue
-        if isinstance(value := node.get(name), str) and value.startswith("~"):
-            node[name] = place(value)
+        if isinstance(value := node.get(name), str):
+            yield node, name, value
+
+
+def find_from(folder: str | None, cfg: DictConfig) -> None:
+    """Let what a configuration names be found from another working folder: files and modules of the folder where it was run."""
+    if folder is None or not os.path.isdir(folder) or os.path.samefile(folder, os.curdir):
+        return
+    for node, name, value in _paths(cfg):
+        if not os.path.isabs(value) and os.path.exists(there := os.path.join(folder, value)):
+            node[name] = there
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def writable(folder: Path, home: Path | None = None) -> bool:

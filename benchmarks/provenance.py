@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import platform
 import subprocess
@@ -20,16 +18,6 @@ def target_name(function: Callable[..., Any]) -> str:
     """The dotted name of a configured function."""
     function = function.func if isinstance(function, partial) else function
     return f"{function.__module__}.{function.__qualname__}"
-
-
-def code_version(function: Callable[..., Any]) -> str:
-    """The module's ``__version__``, or else a hash of its source, so that an edited method is computed anew."""
-    function = function.func if isinstance(function, partial) else function
-    module = inspect.getmodule(function)
-    declared = getattr(module, "__version__", None)
-    if declared is not None:
-        return str(declared)
-    return "source " + hashlib.sha256(inspect.getsource(module or function).encode()).hexdigest()[:12]
 
 
 def processor() -> str:

@@ -18,14 +18,19 @@ from rich.table import Table
 
 from benchmarks import artefacts, galleries
 from benchmarks.attribute import unpacked
-from benchmarks.pictures import ForPage, pictured, save
+from benchmarks.pictures import ForPage, named, pictured, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
 from results.export import WIDTH
+from results.records import configuration, named_by, nothing, records
 from results.summary import summary as summary_of
 
 MOST_RESULTS = 1_000_000
+MOST_COLUMNS = 16  # configurations drawn side by side
+
+Records = list[dict[str, Any]]
+Record = dict[str, Any]
 
 
 def write(out: Path, cfg: DictConfig) -> None:
@@ -33,12 +38,13 @@ def write(out: Path, cfg: DictConfig) -> None:
 
     Of a run with more than ``MOST_RESULTS`` images, counted once a job, only the summary.
     """
-    if (results := sum(len(record["images"]) for record in tables.records(out))) > MOST_RESULTS:
+    jobs = records(out)
+    if (results := sum(len(record["images"]) for record in jobs)) > MOST_RESULTS:
         means = summary_of(out)
         means.to_csv(out / "summary.csv", index=False)
         print(f"{results:,} results: means in {out / 'summary.csv'}; no rows in one table, figures and page of so many")
         return
-    rows = tables.load(out)
+    rows = tables.load(out, jobs)
     if rows.empty:
         return
     rows.to_parquet(out / "rows.parquet", index=False)
@@ -46,8 +52,8 @@ def write(out: Path, cfg: DictConfig) -> None:
     summary.to_csv(out / "summary.csv", index=False)
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
-    run = artefacts.Run(out, rows, tables.records(out), {str(name): value for name, value in settings.items()})
-    drawn = list(draw(out, rows)) if not cfg.artefacts else []
+    run = artefacts.Run(out, rows, jobs, {str(name): value for name, value in settings.items()})
+    drawn = list(draw(run)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(name)(run)
     console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=WIDTH, markup=False)
@@ -55,14 +61,14 @@ def write(out: Path, cfg: DictConfig) -> None:
         console.print(short_table(summary))
     for note in tables.mixture(run.records):
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
-    strange = rows[rows["status"] != OK].drop_duplicates([*tables.settings(rows), "image"])
-    for (method, status), images in strange.groupby(["method", "status"])["image"]:
+    strange = rows[rows["status"] != OK].drop_duplicates(["job", "image", "digest", "status"])
+    for (name, status), images in strange.groupby(["configuration", "status"], sort=False)["image"]:
         some = list(dict.fromkeys(images))
-        console.print(f"{method}: {len(images)} x {status} ({', '.join(some[:3])}{', …' if len(some) > 3 else ''})", highlight=False)
+        console.print(f"{name}: {len(images)} x {status} ({', '.join(some[:3])}{', …' if len(some) > 3 else ''})", highlight=False)
     for path in (path for path in drawn if path.suffix == ".md"):
         console.print(Markdown(path.read_text(encoding="utf-8")))
     if cfg.page:
-        console.print(f"Page: {page(out, rows)}", highlight=False, soft_wrap=True)
+        console.print(f"Page: {page(out, rows, jobs)}", highlight=False, soft_wrap=True)
     written = [out / "summary.csv", out / "rows.parquet", *(path for path in drawn if path.suffix == ".csv")]
     console.print(f"Tables: {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
     if pictures := [path for path in drawn if path.parent == out / "figures"]:
@@ -73,29 +79,33 @@ def write(out: Path, cfg: DictConfig) -> None:
         )
 
 
-def page(out: Path, rows: pd.DataFrame | None = None) -> Path:
+def page(out: Path, rows: pd.DataFrame | None = None, jobs: Records | None = None) -> Path:
     """Write a run's page, from the store where its rows are not at hand. Raises ValueError where there is no run, or nothing in it yet."""
     from results.page import write_run  # only now: it takes a second to import
 
-    rows = tables.load(out) if rows is None else rows
+    jobs = records(out) if jobs is None else jobs
+    rows = tables.load(out, jobs) if rows is None else rows
     if rows.empty:
-        raise tables.nothing(out)
-    return write_run(out, rows, tables.records(out), ForPage())
+        raise nothing(out)
+    return write_run(out, rows, jobs, ForPage())
 
 
 def short_table(summary: pd.DataFrame) -> Table:
-    """Method, MAR, insertion AUC, queries, seconds: means, with intervals."""
+    """Method and what else tells a line from the others, MAR, insertion AUC, queries, seconds: means, with intervals."""
     counts = sorted(set(summary["images"]))
     title = f"Mean over {counts[0]} images" if len(counts) == 1 else "Mean over images"
-    table = Table(title=f"{title} [95 % bootstrap interval]", title_justify="left", box=SIMPLE_HEAD)
     labelled = summary["insertion_auc"].notna().any()  # without labels, how often the class stays that of the whole image
     auc = ("insertion_auc", "insertion AUC") if labelled else ("insertion_consistency_auc", "insertion AUC, own class")
     metrics = {"mar": "MAR, mask", "mar_holds": "MAR, ranking", auc[0]: auc[1], "grid_pointing": "grid pointing"}
     metrics = {metric: said for metric, said in metrics.items() if summary[metric].notna().any()}
-    by = [name for name in tables.groups(summary) if name == "method" or len(set(summary[name].astype(str))) > 1]
+    fewer = any(0 < line[f"{metric}_n"] < line["images"] for line in summary.to_dict("records") for metric in metrics)
+    more = "; in brackets of how many images, where of fewer" if fewer else ""
+    table = Table(title=f"{title} [95 % bootstrap interval]{more}", title_justify="left", box=SIMPLE_HEAD)
+    by = [name for name in tables.groups(summary) if name == "method" or tables.varies(summary[name])]
+    also = [name for name in ("images", "failed") if len(counts) > 1 or (name == "failed" and summary["failed"].any())]
     for name in by:
-        table.add_column(name, no_wrap=True)
-    for title in (*metrics.values(), "queries", "seconds", *(["images"] if len(counts) > 1 else [])):
+        table.add_column(name.removeprefix("param."), no_wrap=True)
+    for title in (*metrics.values(), "queries", "seconds", *also):
         table.add_column(title, justify="right", no_wrap=True)
     for line in summary.to_dict("records"):
         table.add_row(
@@ -103,7 +113,7 @@ def short_table(summary: pd.DataFrame) -> Table:
             *(_interval(line, metric) for metric in metrics),
             _number(line["queries"], ".0f"),
             _number(line["seconds"], ".2f"),
-            *([str(line["images"])] if len(counts) > 1 else []),
+            *(str(line[name]) for name in also),
         )
     return table
 
@@ -122,37 +132,41 @@ def _interval(line: dict[Any, Any], metric: str) -> str:
     if np.isnan(line[metric]):
         return "–"
     low, high = line[f"{metric}_low"], line[f"{metric}_high"]
-    return f"{line[metric]:.2f}" if np.isnan(low) else f"{line[metric]:.2f} [{low:.2f}, {high:.2f}]"
+    fewer = f" ({line[f'{metric}_n']})" if line[f"{metric}_n"] < line["images"] else ""
+    return (f"{line[metric]:.2f}" if np.isnan(low) else f"{line[metric]:.2f} [{low:.2f}, {high:.2f}]") + fewer
 
 
-def draw(out: Path, rows: pd.DataFrame) -> Iterator[Path]:
-    """Draw a run's figures and say where they are."""
-    folder = out / "figures"
-    for (dataset, model), group in rows.groupby(["dataset", "model"], sort=False):
-        metrics = ["insertion_accuracy", "insertion_consistency"]  # without labels, whether the class stays that of the whole image
-        metric = next((metric for metric in metrics if (group["metric"] == metric).any()), None)
-        if metric is not None:
-            figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-            frame = tables.curves(group, metric)
-            by = [name for name in tables.groups(group) if name not in ("dataset", "model")]
-            frame["configuration"] = frame[by].map(_plain).agg(" ".join, axis=1)
-            ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration", metric=metric)
-            ax.set_title(f"{dataset}, {model}, {frame['images'].max()} images", fontsize=9)
-            yield from save(figure, folder / f"insertion_{dataset}_{model}")
-    every = tables.records(out)
-    for record in every:
-        yield from _triptychs(record, folder)
-    for dataset, model in dict.fromkeys((record["dataset"], record["model"]) for record in every):
-        of_model = {record["method"]: record for record in every if (record["dataset"], record["model"]) == (dataset, model)}
-        methods = sorted(of_model, key=tables.method_place)
-        paper = [method for method in methods if method in tables.METHOD_ORDER]
-        others = [method for method in methods if method not in tables.METHOD_ORDER]
-        for name, shown in (("fig3", paper), ("maps", others)):
-            if len(shown) > 1 and (maps := galleries.maps([of_model[method] for method in shown], shown)) is not None:
-                yield from save(maps, folder / f"{name}_{dataset}_{model}")
+def draw(run: artefacts.Run) -> Iterator[Path]:
+    """Draw a run's figures, those of each model and data set apart, and say where they are."""
+    for of in artefacts.parts(run, ["method", "param", "engine", "select.count", "select.order", "benchmark"]):
+        where = f"{of.records[0]['dataset']}_{of.records[0]['model']}{of.part}"
+        yield from _curves(of, run.out / "figures" / f"insertion_{where}")
+        records = galleries.one_seed(of.records)
+        every = {configuration(record, named_by(records)): record for record in records}
+        if len(every) > MOST_COLUMNS:  # of a sweep, the first of each method
+            every = {record["method"]: record for record in reversed(records)}
+        for name, record in every.items():
+            yield from _triptychs(record, run.out / "figures", name, of.part)
+        names = sorted(every, key=lambda name: tables.method_place(every[name]["method"]))
+        paper = [name for name in names if every[name]["method"] in tables.METHOD_ORDER]
+        others = [name for name in names if name not in paper]
+        for stem, columns in (("fig3", paper), ("maps", others)):
+            if len(columns) > 1 and (maps := galleries.maps([every[name] for name in columns], columns)) is not None:
+                yield from save(maps, run.out / "figures" / f"{stem}_{where}")
 
 
-def _triptychs(record: dict[str, Any], folder: Path) -> Iterator[Path]:
+def _curves(run: artefacts.Run, stem: Path) -> Iterator[Path]:
+    """The insertion game; without labels, whether the class stays that of the whole image."""
+    metrics = [metric for metric in ("insertion_accuracy", "insertion_consistency") if (run.rows["metric"] == metric).any()]
+    if metrics:
+        figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+        frame = tables.curves(run.rows, metrics[0])
+        ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration", metric=metrics[0])
+        ax.set_title(f"{named(run.records[0])}, {frame['images'].max()} images", fontsize=9)
+        yield from save(figure, stem)
+
+
+def _triptychs(record: Record, folder: Path, name: str, part: str) -> Iterator[Path]:
     """The paper's Fig. 1 for each image of a method that ends in a mask: image, kept region, map."""
     for of in pictured(record):
         if "kept" not in of.arrays:
@@ -160,5 +174,5 @@ def _triptychs(record: dict[str, Any], folder: Path) -> Iterator[Path]:
         mask = unpacked(of.arrays["kept"], of.image.shape[:2])
         shown = [of.image, picture(of.image, mask), figures.heat_map(of.image, of.arrays["saliency"])]
         verb = "absent" if record["parameters"].get("rule") == "negative" else "present"
-        figure = figures.row_of_pictures(shown, [of.words, f"if {verb}: {100 * mask.mean():.1f} %", f"map, {record['method']}"])
-        yield from save(figure, folder / f"fig1_{of.key[0].replace('/', '_')}_{record['method']}", pdf=False)
+        figure = figures.row_of_pictures(shown, [of.words, f"if {verb}: {100 * mask.mean():.1f} %", f"map, {name}"])
+        yield from save(figure, folder / f"fig1_{of.key[0].replace('/', '_')}_{name.replace(' ', '_')}{part}", pdf=False)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
@@ -40,12 +38,14 @@ from benchmarks.configured import (
     shard_of,
     with_model,
 )
+from benchmarks.interruption import Interruption
 from benchmarks.job import Job
-from benchmarks.places import place, settle_places
+from benchmarks.places import expanded, settle_places
 from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
 from benchmarks.workers import Origin
 from results.export import WIDTH
+from results.records import VERSION, identity
 from results.status import PLAN
 from results.store import digest, write_atomically
 
@@ -56,7 +56,7 @@ FAILED_UNWRITTEN: list[dict[str, Any]] = []  # failures of this process that cou
 
 def run(cfg: DictConfig) -> None:
     """Run one configuration: compute what the store lacks. A failure is recorded, so that the other jobs of a sweep go on."""
-    out = Path(place(cfg.out))
+    out = Path(expanded(cfg.out))
     try:
         settle_places(cfg)
         if chosen := settle(cfg):
@@ -69,7 +69,7 @@ def run(cfg: DictConfig) -> None:
         if not left:
             STDERR.print(f"{title}: nothing to compute, all {images} images are in the store", highlight=False, soft_wrap=True)
             return
-        with Interruption() as interruption:
+        with Interruption(STDERR) as interruption:
             computed = job.run(BAR.advance, lambda: interruption.asked)
         failed = 0 if interruption.asked else len(job.left())
         said = f"computed {computed - failed} of {images} images{f', {failed} failed' if failed else ''}"
@@ -86,28 +86,6 @@ def run(cfg: DictConfig) -> None:
 
 class NothingWorkedError(Exception):
     """A job that went through and has nothing to show for it but statuses."""
-
-
-class Interruption:
-    """While it lasts, the first Ctrl-C asks for an end after the batch in flight; a second one ends at once."""
-
-    asked = False
-
-    def __enter__(self) -> Interruption:
-        self.before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self.before)
-
-    def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        STDERR.print("Finishing the batch in flight; Ctrl-C again ends at once and loses it.", highlight=False)
 
 
 def fail(out: Path, error: Exception, overrides: list[str] | None) -> None:
@@ -158,14 +136,6 @@ def lost(error: Exception) -> bool:
 
 def record(job: Job, cfg: DictConfig, out: Path) -> None:
     """Leave the job's record in the run's folder: its configuration, the keys of its results, its images."""
-    named = {
-        "dataset": job.images.name,
-        "model": job.model.name,
-        "method": job.method_name,
-        "engine": job.engine_name,
-        "seed": job.seed,
-        "parameters": dict(job.parameters),
-    }
     config = resolved(cfg)
     config["method"] = {name: value for name, value in config["method"].items() if name.startswith("_")} | dict(job.parameters)
     config |= {"method_name": job.method_name, "per_method": None, "variation": None}  # they are in the method now
@@ -174,10 +144,17 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
     listed = out / "images" / f"{digest({'images': images})}.json"  # once for all jobs on these images
     if not listed.exists():
         write_atomically(listed, json.dumps(images).encode())
-    content = {
-        **named,
+    content: dict[str, Any] = {
+        "version": VERSION,
+        "dataset": job.images.name,
+        "model": job.model.name,
+        "method": job.method_name,
+        "engine": job.engine_name,
+        "seed": job.seed,
+        "parameters": dict(job.parameters),
         "store": cfg.store if Path(cfg.store).is_absolute() else os.path.relpath(cfg.store, out),
         "keys": job.keys,
+        "configs": job.configs,
         "images": listed.stem,
         "config": config,
         "class_names": list(job.model.class_names),
@@ -187,9 +164,24 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "accuracy": accuracies(cfg, job.images),
         "provenance": json.loads(provenance()),
         "command": [sys.executable, *sys.argv],
+        "folder": os.getcwd(),
         "overrides": whole(HydraConfig.get().overrides.task if HydraConfig.initialized() else []),
     }
-    write_atomically(out / "jobs" / f"{digest(named)}.json", json.dumps(content, indent=1).encode())
+    path = out / "jobs" / f"{identity(content, but='select.count')}-{config['select'].get('count') or 'all'}.json"
+    content["place"] = place(path)
+    write_atomically(path, json.dumps(content, indent=1).encode())
+    for other in path.parent.glob(f"{path.stem.partition('-')[0]}-*.json"):  # the same job on more or fewer images, of another command
+        if other != path and json.loads(other.read_text())["place"][0] != Report.started:
+            other.unlink(missing_ok=True)
+
+
+def place(path: Path) -> list[float]:
+    """When the sweep of a job began and which of its jobs it is, so that lines come in the order of the sweep; of shards, the first."""
+    hydra = cast(DictConfig | None, HydraConfig.instance().cfg)
+    number = OmegaConf.select(hydra, "hydra.job.num") if hydra is not None else None
+    here = [Report.started, number or 0]
+    before = json.loads(path.read_text())["place"] if path.exists() else here
+    return min(here, before) if before[0] == here[0] else here
 
 
 def whole(overrides: Iterable[str]) -> list[str]:
@@ -222,6 +214,7 @@ class Report(Callback):
     """After the last job: tables and figures, and what failed."""
 
     outs: tuple[Path, ...] = ()  # of the runs that this process has reported on: a name can be swept, too
+    started = 0.0  # when this process's sweep, or its only job, was started
     away = False  # whether this process is a worker, whose jobs another process reports on
     sweep: tuple[Report, DictConfig] | None = None  # that this process has started and that has not ended
 
@@ -232,13 +225,14 @@ class Report(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """In a worker, work as the process that started the sweep would."""
+        Report.started = self.origin.started
         if self.origin.settle_in(config):
             Report.away = True
             BAR.silence()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the failures of the last time."""
-        forget(Path(place(config.out)))
+        forget(Path(expanded(config.out)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what the sweep is going to do."""
@@ -246,10 +240,10 @@ class Report(Callback):
         everyone, jobs = arguments_of(config), []
         self.origin = Origin(jobs=len(everyone))
         for arguments in everyone:
-            out, left = Path(place(config.out)), {"overrides": whole(arguments), "images": 0}
+            out, left = Path(expanded(config.out)), {"overrides": whole(arguments), "images": 0}
             with suppress(Exception):  # the job that cannot be composed will say why
                 cfg = composed(*arguments)
-                out = Path(place(cfg.out))
+                out = Path(expanded(cfg.out))
                 self.names[out] = cfg.name
                 jobs.append((planned(cfg, arguments), cfg))
                 left["images"] = jobs[-1][0].images
@@ -273,7 +267,7 @@ class Report(Callback):
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of a run that succeeded."""
         BAR.stop()
-        out = Path(place(config.out))
+        out = Path(expanded(config.out))
         Report.outs = (out,)
         if all(failure["rows"] for failure in failures(out)):
             self._report(out, config)

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from benchmarks.bad_input import cause, debugging
 from benchmarks.configured import make_job
 from benchmarks.datasets import ImageSet
 from benchmarks.job import image_key
-from results.store import Store
-from results.tables import records
+from benchmarks.places import find_from
+from results.records import images_of, records, stored_as
+from results.store import ImageKey, Store
 
 MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
 
@@ -24,7 +26,8 @@ MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
 class Verdict:
     """One image of one job, computed again.
 
-    difference: the largest of its ``rows`` numbers. reason: why it could not be computed again, or does not match.
+    difference: the largest of its ``rows`` numbers. reason: why it could not be computed again, or does not match. computed: whether
+    there is something to compare; without it nothing is said of the numbers.
     """
 
     method: str
@@ -33,6 +36,7 @@ class Verdict:
     rows: int
     difference: float
     reason: str = ""
+    computed: bool = True
 
     @property
     def matches(self) -> bool:
@@ -43,42 +47,65 @@ class Verdict:
 def verify(out: Path, *, sample: int = 5, seed: int = 0) -> list[Verdict]:
     """Compute ``sample`` images of a run's jobs again, in a store of their own, and compare all their rows but the timings.
 
-    Raises ValueError where there is no run.
+    Raises ValueError where there is no run, and where none of the images can be computed again.
     """
     jobs = records(out)
-    every = [(job, (image, content)) for job in jobs for image, content, _ in job["images"]]
+    every = [(job, i) for job in jobs for i in range(len(job["images"]))]
     if not every:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     chosen = np.random.default_rng(seed).permutation(len(every))[:sample]
-    return [_again(*every[i]) for i in sorted(chosen)]
+    verdicts = [_again(*every[i]) for i in sorted(chosen)]
+    if not any(verdict.computed for verdict in verdicts):
+        raise ValueError(f"nothing of {out} can be computed again here: {verdicts[0].method} {verdicts[0].image}: {verdicts[0].reason}")
+    return verdicts
 
 
-def _again(record: dict[str, Any], image: tuple[str, str]) -> Verdict:
+def _again(record: dict[str, Any], i: int) -> Verdict:
+    image: ImageKey = (record["images"][i][0], record["images"][i][1])
     named = {"method": record["method"], "model": record["model"], "image": image[0]}
-    there = _rows(Store(Path(record["store"])), record["keys"], image)
+    under = {name: images_of(record, name)[i] for name in record["keys"]}
+    there = _rows(Store(Path(record["store"])), record["keys"], under)
     if not len(there):
-        return Verdict(**named, rows=0, difference=np.nan, reason="it was not computed")
+        return Verdict(**named, rows=0, difference=np.nan, reason="it was not computed", computed=False)
     with tempfile.TemporaryDirectory() as folder:
-        config = record["config"] | {"store": folder, "select": {"count": None, "order": "first", "correct_for": None}}
-        job = make_job(OmegaConf.create(config))
+        cfg = OmegaConf.create(record["config"] | {"store": folder, "select": {"count": None, "order": "first", "correct_for": None}})
+        try:
+            find_from(record.get("folder"), cfg)
+            job = make_job(cfg)
+        except Exception as error:  # such as images or weights that have moved, or a package that is not there
+            if debugging():
+                raise
+            return Verdict(**named, rows=len(there), difference=np.nan, reason=cause(error), computed=False)
         found = [photograph for photograph in job.images.photographs if image_key(photograph) == image]
         if not found:
-            return Verdict(**named, rows=len(there), difference=np.nan, reason="the image is gone or has changed")
+            return Verdict(**named, rows=len(there), difference=np.nan, reason="the image is gone or has changed", computed=False)
         job = replace(job, images=ImageSet(job.images.name, tuple(found)))
-        changed = [name for name, key in record["keys"].items() if job.keys.get(name) != key]
+        changed = [name for name, key in record["keys"].items() if "configs" in record and job.keys.get(name) != key]
+        if changed:  # whatever the numbers of this image are
+            why = f"{', '.join(changed)}: {differing(record['configs'][changed[0]], job.configs[changed[0]])} changed since"
+            return Verdict(**named, rows=len(there), difference=np.nan, reason=why)
         job.run()
-        here = _rows(job.store, job.keys, image)
+        here = _rows(job.store, job.keys, {name: stored_as(name, image, found[0].label) for name in job.keys})
     both = there.merge(here, on=["metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
     if (both["_merge"] != "both").any():
         return Verdict(**named, rows=len(both), difference=np.nan, reason="other metrics than then")
     difference = (both["value_there"] - both["value_here"]).abs()
     same_gap = both["value_there"].isna() & both["value_here"].isna()
     largest = float(difference.mask(same_gap, 0).fillna(np.inf).max())
-    reason = "" if largest == 0 else (f"{', '.join(changed)}: configuration or version changed since" if changed else "the numbers differ")
-    return Verdict(**named, rows=len(both), difference=largest, reason=reason)
+    return Verdict(**named, rows=len(both), difference=largest, reason="" if largest == 0 else "the numbers differ")
 
 
-def _rows(store: Store, keys: dict[str, str], image: tuple[str, str]) -> pd.DataFrame:
-    frames = [store.rows(key, [image]) for key in keys.values()]
+def differing(then: Any, now: Any, where: str = "") -> str:
+    """The first place where two configurations behind a key differ, such as ``method.function.version``."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*now, *then]):
+            if found := differing(then.get(name), now.get(name), f"{where}.{name}" if where else name):
+                return found
+        return ""
+    return where if then != now else ""
+
+
+def _rows(store: Store, keys: dict[str, str], under: dict[str, ImageKey]) -> pd.DataFrame:
+    frames = [store.rows(key, [under[name]]) for name, key in keys.items()]
     rows = pd.concat([frame for frame in frames if len(frame)]) if any(map(len, frames)) else pd.DataFrame(columns=["metric", "x", "value"])
     return rows.loc[~rows["metric"].isin(MEASURED), ["metric", "x", "value"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from dataclasses import dataclass, field
 
 from omegaconf import DictConfig
@@ -15,12 +16,14 @@ class Origin:
     """Where a sweep was started; it travels to the workers.
 
     folder: which relative paths are relative to. command: its ``sys.argv``. process: its host and process id. jobs: how many the sweep has.
+    started: when, in seconds since 1970.
     """
 
     folder: str = field(default_factory=os.getcwd)
     command: list[str] = field(default_factory=lambda: list(sys.argv))
     process: tuple[str, int] = field(default_factory=lambda: (socket.gethostname(), os.getpid()))
     jobs: int = 1
+    started: float = field(default_factory=time.time)
 
     def settle_in(self, config: DictConfig) -> bool:
         """In a worker, be where the sweep was started and use this worker's share of the threads; returns whether this is a worker."""

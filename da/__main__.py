@@ -26,7 +26,7 @@ from benchmarks.explain_options import KEYS, RULES, options, own_configurations,
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
 from benchmarks.models import Model
-from benchmarks.places import any_file_names, place, settle_cache, settle_places
+from benchmarks.places import any_file_names, expanded, settle_cache, settle_places
 from benchmarks.rng import image_rng
 from da.fill import filled, masked
 from da.rule import parts, picture, text
@@ -111,10 +111,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settle_places(cfg)
         settle(cfg)
-        photo = photograph(Path(place(args.photo)))
+        photo = photograph(Path(expanded(args.photo)))
         kind = f"{method}_{rule}" if rule == "neg" and own is None else method
         inputs = [Path(str(photo.source)), *named_files(cfg)]
-        asked = Path(place(args.out)) if args.out is not None else None
+        asked = Path(expanded(args.out)) if args.out is not None else None
         out = picture_file.asked_for(asked, inputs) if asked else picture_file.by_default(args.photo, inputs[0], kind)
         answer = explain(
             cfg, photo, method, rule, out, args.rules, loaded(cfg, composed("engine=torch").engine if not own_choice else None)

@@ -17,6 +17,7 @@ from results.statistics import bootstrap_interval
 MOST_LINES = 24  # configurations in one chart of curves
 MOST_BOXES = 60
 MOST_TESTS = 12
+MOST_GRIDS = 60
 MEASURES = {
     "mar": "MAR of the mask",
     "mar_holds": "MAR of the ranking, share from which on it holds",
@@ -69,7 +70,8 @@ class Chart:
 
 
 def charts(rows: pd.DataFrame) -> Iterator[Chart]:
-    """Every chart that the rows (with the column ``configuration``) have numbers for."""
+    """Every chart that the rows (``tables.load``'s) have numbers for; an image has its mean over the seeds."""
+    rows = tables.over_seeds(rows)
     for chart in (curves(rows), ablation_curves(rows), ablation_grids(rows), distributions(rows), differences(rows)):
         if chart.views:
             most = max(_lines_shown(view) for view in chart.views)
@@ -90,44 +92,52 @@ def curves(rows: pd.DataFrame) -> Chart:
 
 
 def ablation_curves(rows: pd.DataFrame) -> Chart:
-    """A measure against each numeric hyper-parameter that varies, the others at the value that most results have."""
+    """A measure against each numeric setting that varies, the other settings of the method at the value that most results have."""
     views = []
     parameters = [name for name in _parameters(rows) if pd.to_numeric(rows[name], errors="coerce").notna().any()]
     for name in parameters:
-        others = [other for other in _parameters(rows) if other != name]
-        held = rows[pd.to_numeric(rows[name], errors="coerce").notna()]
+        held, rest = rows[pd.to_numeric(rows[name], errors="coerce").notna()], ""
+        others = [other for other in _parameters(held) if other != name and other.startswith("param.")]
         for other in others:
-            held = held[held[other].map(tables.word) == tables.word(central(rows[other]))]
-        rest = "".join(f", {other}={tables.word(central(rows[other]))}" for other in others)
+            middle = tables.word(central(held[other]))
+            held = held[held[other].map(tables.word) == middle]
+            rest += f", {_short(other)}={middle}"
         for metric, title in (MEASURES | COSTS).items():
             of = held[(held["metric"] == metric) & held["value"].notna()]
             if of.empty or of[name].map(tables.word).nunique() < 2:
                 continue
             of = of.assign(**{name: of[name].astype(float)})
-            several = [column for column in ("dataset", "model", "seed") if tables.varies(of[column])]
-            labels = tables.configurations(of, several)
-            lines = pd.concat([band(group, name).assign(configuration=label) for label, group in of.groupby(labels, sort=False)])
+            lines = pd.concat([band(group, name).assign(configuration=label) for label, group in _told_apart(of, name)])
             if metric in tables.BATCHED:
                 lines[["low", "high"]] = np.nan
-            views.append(View(f"{title} by {name}{rest}", plots.lines(lines, name, title, markers=True), lines))
+            views.append(View(f"{title} by {_short(name)}{rest}", plots.lines(lines, _short(name), title, markers=True), lines))
     return Chart("ablation", "Ablation: one hyper-parameter", "A measure against one hyper-parameter, means with 95 % intervals.", views)
 
 
 def ablation_grids(rows: pd.DataFrame) -> Chart:
-    """A measure over two hyper-parameters that were swept together, as a heat map with its numbers."""
+    """A measure over two hyper-parameters that were swept together, as a heat map with its numbers: one for each value of all the rest."""
     views = []
     parameters = _parameters(rows)
     for i, a in enumerate(parameters):
         for b in parameters[i + 1 :]:
-            cells = rows[[a, b]].drop_duplicates()
-            if len(cells) < 4 or len(cells) < 0.8 * cells[a].nunique(dropna=False) * cells[b].nunique(dropna=False):
-                continue
             for metric, title in (MEASURES | COSTS).items():
-                of = rows[(rows["metric"] == metric) & rows["value"].notna()]
-                for (model, method), group in of.groupby(["model", "method"], sort=False):
-                    views += _grid(group, a, b, f"{title}, {method}, {model}", title)
+                of = rows[(rows["metric"] == metric) & rows["value"].notna() & rows[a].notna() & rows[b].notna()]
+                for label, group in _told_apart(of, a, b):
+                    cells = group[[a, b]].drop_duplicates()
+                    if len(cells) < 4 or len(cells) < 0.8 * cells[a].nunique() * cells[b].nunique():
+                        continue
+                    views += _grid(group, a, b, f"{title}, {label}", title)
     alt = "A measure for each pair of values of two hyper-parameters, means over images, as numbers on a heat map."
-    return Chart("grid", "Ablation: two hyper-parameters", alt, views, axes="")
+    return Chart("grid", "Ablation: two hyper-parameters", alt, views[:MOST_GRIDS], axes="")
+
+
+def _told_apart(rows: pd.DataFrame, *names: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Rows that differ in ``names`` alone, each group named by the rest: the method, and every other setting that varies."""
+    by = [name for name in tables.groups(rows) if name not in names]
+    for values, group in rows.groupby(by, dropna=False, sort=False):
+        told = dict(zip(by, values, strict=True))
+        said = [f"{_short(name)}={tables.word(value)}" for name, value in told.items() if name != "method" and tables.varies(rows[name])]
+        yield " ".join([str(told["method"]), *(word for word in said if not word.endswith("=none"))]), group
 
 
 def distributions(rows: pd.DataFrame) -> Chart:
@@ -150,7 +160,7 @@ def differences(rows: pd.DataFrame) -> Chart:
             if views and count > MOST_TESTS:
                 break  # a sweep: one measure, since exact tests of many pairs take their time
             of = rows[(rows["metric"] == metric) & rows["value"].notna()]
-            if of.empty or of.duplicated(["configuration", "image"]).any():
+            if of.empty:
                 continue
             first = reference(of)
             pairs = [(name, first) for name in dict.fromkeys(of["configuration"]) if name != first]
@@ -164,7 +174,7 @@ def differences(rows: pd.DataFrame) -> Chart:
 
 def band(rows: pd.DataFrame, x: str) -> pd.DataFrame:
     """``x, mean, low, high, images``: means over images at each x with 95 % bootstrap intervals."""
-    table = rows.pivot_table(index="image", columns=x, values="value")
+    table = rows.assign(image=tables.image_keys(rows)).pivot_table(index="image", columns=x, values="value")
     whole = table.dropna()
     low, high = bootstrap_interval(whole.to_numpy() if len(whole) == len(table) else np.empty((0, table.shape[1])))
     if len(whole) != len(table):  # an image is not at every x
@@ -184,7 +194,7 @@ def central(values: pd.Series[Any]) -> Any:
     """The value of a hyper-parameter that most rows have; of several the middle one, what is no number last."""
     counts = values.map(tables.word).value_counts()
     often = [value for value in values.drop_duplicates() if counts[tables.word(value)] == counts.max()]
-    often.sort(key=lambda value: (not isinstance(value, int | float) or pd.isna(value), value if isinstance(value, int | float) else 0))
+    often.sort(key=_numbers_first)
     return often[len(often) // 2]
 
 
@@ -202,12 +212,21 @@ def _lines_shown(view: View) -> int:
 
 
 def _parameters(rows: pd.DataFrame) -> list[str]:
-    return [name for name in tables.groups(rows) if name not in tables.GROUP and tables.varies(rows[name])]
+    return [name for name in tables.parameters(rows) if tables.varies(rows[name].dropna())]
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("param.")
 
 
 def _grid(rows: pd.DataFrame, a: str, b: str, name: str, title: str) -> list[View]:
-    order = [sorted(rows[p].drop_duplicates(), key=lambda value: (pd.isna(value), value)) for p in (a, b)]
+    order = [sorted(rows[p].drop_duplicates(), key=_numbers_first) for p in (a, b)]
     words = [[tables.word(value) for value in values] for values in order]
     means = rows.assign(a=rows[a].map(tables.word), b=rows[b].map(tables.word)).pivot_table(index="a", columns="b", values="value")
     means = means.reindex(index=words[0], columns=words[1])
-    return [View(name, plots.grid(means, a, b, title), means.rename_axis(f"{a} / {b}").reset_index())]
+    return [View(name, plots.grid(means, _short(a), _short(b), title), means.rename_axis(f"{_short(a)} / {_short(b)}").reset_index())]
+
+
+def _numbers_first(value: Any) -> tuple[bool, float, str]:
+    number = pd.to_numeric(value, errors="coerce")
+    return bool(pd.isna(number)), 0.0 if pd.isna(number) else float(number), str(value)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
-from results import tables
 from results.store import FAILED, ImageKey
 
 SIDES = (128, 96, 80, 64, 48)  # of a map on the page, pixels
@@ -69,7 +68,7 @@ class Gallery:
 def gallery(rows: pd.DataFrame, records: Sequence[Mapping[str, Any]], pictures: Source, first: Sequence[str] = ()) -> Gallery:
     """The gallery of a run.
 
-    rows: with the column ``configuration``. pictures: where photographs and maps come from. first: images that are shown before the
+    rows: as ``tables.load`` gives them. pictures: where photographs and maps come from. first: images that are shown before the
     others. Columns beyond ``MOST_COLUMNS`` and images beyond ``MOST_MAPS`` are left out, and it is said.
     """
     jobs = _jobs(rows, records)
@@ -89,7 +88,7 @@ def gallery(rows: pd.DataFrame, records: Sequence[Mapping[str, Any]], pictures: 
     levels_of: list[list[UInt8[np.ndarray, "side side"]]] = [[] for _ in keys]
     for c, name in enumerate(names):
         record = jobs[name]
-        of = rows[rows["configuration"] == name]
+        of = rows[rows["job"] == record["job"]]
         made.columns.append(_column(name, record, of))
         for image, cell in _cells(of, record):
             if (i := of_key.get((record["dataset"], *image))) is not None:
@@ -168,16 +167,13 @@ def _encoded(picture: Image.Image, form: str, **options: Any) -> str:
 
 
 def _jobs(rows: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The record behind each configuration, in the order of the rows."""
-    names = ["dataset", "model", "method", "engine", "seed", "hyperparameters"]
-    found = {}
-    told = rows.drop_duplicates(["configuration"])[["configuration", *names]].to_dict("records")
-    for line in told:
-        for record in records:
-            same = all(record[name] == line[name] for name in names[:-1])
-            if same and tables.hyperparameters(record["parameters"]) == line["hyperparameters"]:
-                found[str(line["configuration"])] = record
-    return found
+    """The record behind each column, in the order of the rows; under several seeds a configuration has a column for each."""
+    of_job = {record["job"]: record for record in records}
+    told = rows.drop_duplicates("job")
+    names = told["configuration"].where(
+        ~told["configuration"].duplicated(keep=False), told["configuration"] + " seed=" + told["seed"].astype(str)
+    )
+    return {name: of_job[job] for name, job in zip(names, told["job"], strict=True)}
 
 
 def _column(name: str, record: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from results.charts import COSTS, MEASURES, NAMES, Chart, View
 from results.compare import CAPTION, Comparison, as_text
 from results.export import number, right_aligned, texts, with_intervals
 from results.gallery import Gallery, Source, gallery
-from results.paper import published
+from results.paper import paper_value
 from results.plots import forest, scatter
 from results.store import write_atomically
 
@@ -47,8 +47,7 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Source)
     rows: ``tables.load``'s; pictures: where photographs and maps come from. The tables and figures that lie in the folder are
     shown and can be downloaded from the page.
     """
-    rows = _in_order(rows.assign(configuration=tables.configurations(rows)))
-    shown = [table("headline", *headline(rows)), *_own_tables(out)]
+    shown = [table("headline", *headline(rows, records)), *_own_tables(out)]
     page = {
         "title": records[0]["config"].get("name") or out.name,
         "facts": facts(records),
@@ -92,10 +91,11 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
     return _write(out / "index.html", page)
 
 
-def headline(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def headline(rows: pd.DataFrame, records: Records) -> tuple[pd.DataFrame, str]:
     """The table of a run: a line a configuration, means with intervals, the paper's MAR where it prints one; and its caption."""
     summary = tables.summarise(rows)
     by = [name for name in tables.groups(summary) if name == "method" or tables.varies(summary[name])]
+    jobs = rows.drop_duplicates(tables.groups(rows))["job"]
     metrics = (
         {metric: title for metric, title in MEASURES.items() if metric not in BY_REQUEST and summary[metric].notna().any()}
         if len(summary)
@@ -104,11 +104,15 @@ def headline(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     shown = with_intervals(summary, by, metrics)
     for metric, title in COSTS.items():
         shown.insert(len(shown.columns) - 2, title, summary[metric].map(number))
-    theirs = published().query("source == 'Table 1' and metric == 'mar'").set_index(["model", "method"])["value"]
-    paper = [theirs.get((line["model"], line["method"]), np.nan) for line in summary.to_dict("records")]
-    if "mar" in metrics and np.isfinite(paper).any():
-        shown.insert(1 + list(shown.columns).index(metrics["mar"]), "MAR, paper", paper)
-    return shown, "Means over images with 95 % bootstrap intervals; ↓ smaller is better, ↑ larger is better."
+    of_job = {record["job"]: record for record in records}
+    paper = [paper_value(of_job[job]) for job in jobs]
+    caption = (
+        "Means over images with 95 % bootstrap intervals, in brackets of how many images where that is fewer; "
+        "↓ smaller is better, ↑ larger is better."
+    )
+    if "mar" in metrics and any(value is not None for value, _ in paper):
+        shown.insert(1 + list(shown.columns).index(metrics["mar"]), "MAR, paper", [value for value, _ in paper])
+    return shown, caption
 
 
 def table(name: str, frame: pd.DataFrame, caption: str) -> dict[str, Any]:
@@ -149,20 +153,13 @@ def commands(records: Records) -> list[str]:
 
 def problems(rows: pd.DataFrame) -> list[tuple[str, str, list[str]]]:
     """Configuration, status and images of what did not end well."""
-    strange = rows[rows["status"] != "ok"].drop_duplicates(["configuration", "image"])
+    strange = rows[rows["status"] != "ok"].drop_duplicates(["job", "image", "digest"])
     grouped = strange.groupby(["configuration", "status"], sort=False)["image"]
-    return [(str(name), str(status), list(images)) for (name, status), images in grouped]
+    return [(str(name), str(status), list(dict.fromkeys(images))) for (name, status), images in grouped]
 
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 4 else f"{len(names)} configurations"
-
-
-def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows by method, and within a method by its hyper-parameters."""
-    for name in reversed([name for name in tables.groups(rows) if name not in tables.GROUP]):
-        rows = rows.sort_values(name, key=lambda values: pd.to_numeric(values, errors="coerce"), kind="stable")
-    return rows.sort_values("method", key=lambda names: names.map(tables.method_place), kind="stable", ignore_index=True)
 
 
 def _compared_charts(comparison: Comparison) -> Iterator[Chart]:

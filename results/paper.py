@@ -64,3 +64,10 @@ def _sp_num(value: Any) -> str:
 
 def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def paper_value(record: Mapping[str, Any], source: str = "Table 1", metric: str = "mar") -> tuple[float | None, str]:
+    """The paper's number."""
+    theirs = published().query("source == @source and metric == @metric").set_index(["model", "method"])["value"]
+    found = theirs.get((record["model"], record["method"]))
+    return (None if found is None else float(found)), ""

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from results.records import images_of, records
 from results.store import Store
-from results.tables import records
 
 PLAN = "plan.json"  # what a sweep is going to do, written in the run's folder when it starts
 
@@ -72,8 +72,12 @@ def status(out: Path) -> Status:
 def _job(record: dict[str, Any], since: float) -> tuple[Counter[str], list[float], float]:
     """A job's images by state, when those were finished that were since a time, and the queries of the parts written since then."""
     store, keys = Store(Path(record["store"])), record["keys"]
-    images = [(image, content) for image, content, _ in record["images"]]
-    states = [store.states(key) for key in keys.values()]
+    images = images_of(record, "attribution")
+    states = []
+    for name, key in keys.items():
+        there = store.states(key)
+        under = zip(images, images_of(record, name), strict=True)
+        states.append({image: there[stored] for image, stored in under if stored in there})
     held = set(store.held(keys["attribution"], images))
     written: dict[Path, float] = {}
     for part in {part for state in states for part, _ in state.values()}:

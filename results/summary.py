@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from results.records import PREDICTED, columns, images_of, records, varying
 from results.store import FAILED, Store, retried
-from results.tables import SUMMARY, columns_of, line, per_image, records, settled, varying_parameters
-from results.tables import groups as grouped
+from results.tables import SUMMARY, groups, line, means, settled
 
 Record = Mapping[str, Any]
 NEEDED = ["image", "digest", "status", "metric", "value"]
@@ -46,33 +46,39 @@ class Columns:
 
 @dataclass(frozen=True)
 class Images:
-    """A job's images. names: their ids. keys: ``image NUL digest`` of each."""
+    """A job's images. names: what tells them apart. keys: ``image NUL digest`` of each by what was computed, see ``records.images_of``."""
 
     names: NDArray[np.object_]
-    keys: pa.Array
+    keys: dict[bool, pa.Array]
 
     @classmethod
-    def of(cls, listed: Sequence[Sequence[Any]]) -> Images:
+    def of(cls, record: Record) -> Images:
         """From a record's list."""
-        names = np.array([image for image, *_ in listed] or [""], object)[: len(listed)]
-        return cls(names, pa.array([f"{image}\0{content}" for image, content, *_ in listed], pa.large_string()))
+        listed = {name in PREDICTED: ["\0".join(image) for image in images_of(record, name)] for name in ("attribution", "measure")}
+        names = np.array(listed[True] or [""], object)[: len(listed[True])]
+        return cls(names, {predicted: pa.array(keys, pa.large_string()) for predicted, keys in listed.items()})
 
 
 def summary(out: Path) -> pd.DataFrame:
     """What ``tables.summarise`` returns of all rows of a run, without having them at once. Raises ValueError where there is no run."""
     jobs = records(out)
-    varying = varying_parameters(jobs)
+    names = varying(jobs)
     there = [i for i, record in enumerate(jobs) if _begun(record)]
     if not there:
         return pd.DataFrame()
-    heads = [pd.DataFrame({"record": [i]}).assign(**_scalars(columns_of(jobs[i], varying))) for i in there]
-    head = settled(pd.concat(heads, ignore_index=True), varying)
-    by = grouped(head.drop(columns="record"))
-    groups = [(values, group["record"].tolist()) for values, group in head.groupby(by, dropna=False, sort=False)]
-    lists = {id(images): Images.of(images) for images in (record["images"] for record in jobs)}
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        lines = pool.map(lambda group: _line(dict(zip(by, group[0], strict=True)), [jobs[i] for i in group[1]], lists), groups)
+    heads = [pd.DataFrame({"record": [i]}).assign(**_scalars(columns(jobs[i], names))) for i in there]
+    head = settled(pd.concat(heads, ignore_index=True), names)
+    by = groups(head)
+    of_groups = [(values, group["record"].tolist()) for values, group in head.groupby(by, dropna=False, sort=False)]
+    lists = {_list(record): Images.of(record) for record in {_list(record): record for record in jobs}.values()}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        lines = pool.map(lambda group: _line(dict(zip(by, group[0], strict=True)), [jobs[i] for i in group[1]], lists), of_groups)
         return pd.DataFrame([found for found in lines if found["statuses"]])
+
+
+def _list(record: Record) -> tuple[int, int]:
+    """What jobs that share a list of images share."""
+    return id(record["images"]), record.get("version", 1)
 
 
 def _scalars(front: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,23 +90,23 @@ def _begun(record: Record) -> bool:
     return any(True for key in record["keys"].values() for _ in (Path(record["store"]) / key).glob("*.parquet"))
 
 
-def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[int, Images]) -> dict[str, Any]:
+def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[tuple[int, int], Images]) -> dict[str, Any]:
     """A configuration's line, from the jobs that share it, such as those of several seeds."""
     attributions, several = list[pd.DataFrame](), len(group) > 1
     values: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in SUMMARY}
     of_values: dict[str, list[NDArray[np.object_]]] = {metric: [] for metric in SUMMARY}  # their images, where an image can have several
     for record in group:
-        store, of_job = Store(Path(record["store"])), lists[id(record["images"])]
+        store, of_job = Store(Path(record["store"])), lists[_list(record)]
         seen = np.zeros(len(of_job.names), bool)
         for name, key in record["keys"].items():
-            rows = read(store, key, of_job.keys)
+            rows = read(store, key, of_job.keys[name in PREDICTED])
             if name == "prediction":  # of these, only failures are results
                 rows = rows.take(rows.failed)
             first = np.flatnonzero(np.diff(rows.place, prepend=-1))
             first = first[~seen[rows.place[first]]]
             seen[rows.place[first]] = True
             of = {"image": of_job.names[rows.place[first]], "status": rows.status[first]}
-            attributions.append(pd.DataFrame(of).assign(seed=record["seed"], engine=record["engine"]))
+            attributions.append(pd.DataFrame(of).assign(seed=record["seed"]))
             for i, metric in enumerate(SUMMARY):
                 known = (rows.metric == i) & ~np.isnan(rows.value)
                 values[metric].append(rows.value[known])
@@ -108,7 +114,7 @@ def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[int, Im
                     of_values[metric].append(of_job.names[rows.place[known]])
     whole = {metric: np.concatenate(found) for metric, found in values.items()}
     if several:
-        whole = {metric: per_image(np.concatenate(of_values[metric]), found) for metric, found in whole.items()}
+        whole = {metric: means(np.concatenate(of_values[metric]), found) for metric, found in whole.items()}
     return line(named, pd.concat(attributions, ignore_index=True), whole)
 
 

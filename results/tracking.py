@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from results import tables
+from results.records import configuration, named_by
 
 LOG = logging.getLogger(__name__)
 
@@ -33,16 +34,19 @@ def mirror(
     except ImportError as error:
         LOG.warning("W&B is left out: %s", error)
         return
+    names = named_by(records, seeds=True)
     for record in [*records, None]:
         try:
-            name = f"{record['method']} {record['model']} {record['dataset']}" if record else group
+            name = f"{configuration(record, names)} {record['model']} {record['dataset']}" if record else group
             config = record["config"] if record else {}
             run = wandb.init(project=project, group=group, name=name, config=config, mode=mode, dir=str(folder), reinit="finish_previous")
         except Exception as error:
             LOG.warning("W&B is left out: %s", error)
             return
         try:
-            _log(run, wandb, _of_job(rows, record) if record else rows, () if record else artefacts, detailed=record is not None)
+            _log(
+                run, wandb, rows[rows["job"] == record["job"]] if record else rows, () if record else artefacts, detailed=record is not None
+            )
         except Exception as error:
             LOG.warning("W&B stopped: %s", error)
         finally:
@@ -56,21 +60,23 @@ def _finish(run: Any) -> None:
         LOG.warning("W&B did not finish: %s", error)
 
 
-def _of_job(rows: pd.DataFrame, record: Mapping[str, Any]) -> pd.DataFrame:
-    same = [rows[name] == record[name] for name in ("dataset", "model", "method", "engine", "seed")]
-    return rows[pd.concat([*same, rows["hyperparameters"] == tables.hyperparameters(record["parameters"])], axis=1).all(axis=1)]
-
-
 def _log(run: Any, wandb: Any, rows: pd.DataFrame, artefacts: Sequence[Path], *, detailed: bool) -> None:
     summary = tables.summarise(rows)
-    for line in summary.to_dict("records"):
-        run.summary.update({f"{line['method']}/{key}": value for key, value in line.items() if isinstance(value, int | float)})
-    logged: dict[str, Any] = {"summary": wandb.Table(dataframe=summary.astype(object))}
+    names = rows.drop_duplicates(tables.groups(rows))["configuration"]
+    for name, line in zip(names, summary.to_dict("records"), strict=True):
+        run.summary.update({f"{name}/{key}": value for key, value in line.items() if isinstance(value, int | float) and value == value})
+    logged: dict[str, Any] = {"summary": wandb.Table(dataframe=_cells(summary))}
     if detailed:
-        logged["rows"] = wandb.Table(dataframe=rows.drop(columns=["provenance", "hyperparameters"]).astype(object))
+        logged["rows"] = wandb.Table(dataframe=_cells(rows.drop(columns=["provenance", "hyperparameters"])))
     for path in artefacts:
         if path.suffix == ".png":
             logged[f"figures/{path.name}"] = wandb.Image(str(path))
         elif path.suffix == ".csv":
-            logged[f"tables/{path.stem}"] = wandb.Table(dataframe=pd.read_csv(path).astype(object))
+            logged[f"tables/{path.stem}"] = wandb.Table(dataframe=_cells(pd.read_csv(path)))
     run.log(logged)
+
+
+def _cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame whose missing values, such as the labels of unlabelled images, are None: W&B writes its tables as JSON."""
+    plain = frame.astype(object)
+    return plain.where(plain.notna(), None)

@@ -62,7 +62,7 @@ def test_two_runs_meet_in_their_common_methods_and_images(tmp_path):
     a = run(tmp_path, "one", {"a": 0.2, "b": 0.3})
     b = run(tmp_path, "two", {"a": 0.1, "c": 0.3}, first=4, seed=7, weights="v", points=4)
     found = compare([a, b])
-    assert found.pairs == [("one: a", "two: a")]
+    assert found.pairs == [("one: a benchmark.mar.points=32", "two: a benchmark.mar.points=4")]
     assert set(found.differences["metric"]) == {"mar", "insertion_auc"}
     assert (found.differences["n"] == 8).all()
     assert set(found.images["image"]) == {f"i{i:02d}" for i in range(4, 12)}
@@ -75,7 +75,7 @@ def test_two_runs_meet_in_their_common_methods_and_images(tmp_path):
         "benchmark.mar has other",
     ):
         assert said in notes
-    assert compare([a, b], ["b", "c"]).pairs == [("one: b", "two: c")]
+    assert compare([a, b], ["b", "c"]).pairs == [("one: b benchmark.mar.points=32", "two: c benchmark.mar.points=4")]
     assert compare([a, run(tmp_path, "mine", {"new": 0.1})]).pairs == [("one: a", "mine: new"), ("one: b", "mine: new")]
 
 

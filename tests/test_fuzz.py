@@ -112,7 +112,7 @@ def test_any_value_runs_or_is_an_error_that_names_its_key(folder, data):
         said = cause(error)
         assert re.search(rf"\b{name}\b", said), f"{method} {key}={value!r}: {said}"
         return
-    for result in job.keys.values():
-        for status in set(job.store.rows(result, job.contents).get("status", [])):
+    for result in job.keys:
+        for status in set(job.rows(result).get("status", [])):
             if status.startswith("error"):
                 assert re.search(rf"\b{name}\b", status), f"{method} {key}={value!r}: {status}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks import sources
 from benchmarks.datasets import ImageSet, Photograph, demo
 from benchmarks.engines import Engine, torch_engine
 from benchmarks.insertion import insertion_game
@@ -38,7 +38,7 @@ def job(store: Path, images: ImageSet, model, engine: Engine, method=None, **opt
 
 def written(a_job: Job) -> pd.DataFrame:
     """All the stored rows, without timings and provenance, in the order of images and metrics."""
-    frames = [a_job.store.rows(key, a_job.contents).assign(what=name) for name, key in a_job.keys.items()]
+    frames = [a_job.rows(name).assign(what=name) for name in a_job.keys]
     rows = pd.concat([frame for frame in frames if len(frame)])
     rows = rows[rows["metric"] != "seconds"].drop(columns="provenance")
     return rows.sort_values(["image", "what", "metric", "x"]).reset_index(drop=True)
@@ -135,7 +135,7 @@ def test_what_changes_a_number_changes_the_key(tmp_path, planted):
         job(tmp_path, *planted, seed=1),
         job(tmp_path, *planted, method=partial(dynamic_ablation, iterations=16, k=2, sp_num=50)),
         job(tmp_path, images, replace(model, weights_sha256="other"), engine),
-        job(tmp_path, images, replace(model, net={"_target_": "another.network"}), engine),
+        job(tmp_path, images, replace(model, net={"_target_": "timm.create_model"}), engine),
         job(tmp_path, images, replace(model, preprocessing=replace(model.preprocessing, crop_pct=0.9)), engine),
         job(tmp_path, *planted, engine_identity={"batch": 4, "precision": "bf16"}),
         job(tmp_path, replace(images, name="another"), model, engine),
@@ -161,12 +161,12 @@ def test_another_version_of_a_method_or_measure_starts_new_results(tmp_path, pla
 
     first = job(tmp_path, *planted, method=partial(mine.mine)).keys["attribution"]
     (tmp_path / "mine.py").write_text("def mine(model, images, targets, *, rngs):\n    return images.mean(1) + 1\n")
-    linecache.checkcache()
+    sources._hash.cache_clear()  # as in another process
     assert job(tmp_path, *planted, method=partial(mine.mine)).keys["attribution"] != first
 
 
 def statuses(a_job: Job) -> dict[str, str]:
-    rows = pd.concat([a_job.store.rows(key, a_job.contents) for key in a_job.keys.values()])
+    rows = pd.concat([a_job.rows(name) for name in a_job.keys])
     return {image: " | ".join(sorted(set(group["status"]))) for image, group in rows.groupby("image")}
 
 

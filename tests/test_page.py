@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.walks import replay
 from da.walk import dynamic_ablation
-from results import charts, gallery, page, tables
+from results import charts, gallery, page
 from tests.commands import command
 from tests.conftest import Labels, PatchNet, textured
 
@@ -134,13 +134,15 @@ def test_disagreement_is_one_minus_the_mean_rank_correlation():
 def sweep() -> pd.DataFrame:
     lines = []
     for k in (1, 2, 4):
-        for sp_num in (50.0, 100.0, None):
-            common = {"dataset": "d", "model": "m", "method": "da_pos", "k": k, "sp_num": sp_num, "engine": "e", "seed": 0, "status": "ok"}
-            common["hyperparameters"] = json.dumps({"k": k, "sp_num": sp_num})
-            lines += [common | {"image": str(i), "metric": "mar", "x": np.nan, "value": k + (sp_num or 0) / 1000 + i} for i in range(5)]
-            lines += [common | {"image": str(i), "metric": "seconds", "x": np.nan, "value": float(k)} for i in range(5)]
-    rows = pd.DataFrame(lines)
-    return rows.assign(configuration=tables.configurations(rows))
+        for sp_num in ("50", "100", "null"):
+            common = {"dataset": "d", "model": "m", "method": "da_pos", "engine": "e", "seed": 0, "status": "ok"}
+            common |= {"param.k": k, "param.sp_num": sp_num, "configuration": f"da_pos k={k} sp_num={sp_num}"}
+            lower = 0 if sp_num == "null" else int(sp_num) / 1000
+            for i in range(5):
+                image = {"image": str(i), "digest": str(i), "x": np.nan}
+                lines.append(common | image | {"metric": "mar", "value": k + lower + i})
+                lines.append(common | image | {"metric": "seconds", "value": float(k)})
+    return pd.DataFrame(lines)
 
 
 def test_charts_of_a_sweep_show_its_means():
@@ -149,7 +151,7 @@ def test_charts_of_a_sweep_show_its_means():
     assert found.keys() == {"ablation", "grid", "distributions", "differences"}
     grid = found["grid"].views[0].numbers.set_index("k / sp_num")
     assert grid.loc["2", "100"] == pytest.approx(2 + 0.1 + 2)
-    assert list(grid.columns) == ["50", "100", "none"]
+    assert list(grid.columns) == ["50", "100", "null"]
     by_k = next(view for view in found["ablation"].views if view.name.endswith("by k, sp_num=100"))
     assert by_k.numbers["mean"].tolist() == pytest.approx([3.1, 4.1, 6.1])
     assert next(view for view in found["ablation"].views if view.name.startswith("seconds by k")).numbers["low"].isna().all()

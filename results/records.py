@@ -1,0 +1,177 @@
+"""The records that a run's jobs leave: read here, and what tells the jobs apart, the settings in which they differ."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from results.store import ImageKey, digest
+
+VERSION = 2
+NAMED = ("dataset", "model", "method", "engine")  # columns of every row
+SECTIONS = ("param", "method", "model", "dataset", "engine", "select", "benchmark")  # other settings: a column where jobs differ in it
+SOURCES = ("seed", "model", "dataset", "engine", "select", "param", "method", "benchmark")  # what a setting may only repeat, first to last
+UNSEEN = ("model.name", "dataset.name", "model.rise_masks", "engine.device", "engine.candidates")  # named already, or change no number
+ABSENT = object()
+PREDICTED = ("prediction", "attribution")  # what does not depend on an image's label
+
+Record = Mapping[str, Any]
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    """The records of a run in the order of its sweeps, each with the path of its store and its own id, ``job``.
+
+    Raises ValueError where there is no run, or one that a later version of this program has written.
+    """
+    out = Path(out).expanduser()
+    found = [json.loads(path.read_text()) | {"job": path.stem} for path in sorted((out / "jobs").glob("*.json"))]
+    lists: dict[str, Any] = {}  # jobs on the same images share their list
+    for record in found:
+        if record.get("version", 1) > VERSION:
+            raise ValueError(f"{out} was written by a later version of this program (records of form {record['version']}): update it")
+        record["store"] = os.path.normpath(out / record["store"])  # relative to the run, so that both can be elsewhere
+        if isinstance(name := record.get("images"), str):
+            if name not in lists:
+                lists[name] = json.loads((out / "images" / f"{name}.json").read_text())
+            record["images"] = lists[name]
+    if not found:
+        raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
+    found.sort(key=lambda record: record.get("place") or [0, 0])
+    return list({identity(record): record for record in found}.values())  # of a job written again in a later form, the later record
+
+
+def nothing(out: Path) -> ValueError:
+    """Why a run has no rows."""
+    stores = {record["store"] for record in records(out)}
+    if gone := [store for store in stores if not Path(store).is_dir()]:
+        return ValueError(f"{out} kept its results in {gone[0]}, which is not there: put the store back, or run its command again")
+    return ValueError(f"{out} has no results yet: run its command first, or again")
+
+
+def stored_as(name: str, image: ImageKey, label: int | None) -> ImageKey:
+    """The key of an image among the results of a measure: its label is part of it, since what a measure says may depend on it."""
+    return image if name in PREDICTED or label is None else (image[0], f"{image[1]} {label}")
+
+
+def images_of(record: Record, name: str) -> list[ImageKey]:
+    """The keys of a record's images among one of its results, such as ``attribution``, in the order of the record."""
+    plain = record.get("version", 1) < VERSION
+    return [(image, content) if plain else stored_as(name, (image, content), label) for image, content, label in record["images"]]
+
+
+def settings(record: Record) -> dict[str, Any]:
+    """Every setting of a job that can change a number: under its name on the command line, hyper-parameters as ``param.k``."""
+    config = record.get("config") or {}
+    found: dict[str, Any] = {name: record.get(name) for name in (*NAMED, "seed")}
+    found |= _flat({name: config.get(name) or {} for name in ("model", "dataset", "engine", "select", "benchmark")})
+    if config.get("benchmark") is not None:
+        found["benchmark"] = sorted(config["benchmark"])
+    found |= _flat({"param": record.get("parameters") or {}})
+    if target := (config.get("method") or {}).get("_target_"):
+        found["method._target_"] = target
+    return {name: value for name, value in found.items() if name not in UNSEEN}
+
+
+def identity(record: Record, but: str = "") -> str:
+    """What tells a job from every other one of a run; without the setting ``but``."""
+    return digest({name: _json(value) for name, value in settings(record).items() if name != but})
+
+
+def varying(jobs: Sequence[Record], *, seeds: bool = True) -> list[str]:
+    """The settings that differ between jobs, besides ``NAMED`` and the seed, in the order of the configuration.
+
+    A hyper-parameter that a job lacks differs from any value that another job of its method has. One that only repeats another setting,
+    as ``fill: ${model.mean}`` does, is not among them. seeds: with those hyper-parameters that are seeds by their name.
+    """
+    every = [settings(job) for job in jobs]
+    seen = [{name: _json(value) for name, value in of_job.items()} for of_job in every]
+    names = dict.fromkeys(name for of_job in seen for name in of_job if name not in (*NAMED, "seed"))
+    found = []
+    for name in sorted(names, key=lambda name: SECTIONS.index(_section(name))):
+        if not seeds and name.endswith("seed"):
+            continue
+        values: dict[Any, set[Any]] = {}
+        for of_job in seen:
+            if (owner := _owner(name, of_job)) is not None:
+                values.setdefault(owner, set()).add(of_job.get(name, ABSENT))
+        if any(len(several) > 1 for several in values.values()) and not _repeated(name, seen, values):
+            found.append(name)
+    return found
+
+
+def columns(record: Record, names: Sequence[str]) -> dict[str, Any]:
+    """What the columns that tell configurations apart hold in a job's rows: ``NAMED``, the seed, and the settings ``names``."""
+    of_job = settings(record)
+    return {name: _plain(of_job.get(name), absent=name not in of_job) for name in (*NAMED, "seed", *names)}
+
+
+def configuration(record: Record, names: Sequence[str]) -> str:
+    """A job's configuration in words: the method, and those of ``names`` that the job has with their values, ``da_pos k=4``."""
+    of_job = settings(record)
+    said = [f"{name.removeprefix('param.')}={word(of_job[name])}" for name in names if name in of_job and name != "method"]
+    return " ".join([str(of_job["method"]), *said])
+
+
+def named_by(jobs: Sequence[Record], *, seeds: bool = False) -> list[str]:
+    """The settings to name jobs by: those of ``NAMED`` that differ, and ``varying``; the seed on request."""
+    named = [name for name in NAMED if name != "method" and len({str(job[name]) for job in jobs}) > 1]
+    return [*named, *varying(jobs), *(["seed"] if seeds and len({job["seed"] for job in jobs}) > 1 else [])]
+
+
+def word(value: Any) -> str:
+    """A setting as a word."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _flat(node: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        if name in ("_partial_", "_convert_", "_recursive_"):
+            continue
+        if isinstance(value, Mapping) and value:
+            found |= _flat(value, f"{before}{name}.")
+        elif before:
+            found[f"{before}{name}"] = value
+    return found
+
+
+def _section(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _owner(name: str, of_job: Mapping[str, str]) -> Any:
+    """Among which jobs a setting can differ: those with the same model, data set, engine or method; None for a job it does not concern."""
+    section = _section(name)
+    if section == "benchmark" and name != "benchmark":
+        measure = name.split(".")[1]
+        return measure if any(other.startswith(f"benchmark.{measure}.") for other in of_job) else None
+    return of_job.get({"param": "method", "method": "method", "select": "dataset"}.get(section, section)) if section != "benchmark" else ""
+
+
+def _repeated(name: str, seen: Sequence[Mapping[str, str]], values: Mapping[Any, set[Any]]) -> bool:
+    """Whether a setting only repeats another, such as one that an interpolation refers to."""
+    if any(ABSENT in several for several in values.values()):
+        return False
+    having = [of_job for of_job in seen if name in of_job]
+    for other in having[0]:
+        section, mine = _section(other), _section(name)
+        if other == name or (section in NAMED and "." not in other) or section not in SOURCES:
+            continue
+        same = SOURCES.index(section) < SOURCES.index(mine) or (
+            section == mine and other.count(".") < name.count(".") and other.rpartition(".")[2] == name.rpartition(".")[2]
+        )
+        if same and all(of_job.get(other) == of_job[name] for of_job in having):
+            return True
+    return False
+
+
+def _plain(value: Any, *, absent: bool = False) -> Any:
+    """A setting as a cell: a list as JSON and ``null`` as the word, so that an empty cell is a setting that the job does not have."""
+    return None if absent else "null" if value is None else json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
