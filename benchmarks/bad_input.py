@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import re
 import traceback
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -16,7 +16,10 @@ from hydra.errors import ConfigCompositionException, HydraException, Instantiati
 from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-CONFIGURATIONS = str(Path(__file__).resolve().parents[1] / "conf")  # by its place: a user's own folder may have the same name
+from benchmarks import own_folders
+from benchmarks.own_folders import CONFIGURATIONS as CONFIGURATIONS
+
+CLOSED = ("select",)  # what takes no further keys
 _TOLD: set[str] = set()
 DEBUG = "DA_DEBUG"  # an environment variable, so that the processes of a launcher know, too
 
@@ -24,8 +27,8 @@ logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it
 
 
 def choices(group: str) -> list[str]:
-    """The configurations of a group, such as ``method``."""
-    return sorted(path.stem for path in Path(CONFIGURATIONS, group).glob("*.yaml"))
+    """The configurations of a group, such as ``method``, the user's own among them."""
+    return [path.stem for path in own_folders.files(group)]
 
 
 def debugging() -> bool:
@@ -53,6 +56,8 @@ def cause(error: BaseException, arguments: Sequence[str] = ()) -> str:
         return f"scale={scale}: this experiment has no such scale; choose smoke, laptop or paper"
     if isinstance(error, FileExistsError | NotADirectoryError):
         return f"{error.filename} is a file where a folder is needed: choose another place"
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+        return f"{error.filename} cannot be used ({error.strerror}): choose another place, such as out=DIR store=DIR"
     if isinstance(error, OmegaConfBaseException) and error.full_key and error.full_key not in message:
         return f"{error.full_key}: {message}"
     if isinstance(error, HydraException | OmegaConfBaseException | ValueError) or type(error).__name__ == "StoreError":
@@ -71,7 +76,7 @@ def reason(error: Exception) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``" (did you mean da_pos?)"``, or nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(word, [other for other in known if other != word], n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
@@ -85,24 +90,49 @@ def _no_such_choice(file: str, options: Sequence[str]) -> str:
 
 def _no_such_key(key: str, arguments: Sequence[str]) -> str:
     group, _, name = key.rpartition(".")
-    known: list[str] = []
+    if key.startswith("benchmark.") and (said := _no_such_measure(key, arguments)):
+        return said
+    there = _composed(arguments)
+    found = (OmegaConf.select(there, group) if group else there) if there is not None else None
+    public = [str(known) for known in found if not str(known).startswith("_")] if isinstance(found, DictConfig) else []
+    if key.startswith("hydra.") or key == "hydra":
+        listed = f"; {group} has {', '.join(public)}" if public else ""
+        return f"there is no key {key}{suggestion(name, public)}{listed}"
+    params = OmegaConf.select(there, "hydra.sweeper.params") if there is not None else None
+    sweeps = [*arguments, *(f"{swept}={values}" for swept, values in (params or {}).items())]
+    if group == "method" and any(re.match(r"method=.*,", argument) for argument in sweeps):
+        return f"there is no key {key} in every method; for one method of a sweep: per_method={{NAME: {{{name}: VALUE}}}}"
+    keys_of = {path.stem: list(OmegaConf.load(path)) for path in own_folders.files(group)}
+    owners = [choice for choice, keys in keys_of.items() if name in keys]
+    if owners and not public:
+        return f"there is no key {key} unless {group} is one of {', '.join(owners)}: give {group}=NAME, too"
+    known = [one for one in public if group or one != "hydra"]
+    listed = f"; {group} has {', '.join(public)}" if group and public else "; --help lists all"
+    more = "" if group in CLOSED else f". A new key is added with +{key}=VALUE"
+    return f"there is no key {key}{suggestion(name, known)}{listed}{more}"
+
+
+def _no_such_measure(key: str, arguments: Sequence[str]) -> str:
+    """Of a key of a measure that is not chosen, or not there; nothing where only the key is wrong."""
+    name = key.split(".")[1]
+    given = [argument.split("=", 1)[1].strip("[]") for argument in arguments if argument.startswith("benchmark=")]
+    chosen = [one.strip() for one in (given[-1] if given else "insertion,mar").split(",") if one.strip()]
+    if name in chosen:
+        return ""
+    if name not in choices("benchmark"):
+        return f"{key}: there is no measure {name}{suggestion(name, choices('benchmark'))}; choose from {', '.join(choices('benchmark'))}"
+    return f"{key}: the measure {name} is not chosen: give benchmark=[{','.join([*chosen, name])}], too"
+
+
+def _composed(arguments: Sequence[str]) -> DictConfig | None:
+    """The configuration of what a command line chooses, Hydra's own included; None where it cannot be composed."""
     try:
         GlobalHydra.instance().clear()
         chosen = [given for given in arguments if re.fullmatch(r"[\w/]+=[\w]+", given) and choices(given.split("=")[0])]
         with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
-            there = OmegaConf.select(compose("config", overrides=chosen), group) if group else compose("config", overrides=chosen)
-        known = [str(known_key) for known_key in there] if isinstance(there, DictConfig) else []
+            return compose("config", overrides=chosen, return_hydra_config=True)
     except Exception:  # only the suggestion is lost
-        known = []
-    public = [name for name in known if not name.startswith("_")]
-    if group == "method" and any(re.match(r"method=.*,", argument) for argument in arguments):
-        return f"there is no key {key} in every method; for one method of a sweep: per_method={{NAME: {{{name}: VALUE}}}}"
-    keys_of = {choice: list(OmegaConf.load(Path(CONFIGURATIONS, group, f"{choice}.yaml"))) for choice in choices(group)}
-    owners = [choice for choice, keys in keys_of.items() if name in keys]
-    if owners and not public:
-        return f"there is no key {key} unless {group} is one of {', '.join(owners)}: give {group}=NAME, too"
-    listed = f"; {group} has {', '.join(public)}" if group and public else "; --help lists all"
-    return f"there is no key {key}{suggestion(name, known)}{listed}. A new key is added with +{key}=VALUE"
+        return None
 
 
 def _found(pattern: str, message: str) -> str | None:

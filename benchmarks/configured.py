@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,8 +20,10 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 import benchmarks.resolvers  # noqa: F401 (configurations use them)
+from benchmarks import own_folders
 from benchmarks.access import LabelView
 from benchmarks.bad_input import CONFIGURATIONS, cause, choices, suggestion
+from benchmarks.command_line import as_given
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, prepared, select
 from benchmarks.engines import Engine
 from benchmarks.job import Job
@@ -31,10 +35,11 @@ from results.store import Store
 
 def composed(*overrides: str) -> DictConfig:
     """The application's configuration with overrides, inside the application or anywhere else."""
+    given = as_given(overrides)
     if GlobalHydra.instance().is_initialized():
-        return compose("config", overrides=list(overrides))
+        return compose("config", overrides=given)
     with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
-        return compose("config", overrides=list(overrides))
+        return compose("config", overrides=given)
 
 
 def make_job(cfg: DictConfig) -> Job:
@@ -136,11 +141,26 @@ def chosen_method(cfg: DictConfig, overrides: Sequence[str], choice: str | None)
             raise ValueError(
                 f"per_method={{{other}: ...}}: no such method{suggestion(str(other), known)}; choose from {', '.join(sorted(known))}"
             )
+        for other in set(cfg.per_method or {}) - {name}:  # those of this one are checked with its other parameters
+            takes = parameters_of(str(other))
+            for key in set(cfg.per_method[other] or {}) - takes if takes else ():
+                raise ValueError(f"per_method={{{other}: {{{key}: ...}}}}: {other} has no such parameter{suggestion(str(key), takes)}")
     OmegaConf.set_struct(method, False)  # a name that the method does not have is found when its parameters are checked
     chosen = OmegaConf.merge(method, (cfg.per_method or {}).get(name, {}), cfg.variation or {})
     chosen._set_parent(cfg)
     assert isinstance(chosen, DictConfig)
     return chosen, name
+
+
+@lru_cache(maxsize=100)
+def parameters_of(method: str) -> frozenset[str]:
+    """What a method of ``conf/method`` can be given; nothing where that cannot be known here."""
+    with suppress(Exception):  # such as a module that is not there; it is not to be run
+        node = next(OmegaConf.load(path) for path in own_folders.files("method") if path.stem == method)
+        parameters = inspect.signature(get_method(node._target_)).parameters.values()
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            return frozenset(one.name for one in parameters)
+    return frozenset()
 
 
 def chosen_images(cfg: DictConfig) -> ImageSet:

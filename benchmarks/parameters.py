@@ -38,7 +38,11 @@ SETTINGS: dict[str, Any] = {
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the application's own values. Raises ValueError for one of another type."""
+    """Check the application's own values. Raises ValueError for one of another type, and for a key of ``select`` that there is not."""
+    known = [name.removeprefix("select.") for name in SETTINGS if name.startswith("select.")]
+    for given in map(str, cfg.select):
+        if given not in known:
+            raise ValueError(f"select.{given}: there is no such key{suggestion(given, known)}; select has {', '.join(known)}")
     for name, kind in SETTINGS.items():
         value = OmegaConf.select(cfg, name)
         _check(name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from omegaconf import ListConfig, OmegaConf
+
+from benchmarks.places import check_name, run_folder
 
 
 def join(values: ListConfig) -> str:
@@ -17,11 +17,7 @@ def axes(points: int, *names: str) -> str:
     return ",".join(f"{{{name}: {i / max(points - 1, 1):.6g}}}" for name in names for i in range(points))
 
 
-def under(folder: str, path: str) -> str:
-    """``${under:FOLDER,PATH}``: an absolute path as it is, another in the folder."""
-    return os.path.join(folder, path)
-
-
-OmegaConf.register_new_resolver("under", under, replace=True)
+OmegaConf.register_new_resolver("check_name", check_name, replace=True)
+OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 OmegaConf.register_new_resolver("join", join, replace=True)
 OmegaConf.register_new_resolver("axes", axes, replace=True)

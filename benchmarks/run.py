@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterable
@@ -28,6 +26,7 @@ from rich.text import Text
 from benchmarks import plan
 from benchmarks.auto import settle
 from benchmarks.bad_input import cause, debugging
+from benchmarks.command_line import alone
 from benchmarks.configured import (
     accuracies,
     chosen_images,
@@ -40,7 +39,9 @@ from benchmarks.configured import (
     shard_of,
     with_model,
 )
+from benchmarks.interruption import Interruption
 from benchmarks.job import Job
+from benchmarks.places import expanded, settle_places
 from benchmarks.progress import Bar
 from benchmarks.provenance import provenance
 from benchmarks.workers import Origin
@@ -56,8 +57,9 @@ FAILED_UNWRITTEN: list[dict[str, Any]] = []  # failures of this process that cou
 
 def run(cfg: DictConfig) -> None:
     """Run one configuration: compute what the store lacks. A failure is recorded, so that the other jobs of a sweep go on."""
-    out = Path(cfg.out)
+    out = Path(expanded(cfg.out))
     try:
+        settle_places(cfg)
         if chosen := settle(cfg):
             STDERR.print(chosen, highlight=False)
         job = make_job(cfg)
@@ -68,7 +70,7 @@ def run(cfg: DictConfig) -> None:
         if not left:
             STDERR.print(f"{title}: nothing to compute, all {images} images are in the store", highlight=False, soft_wrap=True)
             return
-        with Interruption() as interruption:
+        with Interruption(STDERR) as interruption:
             computed = job.run(BAR.advance, lambda: interruption.asked)
         failed = 0 if interruption.asked else len(job.left())
         said = f"computed {computed - failed} of {images} images{f', {failed} failed' if failed else ''}"
@@ -87,32 +89,13 @@ class NothingWorkedError(Exception):
     """A job that went through and has nothing to show for it but statuses."""
 
 
-class Interruption:
-    """While it lasts, the first Ctrl-C asks for an end after the batch in flight; a second one ends at once."""
+def fail(out: Path, error: Exception, overrides: list[str] | None) -> None:
+    """Say what went wrong in a line or two, and leave it for the end of a sweep; in a worker, raises OSError where it cannot be left.
 
-    asked = False
-
-    def __enter__(self) -> Interruption:
-        self.before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self.before)
-
-    def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        STDERR.print("Finishing the batch in flight; Ctrl-C again ends at once and loses it.", highlight=False)
-
-
-def fail(out: Path, error: Exception, overrides: list[str]) -> None:
-    """Say what went wrong in a line or two, and leave it for the end of a sweep; in a worker, raises OSError where it cannot be left."""
+    overrides: those of the job, None for what is not of one job.
+    """
     message = cause(error)
-    command = shlex.join(["python", "-m", "benchmarks", *overrides])
+    command = shlex.join(["python", "-m", "benchmarks", *(alone(overrides, sys.argv[1:]) if overrides is not None else sys.argv[1:])])
     content = {"error": message, "command": command, "traceback": traceback.format_exc(), "rows": isinstance(error, NothingWorkedError)}
     try:
         write_atomically(out / "failed" / f"{digest({'command': command})}.json", json.dumps(content, indent=1).encode())
@@ -125,6 +108,12 @@ def fail(out: Path, error: Exception, overrides: list[str]) -> None:
     STDERR.print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)
 
 
+def forget(out: Path) -> None:
+    """Delete what the last command left of its failures and its plan."""
+    for path in [*(out / "failed").glob("*.json"), out / PLAN]:
+        path.unlink(missing_ok=True)
+
+
 def failures(out: Path) -> list[dict[str, Any]]:
     """The jobs that failed since the run began."""
     return [*(json.loads(path.read_text()) for path in sorted((out / "failed").glob("*.json"))), *FAILED_UNWRITTEN]
@@ -132,7 +121,7 @@ def failures(out: Path) -> list[dict[str, Any]]:
 
 def failed() -> bool:
     """Whether a job of this process failed."""
-    return bool(Report.out and failures(Report.out))
+    return any(failures(out) for out in Report.outs)
 
 
 def lost(error: Exception) -> bool:
@@ -209,9 +198,9 @@ def arguments_of(config: DictConfig) -> list[list[str]]:
     return [arguments for batch in BasicSweeper.split_arguments(overrides, None) for arguments in batch]
 
 
-def planned(arguments: list[str]) -> tuple[plan.Work, DictConfig]:
-    """What a job is going to do, and its configuration."""
-    cfg = composed(*arguments)
+def planned(cfg: DictConfig, arguments: list[str]) -> plan.Work:
+    """What a job is going to do. cfg: its configuration, of those overrides."""
+    settle_places(cfg)
     settle(cfg)
     choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
     model, _ = load(plain(cfg.model), plain(cfg.engine))
@@ -220,19 +209,21 @@ def planned(arguments: list[str]) -> tuple[plan.Work, DictConfig]:
     part, parts = shard_of(cfg.shard)
     count = len(range(cfg.select.count or len(chosen_images(cfg)))[part::parts])
     engine_name = str(cfg.engine._target_).rsplit(".", 1)[-1].removesuffix("_engine")
-    return plan.work(model.name, engine_name, count, resolved(method), benchmarks), cfg
+    return plan.work(model.name, engine_name, count, resolved(method), benchmarks)
 
 
 class Report(Callback):
     """After the last job: tables and figures, and what failed."""
 
-    out: Path | None = None  # of the run that this process has reported on
+    outs: tuple[Path, ...] = ()  # of the runs that this process has reported on: a name can be swept, too
     started = 0.0  # when this process's sweep, or its only job, was started
     away = False  # whether this process is a worker, whose jobs another process reports on
     sweep: tuple[Report, DictConfig] | None = None  # that this process has started and that has not ended
 
     def __init__(self) -> None:
         self.origin = Origin()
+        self.runs: dict[Path, list[dict[str, Any]]] = {}  # of a sweep: what is expected in which run's folder
+        self.names: dict[Path, str] = {}  # theirs
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """In a worker, work as the process that started the sweep would."""
@@ -243,22 +234,26 @@ class Report(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget the failures of the last time."""
-        for path in [*(Path(config.out) / "failed").glob("*.json"), Path(config.out) / PLAN]:
-            path.unlink(missing_ok=True)
+        forget(Path(expanded(config.out)))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Say what the sweep is going to do."""
-        self.on_run_start(config)
         Report.sweep = (self, config)
-        everyone, jobs, expected = arguments_of(config), [], []
+        everyone, jobs = arguments_of(config), []
         self.origin = Origin(jobs=len(everyone))
         for arguments in everyone:
-            expected.append({"overrides": whole(arguments), "images": 0, "started": time.time()})
+            out, left = Path(expanded(config.out)), {"overrides": whole(arguments), "images": 0, "started": time.time()}
             with suppress(Exception):  # the job that cannot be composed will say why
-                jobs.append(planned(arguments))
-                expected[-1]["images"] = jobs[-1][0].images
-        with suppress(OSError):  # the jobs will say so
-            write_atomically(Path(config.out) / PLAN, json.dumps(expected, indent=1).encode())
+                cfg = composed(*arguments)
+                out = Path(expanded(cfg.out))
+                self.names[out] = cfg.name
+                jobs.append((planned(cfg, arguments), cfg))
+                left["images"] = jobs[-1][0].images
+            self.runs.setdefault(out, []).append(left)
+        for out, expected in self.runs.items():
+            forget(out)
+            with suppress(OSError):  # the jobs will say so
+                write_atomically(out / PLAN, json.dumps(expected, indent=1).encode())
         if not jobs:
             return
         BAR.expect(sum(job.images for job, _ in jobs))
@@ -274,27 +269,29 @@ class Report(Callback):
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of a run that succeeded."""
         BAR.stop()
-        Report.out = Path(config.out)
-        if all(failure["rows"] for failure in failures(Report.out)):
-            self._report(config)
+        out = Path(expanded(config.out))
+        Report.outs = (out,)
+        if all(failure["rows"] for failure in failures(out)):
+            self._report(out, config)
 
-    def _report(self, config: DictConfig) -> None:
+    def _report(self, out: Path, config: Any) -> None:
         from benchmarks import report  # only now: what draws takes a second to import
 
         try:
-            report.write(Path(config.out), config)
+            report.write(out, config)
         except Exception as error:  # Hydra would make a warning of it
-            fail(Path(config.out), error, list(config.hydra.overrides.task))
+            fail(out, error, None)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write tables and figures of what succeeded, and list what failed."""
         Report.sweep = None
         BAR.stop()
-        Report.out = Path(config.out)
-        failed = failures(Report.out)
-        worked = sum(not failure["rows"] for failure in failed) < self.origin.jobs  # else, what lies there is of another command
-        if worked and any((Report.out / "jobs").glob("*.json")):
-            self._report(config)
-        for failure in failed:
-            said = f" {failure['error']}\n  again: {failure['command']}"
-            STDERR.print(Text.assemble(("failed:", "red"), said), soft_wrap=True)
+        Report.outs = tuple(self.runs)
+        for out, jobs in self.runs.items():
+            failed = failures(out)
+            worked = sum(not failure["rows"] for failure in failed) < len(jobs)  # else, what lies there is of another command
+            if worked and any((out / "jobs").glob("*.json")):
+                self._report(out, OmegaConf.merge(config, {"name": self.names.get(out, config.name)}))
+            for failure in failed:
+                said = f" {failure['error']}\n  again: {failure['command']}"
+                STDERR.print(Text.assemble(("failed:", "red"), said), soft_wrap=True)

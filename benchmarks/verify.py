@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from benchmarks.bad_input import cause, debugging
 from benchmarks.configured import make_job
 from benchmarks.datasets import ImageSet
 from benchmarks.job import image_key
+from benchmarks.places import find_from
 from results.records import images_of, records, stored_as
 from results.store import ImageKey, Store
 
@@ -24,7 +26,8 @@ MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
 class Verdict:
     """One image of one job, computed again.
 
-    difference: the largest of its ``rows`` numbers. reason: why it could not be computed again, or does not match.
+    difference: the largest of its ``rows`` numbers. reason: why it could not be computed again, or does not match. computed: whether
+    there is something to compare; without it nothing is said of the numbers.
     """
 
     method: str
@@ -33,6 +36,7 @@ class Verdict:
     rows: int
     difference: float
     reason: str = ""
+    computed: bool = True
 
     @property
     def matches(self) -> bool:
@@ -43,14 +47,17 @@ class Verdict:
 def verify(out: Path, *, sample: int = 5, seed: int = 0) -> list[Verdict]:
     """Compute ``sample`` images of a run's jobs again, in a store of their own, and compare all their rows but the timings.
 
-    Raises ValueError where there is no run.
+    Raises ValueError where there is no run, and where none of the images can be computed again.
     """
     jobs = records(out)
     every = [(job, i) for job in jobs for i in range(len(job["images"]))]
     if not every:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     chosen = np.random.default_rng(seed).permutation(len(every))[:sample]
-    return [_again(*every[i]) for i in sorted(chosen)]
+    verdicts = [_again(*every[i]) for i in sorted(chosen)]
+    if not any(verdict.computed for verdict in verdicts):
+        raise ValueError(f"nothing of {out} can be computed again here: {verdicts[0].method} {verdicts[0].image}: {verdicts[0].reason}")
+    return verdicts
 
 
 def _again(record: dict[str, Any], i: int) -> Verdict:
@@ -59,13 +66,19 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
     under = {name: images_of(record, name)[i] for name in record["keys"]}
     there = _rows(Store(Path(record["store"])), record["keys"], under)
     if not len(there):
-        return Verdict(**named, rows=0, difference=np.nan, reason="it was not computed")
+        return Verdict(**named, rows=0, difference=np.nan, reason="it was not computed", computed=False)
     with tempfile.TemporaryDirectory() as folder:
-        config = record["config"] | {"store": folder, "select": {"count": None, "order": "first", "correct_for": None}}
-        job = make_job(OmegaConf.create(config))
+        cfg = OmegaConf.create(record["config"] | {"store": folder, "select": {"count": None, "order": "first", "correct_for": None}})
+        try:
+            find_from(record.get("folder"), cfg)
+            job = make_job(cfg)
+        except Exception as error:  # such as images or weights that have moved, or a package that is not there
+            if debugging():
+                raise
+            return Verdict(**named, rows=len(there), difference=np.nan, reason=cause(error), computed=False)
         found = [photograph for photograph in job.images.photographs if image_key(photograph) == image]
         if not found:
-            return Verdict(**named, rows=len(there), difference=np.nan, reason="the image is gone or has changed")
+            return Verdict(**named, rows=len(there), difference=np.nan, reason="the image is gone or has changed", computed=False)
         job = replace(job, images=ImageSet(job.images.name, tuple(found)))
         changed = [name for name, key in record["keys"].items() if "configs" in record and job.keys.get(name) != key]
         if changed:  # whatever the numbers of this image are

@@ -2,106 +2,73 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from benchmarks import picture_file
 from benchmarks.access import LabelView, Passes, ScoreView
 from benchmarks.attribute import attribute
 from benchmarks.auto import settle
-from benchmarks.bad_input import cause, choices, suggestion
-from benchmarks.configured import check_node, composed, load, plain, with_model
-from benchmarks.datasets import Photograph, demo
-from benchmarks.decoding import checked_range
+from benchmarks.bad_input import cause
+from benchmarks.configured import check_node, composed, with_model
+from benchmarks.datasets import Photograph
+from benchmarks.engines import Engine
+from benchmarks.explain_inputs import by_network, loaded, named_files, photograph
+from benchmarks.explain_options import KEYS, RULES, options, own_configurations, yaml_value
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
+from benchmarks.models import Model
+from benchmarks.places import any_file_names, expanded, settle_cache, settle_places
 from benchmarks.rng import image_rng
 from da.fill import filled, masked
 from da.rule import parts, picture, text
 from da.types import OK, Attribution
 from da.walk import NOTHING_ACCEPTED
 
-RULES = {"pos": "positive", "neg": "negative"}
-
-
-class OneLine(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and exit."""
-        self.exit(2, f"error: {message}; see python -m da --help\n")
-
-
-def options() -> argparse.ArgumentParser:
-    """The options that every method has."""
-    parser = OneLine(
-        prog="python -m da",
-        description="Say which parts of a photograph decide its class, as a rule, and draw them.",
-        epilog="Examples\n"
-        "  python -m da coffee                                  a photograph that is there to try it on\n"
-        "  python -m da cat.jpg --rule neg                      what must be absent for the class to be lost\n"
-        "  python -m da cat.jpg --method da_minimal --rules 3   smaller regions, certified, and up to three reasons\n"
-        "  python -m da cat.jpg --k 8 --iterations 1000 --json  hyper-parameters; one JSON object\n"
-        "  python -m da --method rise --help                    the hyper-parameters of another method\n"
-        "  python -m da cat.jpg --config-dir conf --model mine  a model or method of yours\n"
-        "Exit codes: 0 done, 2 bad input, 130 interrupted. Errors are one line; --debug shows where they come from.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        add_help=False,
-    )
-    parser.add_argument("photo", nargs="?", type=Path, help=f"an image file, or one of {', '.join(p.id for p in demo().photographs)}")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of python -m benchmarks, such as model.size=224")
-    parser.add_argument("-h", "--help", action="store_true", help="show this and the method's hyper-parameters")
-    parser.add_argument(
-        "--rule", choices=RULES, help="pos: these parts keep the class; neg: without them it is lost (default: the method's)"
-    )
-    parser.add_argument("--rules", type=int, default=1, metavar="N", help="look for up to N disjoint regions that each suffice")
-    parser.add_argument("--method", metavar="NAME", help=f"default da_pos or da_neg; of {', '.join(choices('method'))}")
-    parser.add_argument("--model", default="efficientnet_lite0", metavar="NAME", help=f"of {', '.join(choices('model'))}")
-    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="folder of your own configurations: DIR/model, DIR/method")
-    parser.add_argument("--weights", help="a local file of the model's weights")
-    parser.add_argument("--out", type=Path, help="the picture to write (default: PHOTO_METHOD.png in this folder)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--engine", metavar="NAME", help=f"of {', '.join(choices('engine'))}; default: onnxruntime on the CPU")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
-
-
-def yaml_value(text: str) -> Any:
-    """A hyper-parameter as YAML reads it: 4, 0.2, [0.1, 0.2], black."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no value: give a number, a word or a list such as [0.1,0.2]") from None
-
 
 def script() -> int:
     """The command ``da-explain``."""
-    return main(sys.argv[1:])
+    try:
+        return main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad input; Ctrl-C raises KeyboardInterrupt."""
+    any_file_names()
+    try:
+        notes = [*own_configurations(arguments), settle_cache()]
+    except ValueError as error:
+        return failed(error, "--debug" in arguments, ())
+    print("".join(f"{note}\n" for note in notes if note), end="", file=sys.stderr)
     parser = options()
     first, _ = parser.parse_known_intermixed_args(arguments)  # options and KEY=VALUE in any order
-    if any(given.startswith("method=") for given in first.overrides):
+    written = [word for word in first.overrides if "=" in word]  # others may be values of options that are not known yet
+    overrides = dict(word.lstrip("+").partition("=")[::2] for word in written)
+    if "method" in overrides:
         parser.error("give the method as --method NAME")
+    for key in overrides:
+        if key.split(".")[0].split("/")[0] not in KEYS:
+            parser.error(f"{key} has nothing to say about one photograph; KEY=VALUE is of {', '.join(KEYS[:-1])}")
     method = first.method or f"da_{first.rule or 'pos'}"
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
-    cpu = first.device in ("auto", "cpu") and not (first.device == "auto" and torch.cuda.is_available())
-    engine = first.engine or ("onnxruntime" if cpu and first.model != "onnx" else "torch")
-    given = [f"method={method}", f"model={first.model}", f"engine={engine}", "dataset=image_folder", *first.overrides]
-    given += [f"hydra.searchpath=[file://{first.config_dir.resolve()}]"] if first.config_dir else []
+    model = overrides.get("model", first.model)
+    device = first.device or overrides.get("engine.device", "auto")
+    cpu = device in ("auto", "cpu") and not (device == "auto" and torch.cuda.is_available())
+    own_choice = first.engine or overrides.get("engine")
+    engine = own_choice or ("onnxruntime" if cpu and model != "onnx" else "torch")
+    chosen = [f"{key}={value}" for key, value in (("model", model), ("engine", engine))]
+    given = [f"method={method}", "dataset=image_folder", *chosen, *(one for one in written if not one.startswith(("model=", "engine=")))]
     try:
         cfg = composed(*given)
     except Exception as error:
@@ -117,6 +84,9 @@ def main(arguments: Sequence[str]) -> int:
         parser.print_help()
         return 0
     args = parser.parse_intermixed_args(arguments)
+    for word in args.overrides:
+        if "=" not in word:
+            parser.error(f"{word!r} is no KEY=VALUE, and one photograph is explained at a time")
     if args.photo is None:
         parser.error("which photograph? python -m da photo.jpg, or python -m da coffee to try it")
     if args.rules < 1:
@@ -127,20 +97,28 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"--rule {rule}: the rule of {method} is {own}")
     if args.rules > 1 and rule == "neg":
         parser.error("--rules looks for regions that each suffice: it goes with --rule pos")
-    cfg.seed = args.seed
-    if "device" in cfg.engine:
+    if args.seed is not None:
+        cfg.seed = args.seed
+    if args.device is not None and "device" in cfg.engine:
         cfg.engine.device = args.device
     if args.weights:
         cfg.model.weights = args.weights
     for name, value in vars(args).items():
         if name.startswith("hyper_") and value is not None:
             cfg.method[name.removeprefix("hyper_")] = value
-    cfg.engine.batch = cfg.method.get("speculate") or 1  # one image: a pass is as large as what it asks at a time
+    if "engine.batch" not in overrides:
+        cfg.engine.batch = cfg.method.get("speculate") or 1  # one image: a pass is as large as what it asks at a time
     try:
+        settle_places(cfg)
         settle(cfg)
-        check_place(args.photo, args.out)
-        photo, out = photograph(args.photo, cfg.dataset.get("value_range")), args.out or Path(f"{args.photo.stem}_{method}.png")
-        answer = explain(cfg, photo, method, rule, out, args.rules)
+        photo = photograph(Path(expanded(args.photo)), cfg.dataset.get("value_range"))
+        kind = f"{method}_{rule}" if rule == "neg" and own is None else method
+        inputs = [Path(str(photo.source)), *named_files(cfg)]
+        asked = Path(expanded(args.out)) if args.out is not None else None
+        out = picture_file.asked_for(asked, inputs) if asked else picture_file.by_default(args.photo, inputs[0], kind)
+        answer = explain(
+            cfg, photo, method, rule, out, args.rules, loaded(cfg, composed("engine=torch").engine if not own_choice else None)
+        )
     except Exception as error:
         return failed(error, args.debug, given)
     print(json.dumps(answer, indent=1) if args.json else words(answer))
@@ -155,26 +133,11 @@ def failed(error: Exception, debug: bool, given: Sequence[str]) -> int:
     return 2
 
 
-def check_place(photo: Path, out: Path | None) -> None:
-    """Raises ValueError for a folder in the place of a photograph or a picture, and for a picture in a folder that is not there."""
-    if photo.is_dir():
-        raise ValueError(f"{photo} is a folder: give one photograph, or run python -m benchmarks dataset=image_folder dataset.root={photo}")
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise ValueError(f"--out {out}: give a file in a folder that is there, such as picture.png")
-
-
-def photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photograph:
-    """A file, or the demo photograph of that name where there is no such file. value_range: of a file, see ``image_folder``."""
-    by_name = {of.id: of for of in demo().photographs}
-    if str(photo) not in by_name and not photo.exists():
-        raise ValueError(f"{photo} cannot be read: there is no such file{suggestion(str(photo), by_name)}")
-    given = checked_range(value_range)
-    return by_name[str(photo)] if str(photo) in by_name and not photo.exists() else Photograph(photo.name, None, photo, value_range=given)
-
-
-def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out: Path, rules: int = 1) -> dict[str, Any]:
+def explain(
+    cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out: Path, rules: int, ready: tuple[Model, Engine]
+) -> dict[str, Any]:
     """Explain a photograph, draw it to ``out``, and return what there is to say; with ``rules`` also further, disjoint reasons."""
-    model, engine = load(plain(cfg.model), plain(cfg.engine))
+    model, engine = ready
     check_node("", with_model(cfg, model).method)
     image = photo.tensor(model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
@@ -206,13 +169,15 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     pixels = image[0].permute(1, 2, 0).cpu().numpy()
     drawn, titles = [pixels], [f"{name} {float(confidence):.2f}"]
     when = "if present" if rule == "pos" else "if absent"
+    network = LabelView(by_network(engine))
+    agreed = bool(network(image) == target)
     reasons = []
     for of_region, kept, its_queries in found:
         mask = kept[0].cpu().numpy()
         shown, hidden = (image, blank) if rule == "pos" else (blank, image)
-        same = bool(view(masked(shown, hidden, kept)) == target)
+        same = bool(network(masked(shown, hidden, kept)) == target)
         certified = of_region.extras.get("certified")
-        reason = {"rule": text(mask, name, RULES[rule]), "mar": float(mask.mean()), "verified": same if rule == "pos" else not same}
+        reason = {"rule": text(mask, name, RULES[rule]), "mar": float(mask.mean()), "verified": agreed and same == (rule == "pos")}
         reason |= {"queries": its_queries, "certified": None if certified is None else bool(certified[0])}
         reason |= {"status": of_region.status[0] if of_region.status else OK}
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
@@ -221,7 +186,8 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     from results.figures import heat_map, row_of_pictures, to_file  # only now: seaborn takes a second to import
 
     drawn.append(heat_map(pixels, found[0][0].saliency[0].cpu().numpy()))
-    to_file(row_of_pictures(drawn, [*titles, f"map, {method_name}"]), out)
+    figure = row_of_pictures(drawn, [*titles, f"map, {method_name}"])
+    to_file(figure, out, picture_file.metadata(out, Path(str(photo.source))))
     return {
         **reasons[0],
         "class_name": name,
@@ -231,6 +197,7 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
         "backward_passes": spent.backward,
         "method": method_name,
         "model": model.name,
+        "engine": str(cfg.engine._target_).rsplit(".", 1)[-1].removesuffix("_engine"),
         "pixels": list(pixels.shape[:2]),
         "picture": str(out),
         **({"rules": reasons, "no_more": len(found) < rules and bool(found[-1][1].any())} if rules > 1 else {}),
@@ -262,7 +229,10 @@ def words(answer: dict[str, Any]) -> str:
     ]
     verified = all(reason["verified"] for reason in reasons)
     passes = "Each verified by one more forward pass." if len(reasons) > 1 else "Verified by one more forward pass."
-    lines.append(passes if verified else "NOT verified: a masked image does not satisfy the rule.")
+    doubt = "NOT verified: a masked image does not satisfy the rule."
+    if not verified and answer["engine"] not in ("torch", "compile"):
+        doubt += f" Asked was {answer['engine']}, verified is by the network itself: see --engine torch."
+    lines.append(passes if verified else doubt)
     certified = [
         reason["certified"] for reason in reasons if reason["certified"] is not None and reason["status"] in (OK, NOTHING_ACCEPTED)
     ]

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
+
+from benchmarks.bad_input import DEBUG
+from benchmarks.places import any_file_names, expanded
+
+
+class OneLine(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def options() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLine(
         prog="python -m results",
         description="Look after runs: folders that python -m benchmarks leaves in runs/.",
         epilog="Examples\n"
@@ -21,28 +34,28 @@ def options() -> argparse.ArgumentParser:
         "  python -m results summary runs/demo --json       the same for a script\n"
         "  python -m results verify runs/demo --sample 3    are these numbers what this code computes?\n"
         "Each command has a --help of its own.\n"
-        "Exit codes: 0 all is well, 1 a difference or a failure was found, 2 bad input.",
+        "Exit codes: 0 all is well, 1 a difference or a failure was found, 2 bad input, or nothing to compare; 130 interrupted.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     summary = commands.add_parser("summary", help="means and 95 %% bootstrap intervals of a run, and how many images failed")
-    summary.add_argument("run", type=Path, help="such as runs/demo")
+    summary.add_argument("run", type=_folder, help="such as runs/demo")
     verify = commands.add_parser("verify", help="compute a random sample of a run again and say whether it matches")
-    verify.add_argument("run", type=Path, help="such as runs/demo")
+    verify.add_argument("run", type=_folder, help="such as runs/demo")
     verify.add_argument("--sample", type=positive, default=5, metavar="N", help="images of jobs (default: 5)")
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
     compare = commands.add_parser("compare", help="the differences between two runs, or between methods, paired over images")
-    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="one run or two, such as runs/mine runs/theirs")
+    compare.add_argument("runs", type=_folder, nargs="+", metavar="RUN", help="one run or two, such as runs/mine runs/theirs")
     compare.add_argument("--methods", type=_names, default=[], help="A,B,...: A of the first run against B,... of the last, by default all")
     compare.add_argument("--metrics", type=_names, default=[], help="such as mar,insertion_auc; left out, every measure that both have")
     compare.add_argument("--images", type=int, default=5, help="to name of those that differ most (default: 5); the file has all")
-    compare.add_argument("--out", type=Path, help="folder for the tables (default: RUN/compare/NAME)")
+    compare.add_argument("--out", type=_path, metavar="DIR", help="folder for the tables (default: RUN/compare/NAME)")
     page = commands.add_parser("page", help="write a run's page again from the store")
-    page.add_argument("run", type=Path, help="such as runs/demo")
+    page.add_argument("run", type=_folder, help="such as runs/demo")
     status = commands.add_parser("status", help="how far a run is, while it runs: images done and left, queries/s, what failed")
-    status.add_argument("run", type=Path, help="such as runs/demo")
+    status.add_argument("run", type=_folder, help="such as runs/demo")
     compact = commands.add_parser("compact", help="merge the small files of a store into few large ones, even while it is used")
-    compact.add_argument("paths", type=Path, nargs="+", metavar="STORE", help="such as runs/store, or keys of it: runs/store/KEY")
+    compact.add_argument("paths", type=_path, nargs="+", metavar="STORE", help="such as runs/store, or keys of it: runs/store/KEY")
     for command in (summary, verify, compare, page, status, compact):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -51,13 +64,20 @@ def options() -> argparse.ArgumentParser:
 
 def script() -> int:
     """The command ``da-results``."""
-    return main(sys.argv[1:])
+    try:
+        return main(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
+    any_file_names()
     args = options().parse_args(arguments)
     args.given = list(arguments)
+    if args.debug:
+        os.environ[DEBUG] = "1"
     try:
         return COMMANDS[args.command](args)
     except (ValueError, OSError) as error:
@@ -91,6 +111,11 @@ def summary(args: argparse.Namespace) -> int:
         from results.export import WIDTH
 
         Console(markup=False, width=None if Console().is_terminal else WIDTH).print(short_table(found))
+    if empty := found[found["images"] == 0].to_dict("records"):
+        first = ", ".join(f"{name} {empty[0][name]}" for name in ("method", "model", "dataset"))
+        more = f", and of {len(empty) - 1} more" if len(empty) > 1 else ""
+        print(f"error: no image of {first}{more} has a number: its statuses say why", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -104,8 +129,14 @@ def verify(args: argparse.Namespace) -> int:
     else:
         for verdict in verdicts:
             said = "matches" if verdict.matches else f"DOES NOT MATCH ({verdict.reason}), largest difference {verdict.difference:g}"
+            said = said if verdict.computed else f"not compared ({verdict.reason})"
             print(f"{verdict.method} {verdict.model} {verdict.image}: {verdict.rows} rows, {said}")
-    return 0 if all(verdict.matches for verdict in verdicts) else 1
+    if any(verdict.computed and not verdict.matches for verdict in verdicts):
+        return 1
+    if missing := [verdict for verdict in verdicts if not verdict.computed]:
+        print(f"error: {len(missing)} of {len(verdicts)} not compared, the first since: {missing[0].reason}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def compare(args: argparse.Namespace) -> int:
@@ -159,6 +190,20 @@ def compact(args: argparse.Namespace) -> int:
     else:
         print(f"{len(done)} keys: {sum(one.before for one in done)} parts before, {sum(one.after for one in done)} now")
     return 0
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(expanded(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _folder(text: str) -> Path:
+    path = _path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file: give a run's folder, such as runs/demo")
+    return path
 
 
 def _names(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,8 +141,8 @@ def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method", metric:
     return ax
 
 
-def to_file(figure: Figure, path: Path) -> Path:
+def to_file(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a figure to a file of the kind that its suffix names, its letters as TrueType in PDF and PostScript."""
     with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):  # conferences reject matplotlib's Type 3 fonts
-        figure.savefig(path, dpi=200)
+        figure.savefig(path, dpi=200, metadata=dict(metadata) if metadata else None)
     return path
