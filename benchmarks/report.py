@@ -22,7 +22,7 @@ from benchmarks.pictures import ForPage, named, pictured, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
-from results.export import WIDTH, to_csv
+from results.export import WIDTH, to_csv, to_parquet
 from results.records import configuration, named_by, nothing, records
 from results.summary import summary as summary_of
 
@@ -47,7 +47,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     rows = tables.load(out, jobs)
     if rows.empty:
         return
-    rows.to_parquet(out / "rows.parquet", index=False)
+    to_parquet(rows, out / "rows.parquet")
     summary = tables.summarise(rows)
     to_csv(summary, out / "summary.csv")
     settings = OmegaConf.to_container(cfg, resolve=True)
