@@ -71,7 +71,6 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 def _place() -> str:
     """The innermost line that is neither PyTorch's nor of this file."""
     frame = sys._getframe(1)
-    inside = str(Path(torch.__file__).parent)
-    while frame.f_back is not None and (frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(inside)):
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).split(".")[0] in ("torch", "jaxtyping", __name__.split(".")[0]):
         frame = frame.f_back
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.control_flow import looks_at_values
 from benchmarks.models import Model, Normalised
+from benchmarks.onnx_graph import OnnxNet
 from benchmarks.probes import probes
 from da.types import Images, Scores
 from results.store import digest
@@ -212,7 +213,7 @@ def cache_folder() -> Path:
 
 def exported(model: Model, batch: int) -> Path:
     """The model as an ONNX graph for one batch shape, in the user's cache, by all that decides its numbers."""
-    if not model.differentiable:
+    if isinstance(getattr(model.module, "net", None), OnnxNet):
         raise EngineError(f"{model.name} is an ONNX file already: engine=torch runs it")
     folder = cache_folder()
     size = model.preprocessing.size

@@ -147,7 +147,7 @@ def build(
         class_names=names,
         weights_sha256=net.sha256 if isinstance(net, OnnxNet) else state_sha256(net),
         gradcam_layer=gradcam_layer or _last_feature_layer(net),
-        differentiable=not isinstance(net, OnnxNet),
+        differentiable=not isinstance(net, OnnxNet) and not _quantised(net),
         parameters=sum(p.numel() for p in net.parameters()),
         outputs=read,
     )
@@ -270,6 +270,11 @@ def _unwrapped(name: str, net: object) -> nn.Module:
         if getattr(module, "_compiled_call_impl", None) is not None:  # what module.compile() leaves
             module._compiled_call_impl = None
     return net
+
+
+def _quantised(net: nn.Module) -> bool:
+    """Whether a network has layers in integers, which have no gradients."""
+    return any("quantized" in type(module).__module__ for module in net.modules())
 
 
 def _check_graph(net: OnnxNet, preprocessing: Preprocessing) -> None:
