@@ -22,7 +22,6 @@ from benchmarks.configured import composed, load
 from benchmarks.engines import EngineError
 from benchmarks.models import _unwrapped, build
 from benchmarks.probes import probes
-from benchmarks.state import state_sha256
 from tests.strangers.networks import Base, StoreActs, make
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -256,50 +255,6 @@ def test_methods_in_turn_on_a_network_that_keeps_its_activations(caplog):
     torch.testing.assert_close(maps["base"], maps["storeacts"])
 
 
-def test_the_hash_covers_what_is_held_outside_of_the_state_dict():
-    class Held(Base):
-        def __init__(self, value):
-            super().__init__()
-            self.table = torch.full((2,), float(value))
-
-    class Listed(Base):
-        def __init__(self, seed):
-            super().__init__()
-            torch.manual_seed(seed)
-            self.more = [nn.Linear(2, 2)]
-            self.known = [self.c1, {"itself": self}]
-
-    torch.manual_seed(0)
-    state = Base().state_dict()
-    for kind in (Held, Listed):
-        first, same, other = kind(1), kind(1), kind(2)
-        for net in (first, same, other):
-            net.load_state_dict(state)
-        assert state_sha256(first) == state_sha256(same) != state_sha256(other)
-    assert state_sha256(make("base")) == state_sha256(make("base").state_dict())
-
-
-@pytest.mark.parametrize("kind", ["half", "bf16", "quant", "weightnorm", "script"])
-def test_weights_of_every_kind_are_told_apart(kind):
-    hashes = {state_sha256(make(kind)), state_sha256(make(kind))}
-    assert len(hashes) == 1
-    other = make(kind)
-    with torch.no_grad():
-        next(iter(other.parameters())).flatten()[0] += 1
-    assert state_sha256(other) not in hashes
-    state = make("base").state_dict() | {"extra": {"a": [1, None]}, "scale": 2.0}
-    assert state_sha256(state) != state_sha256(state | {"scale": 3.0})
-
-
-def test_packed_weights_are_told_apart():
-    one, other = Base().eval(), Base().eval()
-    other.load_state_dict(one.state_dict())
-    other.fc.weight.data[0, 0] += 1
-    packed = [torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8) for net in (one, one, other)]
-    hashes = [state_sha256(net) for net in packed]
-    assert hashes[0] == hashes[1] != hashes[2]
-
-
 # what a configuration says
 
 IMPOSSIBLE = [{"mean": [127, 127, 127]}, {"mean": [-0.1, 0, 0]}, {"std": [58.4, 57.1, 57.4]}, {"std": [0, 1, 1]}, {"mean": [0.5]}]
@@ -333,6 +288,12 @@ def test_a_size_that_a_network_cannot_take_names_its_option():
 def test_what_is_no_network_is_said():
     with pytest.raises(ValueError, match="returned OrderedDict: it must return"):
         _unwrapped("net", Base().state_dict())
+
+
+@pytest.mark.parametrize("kind", ["weightnorm", "weightnorm2", "script", "quant"])
+def test_a_network_whose_weights_cannot_be_permuted_is_not_taken_for_a_randomised_one(kind):
+    with pytest.raises(ValueError, match=r"model\.randomise"):
+        build(make(kind), name="net", randomise=[0, 1], **WRITTEN)
 
 
 def test_a_class_that_is_ruled_out_has_no_probability(caplog):
