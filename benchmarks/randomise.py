@@ -16,8 +16,9 @@ def randomised(net: nn.Module, first: float, last: float) -> None:
     if not 0 <= first <= last <= 1:
         raise ValueError(f"model.randomise=[{first}, {last}]: give two rising shares of the layers, counted from the output")
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d | nn.Linear)][::-1]
-    if not layers or not all("weight" in layer._parameters for layer in layers):
-        raise ValueError("model.randomise: this network's weights are computed at each pass (weight normalisation) or closed (TorchScript)")
+    closed = any("quantized" in type(module).__module__ for module in net.modules())
+    if closed or not layers or not all("weight" in layer._parameters for layer in layers):
+        raise ValueError("model.randomise: this network's weights cannot be permuted (weight normalisation, quantisation, TorchScript)")
     for place, layer in enumerate(layers):
         if first <= place / len(layers) < last:
             order = torch.randperm(layer.weight.numel(), generator=torch.Generator().manual_seed(place))
