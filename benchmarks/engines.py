@@ -56,7 +56,7 @@ def torch_engine(model: Model, *, batch: int = 8, precision: str = "fp32", devic
     _check(batch, precision)
     reuse_memory()
     where = resolve_device(device)
-    module = _placed(model, where, batch)
+    module, first = _placed(model, where, batch)
 
     def forward(images: Images) -> Scores:
         # not in inference mode: what a network keeps of a pass could then not be used with gradients
@@ -64,12 +64,10 @@ def torch_engine(model: Model, *, batch: int = 8, precision: str = "fp32", devic
             logits: Tensor = module(images.to(memory_format=torch.channels_last))
             return logits.float()
 
-    scores_of = getattr(module, "scores", module)
+    others = probes(model.preprocessing, batch)[batch:].to(where, memory_format=torch.channels_last)
     with torch.no_grad():
-        scores = [
-            scores_of(part.to(memory_format=torch.channels_last)) for part in probes(model.preprocessing, batch).to(where).split(batch)
-        ]
-    return Engine(forward, batch, where, module, scores=torch.cat(scores))
+        scores = torch.cat([first, *(_scores(module, part) for part in others.split(batch) if len(part))])
+    return Engine(forward, batch, where, module, scores=scores)
 
 
 def reference_engine(engine: Engine) -> Engine:
@@ -83,10 +81,10 @@ def reference_engine(engine: Engine) -> Engine:
     return replace(engine, forward=forward, difference=0.0)
 
 
-def _placed(model: Model, where: torch.device, batch: int) -> nn.Module:
+def _placed(model: Model, where: torch.device, batch: int) -> tuple[nn.Module, Tensor]:
     """The module on a device, channels last, or contiguous where the network computes otherwise, or fails, channels last.
 
-    Raises ValueError for a network that cannot compute the images that it is to be shown.
+    Also its scores of the first batch of ``probes``. Raises ValueError for a network that cannot compute the images that it is to be shown.
     """
     module = model.module
     if isinstance(module, Normalised):
@@ -95,20 +93,26 @@ def _placed(model: Model, where: torch.device, batch: int) -> nn.Module:
     images = probes(model.preprocessing, batch)[:batch].to(where)
     with torch.no_grad():
         try:
-            logits = module(images)
+            scores = _scores(module, images)
         except ValueError:  # says what is wrong
             raise
         except Exception as error:
             raise ValueError(_why(model, error, images)) from error
         try:
-            module.to(memory_format=torch.channels_last)
-            same = not _difference(logits, module(images.to(memory_format=torch.channels_last))) > _tolerance(logits, "fp32")
+            found = _scores(module.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last))
+            if _difference(scores, found) <= _tolerance(scores, "fp32") or scores.isnan().any():
+                return module, found
         except RuntimeError:
-            same = False
-    if not same and isinstance(module, Normalised):
+            pass  # such as a view of what is not contiguous
+    if isinstance(module, Normalised):
         module.contiguous = True
-        module.to(memory_format=torch.contiguous_format)
-    return module
+    return module.to(memory_format=torch.contiguous_format), scores
+
+
+def _scores(module: nn.Module, images: Images) -> Tensor:
+    """What the network itself says of images, before it is made logits."""
+    scores: Tensor = module.scores(images) if isinstance(module, Normalised) else module(images)
+    return scores
 
 
 def _why(model: Model, error: Exception, images: Images) -> str:
@@ -250,9 +254,10 @@ def _verified(model: Model, forward: Callable[[Tensor], Tensor], batch: int, pre
     """Compare with PyTorch on photographs and masked ones. Raises EngineError where a logit differs by more than the tolerance."""
     where = device or torch.device("cpu")
     reference = torch_engine(model, batch=batch, device=str(where))
-    difference = 0.0
-    for images in probes(model.preprocessing, batch).to(where).split(batch):
-        logits = reference.forward(images)
+    difference, module, scores = 0.0, reference.module, reference.scores
+    assert scores is not None
+    known = module.outputs.logits(scores) if isinstance(module, Normalised) and module.outputs else scores
+    for images, logits in zip(probes(model.preprocessing, batch).to(where).split(batch), known.float().split(batch), strict=True):
         difference = max(difference, found := _difference(forward(images), logits), key=lambda value: (value != value, value))
         if not found <= _tolerance(logits, precision):
             if _difference(reference.forward(images), logits) > _tolerance(logits, "fp32"):

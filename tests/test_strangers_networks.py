@@ -43,7 +43,7 @@ REFUSED = {  # kind: what is said, by PyTorch and by ONNX Runtime; None: it runs
     "script": (None, EXPORTED),
     "trace": (None, EXPORTED),
 }
-KINDS = "base view tuple dict hf lazycache storeacts inplaceinput param5 neginf onebyone mlp dropout".split()
+KINDS = ["base", "view", "tuple", "dict", "hf", "lazycache", "storeacts", "inplaceinput", "param5", "neginf", "onebyone", "mlp", "dropout"]
 KINDS += ["half", "weightnorm", "weightnorm2", "dp", "compiled", *REFUSED]
 
 
