@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.engines import Engine
+from benchmarks.engines import Engine, reference_engine
 from da.types import Images, LabelModel, ScoreModel, Scores
 
 
@@ -40,7 +40,7 @@ class View:
             padded = torch.cat([chunk, chunk[-1:].expand(missing, -1, -1, -1)]) if missing else chunk
             out.append(self.engine.forward(padded)[: len(chunk)])
         logits = torch.cat(out)
-        if not torch.isfinite(logits).all():
+        if not torch.isfinite(logits.amax(1)).all():  # a class that is ruled out has -inf, and a probability of 0
             raise NotFiniteError("the model returned logits that are not finite")
         return logits
 
@@ -51,6 +51,11 @@ class LabelView(View):
     def __call__(self, images: Images, /) -> Tensor:
         """Classes ``[m]``."""
         return self.logits(images).argmax(1)
+
+
+def reference_view(engine: Engine) -> LabelView:
+    """Classes by the network itself in PyTorch, to verify what another engine's exported graph was asked about."""
+    return LabelView(reference_engine(engine))
 
 
 class ScoreView(View):
