@@ -16,6 +16,9 @@ TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tens
 PIXELS = {"tensor(uint8)": torch.uint8, "tensor(int32)": torch.int32, "tensor(int64)": torch.int64}  # these take 0 to 255
 
 
+__version__ = "1"
+
+
 class OnnxNet(nn.Module):
     """An ONNX graph as a black box: images ``[m, 3, h, w]`` to scores ``[m, classes]``, without gradients.
 
