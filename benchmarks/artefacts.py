@@ -71,10 +71,13 @@ def each(*axes: str) -> Callable[[Artefact], Artefact]:
     return of_parts
 
 
-def parts(run: Run, axes: Sequence[str]) -> Iterator[Run]:
-    """The parts of a run whose jobs differ in ``axes`` and the seed alone, configurations named by what differs within a part."""
+def parts(run: Run, axes: Sequence[str], unnamed: Sequence[str] = ()) -> Iterator[Run]:
+    """The parts of a run whose jobs differ in ``axes`` and the seed alone, configurations named by what differs within a part.
+
+    unnamed: what need not be in the name of a part.
+    """
     apart = [name for name in named_by(run.records) if name not in axes and not (name.startswith("param.") and "param" in axes)]
-    apart += ["method"] if "method" not in axes else []
+    apart += ["method"] if "method" not in axes and len({record["method"] for record in run.records}) > 1 else []
     found: dict[str, Records] = {}
     for record in run.records:
         of_job = columns(record, apart)
@@ -84,9 +87,13 @@ def parts(run: Run, axes: Sequence[str]) -> Iterator[Run]:
         name_of = {record["job"]: configuration(record, names) for record in records}
         rows = run.rows[run.rows["job"].isin(name_of)]
         if len(rows):
-            part = "_".join(re.sub(r"[^\w.-]+", "-", word(value)).strip("-") for value in json.loads(told) if value is not None)
+            part = "_".join(
+                re.sub(r"[^\w.-]+", "-", word(value)).strip("-")
+                for name, value in zip(apart, json.loads(told), strict=True)
+                if value is not None and name not in unnamed
+            )
             rows = rows.assign(configuration=rows["job"].map(name_of))
-            yield replace(run, rows=rows, records=records, part=f"{run.part}_{part}" if len(found) > 1 else run.part)
+            yield replace(run, rows=rows, records=records, part=f"{run.part}_{part}" if part and len(found) > 1 else run.part)
 
 
 @each("model")

@@ -138,7 +138,8 @@ def _interval(line: dict[Any, Any], metric: str) -> str:
 
 def draw(run: artefacts.Run) -> Iterator[Path]:
     """Draw a run's figures, those of each model and data set apart, and say where they are."""
-    for of in artefacts.parts(run, ["method", "param", "engine", "select.count", "select.order", "benchmark"]):
+    apart = list(artefacts.parts(run, ["method", "param", "engine", "select.count", "select.order", "benchmark"], ("dataset", "model")))
+    for of in apart:
         where = f"{of.records[0]['dataset']}_{of.records[0]['model']}{of.part}"
         yield from _curves(of, run.out / "figures" / f"insertion_{where}")
         records = galleries.one_seed(of.records)
@@ -146,7 +147,7 @@ def draw(run: artefacts.Run) -> Iterator[Path]:
         if len(every) > MOST_COLUMNS:  # of a sweep, the first of each method
             every = {record["method"]: record for record in reversed(records)}
         for name, record in every.items():
-            yield from _triptychs(record, run.out / "figures", name, of.part)
+            yield from _triptychs(record, run.out / "figures", name, f"_{where}" if len(apart) > 1 else "")
         names = sorted(every, key=lambda name: tables.method_place(every[name]["method"]))
         paper = [name for name in names if every[name]["method"] in tables.METHOD_ORDER]
         others = [name for name in names if name not in paper]

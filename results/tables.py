@@ -38,12 +38,12 @@ BATCHED = ("seconds",)  # a batch's mean stands at each of its images: they are 
 def mixture(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of a run's numbers must know: jobs on other images than others, and results that are not in the store."""
     notes = []
-    seen: dict[tuple[Any, ...], dict[str, list[str]]] = {}
+    seen: dict[tuple[str, ...], dict[str, list[str]]] = {}
     names = named_by(jobs)
     for record in jobs:
-        seen.setdefault((record["dataset"], record["model"]), {}).setdefault(digest({"": record["images"]}), []).append(
-            configuration(record, names)
-        )
+        chosen = columns(record, [name for name in names if name.startswith(("dataset.", "select."))])  # then it is a column
+        group = tuple(str(value) for name, value in chosen.items() if name not in ("method", "engine", "seed"))
+        seen.setdefault(group, {}).setdefault(digest({"": record["images"]}), []).append(configuration(record, names))
     for kinds in seen.values():
         if len(kinds) > 1:
             told = "; ".join(_few(list(dict.fromkeys(several))) for several in kinds.values())

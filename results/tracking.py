@@ -64,7 +64,8 @@ def _log(run: Any, wandb: Any, rows: pd.DataFrame, artefacts: Sequence[Path], *,
     summary = tables.summarise(rows)
     names = rows.drop_duplicates(tables.groups(rows))["configuration"]
     for name, line in zip(names, summary.to_dict("records"), strict=True):
-        run.summary.update({f"{name}/{key}": value for key, value in line.items() if isinstance(value, int | float) and value == value})
+        measured = {key: value for key, value in line.items() if isinstance(value, int | float) and not pd.isna(value)}
+        run.summary.update({f"{name}/{key}": value for key, value in measured.items() if value or not str(key).endswith("_n")})
     logged: dict[str, Any] = {"summary": wandb.Table(dataframe=_cells(summary))}
     if detailed:
         logged["rows"] = wandb.Table(dataframe=_cells(rows.drop(columns=["provenance", "hyperparameters"])))

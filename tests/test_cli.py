@@ -90,7 +90,7 @@ def wandb_summary(path: Path) -> dict[str, object]:
         if kind in (1, 4):
             message = wandb_internal_pb2.Record.FromString(record)
             for update in message.summary.update:
-                found[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
+                found[update.key or ".".join(update.nested_key)] = json.loads(update.value_json)
     return found
 
 
