@@ -55,7 +55,12 @@ def _paths(cfg: DictConfig) -> Iterator[tuple[DictConfig, str, str]]:
     for key in PATHS:
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(cfg, parent) if parent else cfg
-        if not isinstance(node, DictConfig) or OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name):
+        if (
+            not isinstance(node, DictConfig)
+            or name not in node
+            or OmegaConf.is_missing(node, name)
+            or OmegaConf.is_interpolation(node, name)
+        ):
             continue
         if isinstance(value := node.get(name), str):
             yield node, name, value
