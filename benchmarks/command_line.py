@@ -159,6 +159,8 @@ def _value(key: str, given: str, *, null: bool = True) -> str:
         text = expanded(text)
     if key == "name" and "${" not in text:
         check_name(text)
+    if re.fullmatch(r"method_name|(model|dataset(\.of)*)\.name", key) and ("/" in text or text in (".", "..")) and "${" not in text:
+        raise ValueError(f"{key}={text!r}: it becomes part of the names of files: leave out the /")
     return given if read == text else QuotedString(text, Quote.single if '"' in text and "'" not in text else Quote.double).with_quotes()
 
 

@@ -125,6 +125,12 @@ def test_a_name_that_is_no_folder_of_its_own_is_refused(name):
         as_given([f"name={name}"])
 
 
+@pytest.mark.parametrize("key", ["method_name", "model.name", "dataset.name"])
+def test_what_becomes_part_of_the_names_of_files_is_no_path(key):
+    with pytest.raises(ValueError, match="leave out the /"):
+        as_given([f"{key}=x/../y"])
+
+
 def test_names_in_files_are_text_or_refused():
     assert composed("name=2024_11_28").out == "runs/2024_11_28"
     assert composed('name="a,b"', "out=x").out == "x"
