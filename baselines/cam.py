@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import io
 from collections.abc import Iterator
@@ -13,17 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from baselines.gradcam import find_layer
+from baselines.copies import copied
+from baselines.layers import feature_maps
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "2"
+__version__ = "3"
 
 
 def cam(model: nn.Module, images: Images, targets: Targets, *, rngs: Rngs, variant: str, layer: str | None) -> Attribution:
     """A class activation map of ``pytorch-grad-cam`` (the extra ``grad-cam``), an image at a time.
 
     variant: the class's name there: ScoreCAM (Wang et al., CVPR workshops 2020), AblationCAM (Ramaswamy et al., WACV 2020),
-    GradCAMPlusPlus, EigenCAM and so on. layer: dotted name of a module with a spatial output. The package scales each map to [0, 1].
+    GradCAMPlusPlus, EigenCAM and so on. layer: as for GradCAM. The package scales each map to [0, 1].
 
     It runs on a copy of the model, because the package changes the training mode, writes gradients and swaps layers, and with no
     activation in place, because the package keeps the layer's output without copying it.
@@ -41,24 +41,34 @@ def cam(model: nn.Module, images: Images, targets: Targets, *, rngs: Rngs, varia
     }
     if variant not in kinds:
         raise ValueError(f"variant={variant!r}: choose one of {', '.join(sorted(kinds))}")
-    find_layer(model, layer)
-    own = _copy(model)
-    module = find_layer(own, layer)
-    maps = []
-    with torch.enable_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it prints a progress bar an image
-        explain = kinds[variant](model=own, target_layers=[module])
-        module.register_forward_hook(_apart)  # after the package's hooks
+    own = _copy(model).requires_grad_(variant == "ShapleyCAM")  # whose second derivatives of a linear head are 0, not missing
+    found = []
+    with feature_maps(own, layer, images[:1]) as maps, torch.enable_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        explain = kinds[variant](model=_Network(own, maps), target_layers=[maps[0]])  # it prints a progress bar an image
+        maps[0].register_forward_hook(_apart)  # after the package's hooks
         for image, target, rng in zip(images, targets.tolist(), rngs, strict=True):
             with _numpy_seeded(rng):
-                found = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[ClassifierOutputTarget(target)])
-            maps.append(torch.from_numpy(found[0]).float())
-    return Attribution(torch.stack(maps).to(images.device))
+                one = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[ClassifierOutputTarget(target)])
+            found.append(torch.from_numpy(one[0]).float())
+            explain.activations_and_grads.activations, explain.activations_and_grads.gradients = [], []  # it would detach them in place
+    return Attribution(torch.stack(found).to(images.device))
+
+
+class _Network(nn.Module):
+    """A network with its feature maps among its modules, where AblationCAM looks for what it replaces."""
+
+    def __init__(self, net: nn.Module, maps: nn.Module) -> None:
+        super().__init__()
+        self.net, self.maps = net, maps
+
+    def forward(self, images: Tensor) -> Any:
+        """The network's own output."""
+        return self.net(images)
 
 
 def _copy(model: nn.Module) -> nn.Module:
     """A copy that shares the weights' memory, takes no gradients of them and does nothing in place."""
-    frozen = {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()}
-    own = copy.deepcopy(model, dict(frozen))
+    own = copied(model, frozen=True)
     for module in own.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import Any
 
@@ -10,6 +9,7 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from baselines.copies import copied
 from da.types import Attribution, Images, Rngs, Targets
 
 __version__ = "2"
@@ -55,7 +55,7 @@ class ClampedReLU(nn.ReLU):
 
 def with_plain_relus(model: nn.Module) -> nn.Module:
     """A copy whose ReLUs and ReLU6s are ``nn.ReLU`` modules that do not work in place; hooks on the model are on the copy, too."""
-    rewritten = copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+    rewritten = copied(model)
     for parent in list(rewritten.modules()):
         for name, child in list(parent._modules.items()):  # one module may stand under several names
             if isinstance(child, nn.Hardtanh) and (child.min_val, child.max_val) == (0, 6):  # a ReLU6 is a Hardtanh

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from captum.attr import KernelShap, Occlusion
 
+from baselines.few_samples import FEW_SAMPLES, warn_once
 from da.fill import Fill, filled
 from da.superpixels import superpixels
-from da.types import Attribution, Images, Rngs, ScoreModel, Targets
+from da.types import OK, Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 
 def occlusion(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rngs, window: float, stride: float, fill: Fill) -> Attribution:
@@ -18,12 +19,14 @@ def occlusion(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rngs
     window, stride: fractions of the shorter side, at least a pixel each. Score queries: one for the image and one a position, which are
     ``1 + ceil((side - window) / stride)`` along each side. A pixel gets the mean over the squares that cover it. Captum's ``Occlusion``.
 
-    Raises ValueError unless ``0 < stride <= window <= 1``.
+    Raises ValueError unless ``0 < stride <= window <= 1``, and for a window as large as the image: its one square says nothing.
     """
     if not 0 < stride <= window <= 1:
         raise ValueError(f"occlusion: window={window} and stride={stride} must satisfy 0 < stride <= window <= 1")
     side = min(images.shape[-2:])
     window_px, stride_px = max(1, round(window * side)), max(1, round(stride * side))
+    if window_px >= max(images.shape[-2:]):
+        raise ValueError(f"occlusion: window={window} hides the whole image, which says nothing of its parts: give a smaller one")
     drop = Occlusion(model).attribute(
         images,
         sliding_window_shapes=(3, window_px, window_px),
@@ -39,7 +42,8 @@ def kernel_shap(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rn
 
     samples: score queries, the whole and the ablated image among them. sp_num: superpixels asked of SLIC. Captum's ``KernelShap``,
     an image at a time, its draws seeded from the image's own stream and PyTorch's global one left as it was. An image of which SLIC
-    makes a single superpixel is all that superpixel's: two queries.
+    makes a single superpixel is all that superpixel's: two queries. With fewer samples than superpixels and two the regression has
+    not one answer: the status of the image is ``few_samples``.
 
     Raises ValueError for fewer than two samples.
     """
@@ -66,4 +70,7 @@ def kernel_shap(model: ScoreModel, images: Images, targets: Targets, *, rngs: Rn
                 perturbations_per_eval=8,
             )
         maps.append(values[0, 0])
-    return Attribution(torch.stack(maps).float())
+    status = tuple(FEW_SAMPLES if count > 1 and samples < count + 2 else OK for count in parts.count.tolist())
+    if FEW_SAMPLES in status:
+        warn_once(f"kernel_shap: samples={samples} for {int(parts.count.max())} superpixels do not decide their values: give more")
+    return Attribution(torch.stack(maps).float(), status=status)

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from baselines.few_samples import FEW_SAMPLES
 from da.fill import Fill, filled
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 
 def rise(
@@ -35,11 +36,13 @@ def rise(
     shows where a mask is 0; the model's mean colour is zero after normalisation, which is the reference's. mask_seed: of the masks,
     which all images share. chunk: masks held at a time, so that memory does not grow with their number.
 
-    The map is ``sum(score * mask) / (masks * probability)``. Raises ValueError for a hyper-parameter out of range.
+    The map is ``sum(score * mask) / (masks * probability)``. With fewer masks than cells there are cells that no mask tells apart: the
+    status of the images is ``few_samples``. Raises ValueError for a hyper-parameter out of range, and where all masks are of one
+    value: for a single cell, and a probability of 1.
     """
-    if masks < 1 or cells < 1 or chunk < 1 or mask_seed < 0 or not 0 < probability <= 1:
-        counts = f"masks={masks}, cells={cells}, chunk={chunk} must be at least 1"
-        raise ValueError(f"rise: {counts}, probability={probability} in (0, 1], mask_seed={mask_seed} at least 0")
+    if masks < 1 or cells < 2 or chunk < 1 or mask_seed < 0 or not 0 < probability < 1:
+        counts = f"masks={masks}, chunk={chunk} must be at least 1, cells={cells} at least 2"
+        raise ValueError(f"rise: {counts}, probability={probability} between 0 and 1, mask_seed={mask_seed} at least 0")
     n, _, h, w = images.shape
     hidden = filled(images, fill)
     total = torch.zeros(n, h * w, dtype=torch.float64, device=images.device)
@@ -49,7 +52,7 @@ def rise(
         scores = model(shown.flatten(0, 1)).view(n, len(some), -1)
         for i in range(n):  # an image at a time, so that the sum does not depend on the batch
             total[i] += some.flatten(1).T @ scores[i, :, targets[i]]
-    return Attribution((total / (masks * probability)).view(n, h, w).float())
+    return Attribution((total / (masks * probability)).view(n, h, w).float(), status=(FEW_SAMPLES,) * n if masks < cells**2 else None)
 
 
 def random_masks(

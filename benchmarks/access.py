@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 import typing
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.engines import Engine
+from benchmarks.engines import Engine, reference_engine
 from da.types import Images, LabelModel, ScoreModel, Scores
 
 
@@ -38,7 +40,7 @@ class View:
             padded = torch.cat([chunk, chunk[-1:].expand(missing, -1, -1, -1)]) if missing else chunk
             out.append(self.engine.forward(padded)[: len(chunk)])
         logits = torch.cat(out)
-        if not torch.isfinite(logits).all():
+        if not torch.isfinite(logits.amax(1)).all():  # a class that is ruled out has -inf, and a probability of 0
             raise NotFiniteError("the model returned logits that are not finite")
         return logits
 
@@ -49,6 +51,11 @@ class LabelView(View):
     def __call__(self, images: Images, /) -> Tensor:
         """Classes ``[m]``."""
         return self.logits(images).argmax(1)
+
+
+def reference_view(engine: Engine) -> LabelView:
+    """Classes by the network itself in PyTorch, to verify what another engine's exported graph was asked about."""
+    return LabelView(reference_engine(engine))
 
 
 class ScoreView(View):
@@ -88,8 +95,23 @@ def counted(module: nn.Module) -> Iterator[Passes]:
 
 
 def access(method: Callable[..., Any]) -> type:
-    """What a method asks to see, from the annotation of its first parameter: LabelModel, ScoreModel, or else the module."""
-    function = method.func if isinstance(method, partial) else method
-    first = next(iter(inspect.signature(function).parameters), None)
-    hint = typing.get_type_hints(function).get(first or "")
-    return hint if hint in (LabelModel, ScoreModel) else nn.Module
+    """What a method asks to see, from the annotation of its first parameter: LabelModel, ScoreModel, or else the module.
+
+    method: anything that can be called. An annotation that cannot be resolved, a name imported for the type checker alone, counts by
+    its name.
+    """
+    try:
+        first = next(iter(inspect.signature(method).parameters.values()))
+    except (TypeError, ValueError, StopIteration):  # built in, or without parameters
+        return nn.Module
+    hint = first.annotation
+    if isinstance(hint, str):
+        function = inspect.unwrap(method.func if isinstance(method, partial) else method)
+        module = sys.modules.get(getattr(function, "__module__", None) or "")  # of an object that can be called: its class's
+        with suppress(Exception):
+            hint = eval(hint, getattr(function, "__globals__", None) or dict(vars(module)))
+    parts = (hint, *typing.get_args(hint))
+    names = " ".join(part if isinstance(part, str) else getattr(part, "__forward_arg__", "") for part in parts)
+    asked = {kind for part in parts for kind in getattr(part, "__mro__", ())} & {LabelModel, ScoreModel}
+    asked |= {kind for kind in (LabelModel, ScoreModel) if kind.__name__ in re.findall(r"\w+", names)}
+    return asked.pop() if len(asked) == 1 else nn.Module

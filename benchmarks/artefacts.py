@@ -21,12 +21,13 @@ from matplotlib.figure import Figure
 
 from benchmarks.pictures import named, save
 from results import figures, tables
-from results.export import comparisons, interval, to_latex, to_markdown
-from results.paper import beside, published
+from results.export import comparisons, interval, to_csv, to_latex, to_markdown, to_parquet
+from results.paper import SETTINGS, beside, published
 from results.records import columns, configuration, named_by, word
 from results.statistics import bootstrap_interval, compare_family
 
 Records = list[dict[str, Any]]
+COMPARED = ("k", "sp_num", *SETTINGS)  # hyper-parameters that stand beside the paper's number where they are not the paper's
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def fig5(run: Run) -> Iterator[Path]:
         ax.annotate(f"unmasked {accuracy:.3f}", (0.02, accuracy), xytext=(0, 2), textcoords="offset points", fontsize=7)
     ax.set_title(f"{named(run.records[0])}, {curves['images'].max()} images", fontsize=9)
     yield from save(figure, run.figure("fig5"))
-    curves.to_csv(run.stem("fig5_curves").with_suffix(".csv"), index=False)
+    to_csv(curves, run.stem("fig5_curves").with_suffix(".csv"))
     yield run.stem("fig5_curves").with_suffix(".csv")
     headings = {
         "insertion_auc" if metric == "insertion_accuracy" else "insertion_consistency_auc": "insertion AUC",
@@ -217,7 +218,7 @@ def fig6(run: Run) -> Iterator[Path]:
     figure.suptitle(f"{named(run.records[0])}, {rows['image'].nunique()} images", fontsize=9)
     yield from save(figure, run.figure("fig6"))
     points = pd.DataFrame(lines)
-    points.to_csv(run.stem("fig6_curves").with_suffix(".csv"), index=False)
+    to_csv(points, run.stem("fig6_curves").with_suffix(".csv"))
     yield run.stem("fig6_curves").with_suffix(".csv")
     least = points.loc[points.groupby(["method", "parameter"])["mean"].idxmin()]
     curves = [(str(line["method"]), str(line["parameter"]), float(line["x"])) for line in least.to_dict("records")]
@@ -258,8 +259,8 @@ def runtime(run: Run) -> Iterator[Path]:
 
 def table(frame: pd.DataFrame, stem: Path, caption: str) -> Iterator[Path]:
     """Write a table in all its forms, and its caption beside it."""
-    frame.to_csv(stem.with_suffix(".csv"), index=False)
-    frame.to_parquet(stem.with_suffix(".parquet"), index=False)
+    to_csv(frame, stem.with_suffix(".csv"))
+    to_parquet(frame, stem.with_suffix(".parquet"))
     stem.with_suffix(".md").write_text(f"{caption}\n\n{to_markdown(frame)}", encoding="utf-8")
     stem.with_suffix(".tex").write_text(to_latex(frame, caption, f"tab:{stem.name}"), encoding="utf-8")
     for suffix in (".csv", ".parquet", ".md", ".tex"):
@@ -273,6 +274,9 @@ def _means(rows: pd.DataFrame, metrics: Sequence[str], by: list[str]) -> pd.Data
         found = tables.per_image(group)
         low, high = bootstrap_interval(found) if group["metric"].iloc[0] not in tables.BATCHED else (np.nan, np.nan)
         where = {"model": group["model"].iloc[0], "dataset": group["dataset"].iloc[0]}
+        where |= {
+            name: value for name, value in json.loads(group["hyperparameters"].iloc[0]).items() if name in COMPARED and name not in by
+        }
         cell = dict(zip([*by, "metric"], values, strict=True))
         lines.append({**where, **cell, "value": found.mean(), "low": float(low), "high": float(high), "n": len(found)})
     return pd.DataFrame(lines)

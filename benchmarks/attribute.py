@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.access import LabelView, Passes, ScoreView, View, access, counted
 from benchmarks.engines import Engine
 from benchmarks.models import Model
 from benchmarks.provenance import target_name
+from benchmarks.returned import checked
+from benchmarks.untouched import settings_kept, untouched
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
 from results.store import Arrays
+
+UNREPEATABLE = "unrepeatable"  # two passes of the model over the same images differ
 
 
 @dataclass(frozen=True)
@@ -29,40 +35,50 @@ class Outcome:
 
 
 def attribute(
-    method: Callable[..., Attribution | Tensor], model: Model, engine: Engine, images: Images, targets: Targets, rngs: Rngs
+    method: Callable[..., Any],
+    model: Model,
+    engine: Engine,
+    images: Images,
+    targets: Targets,
+    rngs: Rngs,
+    measured: AbstractContextManager[object] | None = None,
 ) -> tuple[Attribution, Passes]:
     """Call a method with the access it asks for, and count the passes it makes for all the images together.
 
-    Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. Raises
-    ValueError for a method that needs gradients of a black box, and for a result of the wrong kind, shape or count of queries.
+    Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. The images
+    are a copy, and the model and the process's settings are put back afterwards. measured: entered around the call alone.
+
+    Raises ValueError for a method that needs gradients of a black box, one that changes the model or its input, and for a result of
+    the wrong kind, shape or count of queries.
     """
     n, wanted, name = len(images), access(method), target_name(method).rsplit(".", 1)[-1]
-    if wanted is not nn.Module:
-        view: View = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
-        attribution = checked(method(view, images, targets, rngs=rngs), images, name)
-        if attribution.queries is not None and int(attribution.queries.sum()) != view.queries:
-            raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {view.queries}")
-        return attribution, Passes(view.queries)
-    if not model.differentiable:
+    if wanted is nn.Module and not model.differentiable:
         raise ValueError(f"{name} needs gradients, and {model.name} is a black box: choose a method that only queries")
-    same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
-    padded = images[same].contiguous(memory_format=torch.channels_last)
-    streams = [*rngs, *(copy.deepcopy(rngs[-1]) for _ in range(engine.batch - n))]
-    with counted(engine.module) as passes:
-        result = method(engine.module, padded, targets[same], rngs=streams)
-    return checked(result, padded, name), Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
-
-
-def checked(result: object, images: Images, name: str) -> Attribution:
-    """What a method returned, made an Attribution. Raises TypeError or ValueError for another type or shape."""
-    attribution = Attribution(result) if isinstance(result, Tensor) else result
-    if not isinstance(attribution, Attribution):
-        raise TypeError(f"{name} returned {type(result).__name__}: return a tensor [n, h, w] or an Attribution")
-    n, _, h, w = images.shape
-    for what, values in (("saliency", attribution.saliency), ("kept", attribution.kept)):
-        if values is not None and tuple(values.shape) != (n, h, w):
-            raise ValueError(f"{name} returned a {what} of shape {tuple(values.shape)} for {n} images of {h} x {w}")
-    return replace(attribution, saliency=attribution.saliency.detach().float())
+    if wanted is nn.Module:
+        same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
+        images, targets = images[same].contiguous(memory_format=torch.channels_last), targets[same]
+        rngs = [*rngs, *(copy.deepcopy(rngs[-1]) for _ in range(engine.batch - n))]
+    shown, asked, measured = images.clone(), targets.clone(), measured or nullcontext()
+    with untouched(engine.module, name, images), settings_kept(rngs[0]):
+        if wanted is nn.Module:
+            with counted(engine.module) as passes, measured:
+                result = method(engine.module, shown, asked, rngs=rngs)
+            spent = Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
+        else:
+            view: View = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
+            with measured:
+                result = method(view, shown, asked, rngs=rngs)
+            passes = spent = Passes(view.queries)
+    for what, given, kept in (("images", shown, images), ("targets", asked, targets)):
+        if not torch.equal(given, kept):
+            raise ValueError(f"{name} wrote into its {what}: it may change a copy, {what}.clone()")
+    attribution = checked(result, images, name)
+    if attribution.queries is not None and int(attribution.queries.sum()) != passes.forward:
+        raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {passes.forward}")
+    if not getattr(engine, "repeatable", True):
+        said = attribution.status or (OK,) * len(images)
+        attribution = replace(attribution, status=tuple(UNREPEATABLE if status == OK else status for status in said))
+    return attribution, spent
 
 
 def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -> Iterator[Outcome | str]:

@@ -14,9 +14,22 @@ from omegaconf import DictConfig, open_dict
 
 from benchmarks.bad_input import cause
 from benchmarks.configured import composed, load, plain, resolved
-from benchmarks.engines import cache_folder
+from benchmarks.engines import EngineError, cache_folder
 from benchmarks.plan import seconds_a_pass
 from results.store import digest, write_atomically
+
+
+def fall_back(cfg: DictConfig) -> str:
+    """Put ``engine=torch`` in place of a default engine that cannot run the model, and return what it said, nothing where it runs."""
+    try:
+        load(plain(cfg.model), plain(cfg.engine))
+    except EngineError as error:
+        torch_cfg = composed("engine=torch").engine
+        torch_cfg.update({key: value for key, value in resolved(cfg.engine).items() if key in torch_cfg and not key.startswith("_")})
+        with open_dict(cfg):
+            cfg.engine = torch_cfg
+        return str(error)
+    return ""
 
 
 def settle(cfg: DictConfig) -> str:

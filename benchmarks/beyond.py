@@ -24,7 +24,7 @@ from benchmarks.pictures import Pictured, named, pictured, save
 from benchmarks.rng import image_rng
 from da.types import OK
 from results import figures, tables
-from results.export import interval
+from results.export import interval, to_csv
 from results.records import configuration, named_by
 from results.statistics import bootstrap_interval
 
@@ -153,7 +153,7 @@ def sanity(run: Run) -> Iterator[Path]:
     if not lines:
         raise ValueError("sanity compares with the trained model: give +model.randomise=null and at least one of [first,last]")
     frame = pd.DataFrame(lines)
-    frame.to_csv(run.out / "sanity_images.csv", index=False)
+    to_csv(frame, run.out / "sanity_images.csv")
     yield run.out / "sanity_images.csv"
     frame["place"] = frame["method"].map({name: i for i, name in enumerate(dict.fromkeys(frame["method"]))})
     shown = []

@@ -11,7 +11,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 import benchmarks.resolvers  # noqa: F401 (configurations use them)
 from benchmarks import own_folders
 from benchmarks.access import LabelView
+from benchmarks.at_load import examined
 from benchmarks.bad_input import CONFIGURATIONS, cause, choices, suggestion
 from benchmarks.command_line import as_given
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, prepared, select
@@ -106,20 +106,12 @@ def with_model(cfg: DictConfig, model: Model) -> DictConfig:
 
 @lru_cache(maxsize=6)
 def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
-    """A model and its engine, kept for the next job of a sweep in this process. Raises ValueError where it has not a score a class name."""
+    """A model and its engine, kept for the next job of a sweep in this process; the engine has been ``examined``, which see for errors."""
     config = json.loads(model_json)
     own = {} if is_ours(str(config["_target_"]).rpartition(".")[0]) else {"_target_": config["_target_"]}
     net = own | {name: value for name, value in config.get("net", {}).items() if name != "weights"}
     model = replace(instantiate(config), net=net)
-    engine = instantiate(json.loads(engine_json))(model)
-    size = model.preprocessing.size
-    scores = engine.forward(torch.zeros(engine.batch, 3, size, size, device=engine.device)).shape
-    if scores != (engine.batch, len(model.class_names)):
-        raise ValueError(
-            f"model.classes: {model.name} returns scores of shape {list(scores)} for {engine.batch} images and has "
-            f"{len(model.class_names)} class names: give as many names as it has classes"
-        )
-    return model, engine
+    return model, examined(model, instantiate(json.loads(engine_json))(model))
 
 
 def chosen_method(cfg: DictConfig, overrides: Sequence[str], choice: str | None) -> tuple[DictConfig, str]:
@@ -201,7 +193,10 @@ def accuracies(cfg: DictConfig, chosen: ImageSet) -> dict[str, float]:
 
 def classify_of(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
     """The class a model gives to a photograph, None where it cannot be read."""
-    return classify(model_json, engine_json, photograph, repr(photograph))
+    try:
+        return classify(model_json, engine_json, photograph, f"{photograph!r} {photograph.digest()}")
+    except UnreadableError:
+        return None
 
 
 @lru_cache(maxsize=100_000)

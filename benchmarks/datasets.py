@@ -1,131 +1,28 @@
-"""Image sets: where photographs and labels come from, which are taken, and how a photograph becomes a tensor."""
+"""Image sets: where photographs and labels come from, and which are taken."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import torchvision
-from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image
 from timm.data import ImageNetInfo
-from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, center_crop, pil_to_tensor, resize
 
-from benchmarks.models import Preprocessing
+from benchmarks.decoding import UnreadableError, checked_range, upright_rgb
+from benchmarks.folders import LeftOut, images_below, images_by_class, said, say, written
+from benchmarks.photographs import ImageSet, Mosaic, Photograph, prepare, prepared
 from benchmarks.rng import image_rng
 
 __version__ = "1"
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"})
-
-
-class UnreadableError(ValueError):
-    """An image file that cannot be shown to a model."""
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """One image. id: stable, names the image in every row; label: class index, None where unknown; source: a file or pixels."""
-
-    id: str
-    label: int | None
-    source: Path | Image.Image = field(compare=False)
-
-    def digest(self) -> str:
-        """SHA-256 of the file, or of the pixels. Raises UnreadableError."""
-        if isinstance(self.source, Path):
-            try:
-                stat = self.source.stat()
-                return _file_digest(self.source, stat.st_mtime_ns, stat.st_size)
-            except OSError as error:
-                raise UnreadableError(f"{error.strerror or error}") from None
-        return hashlib.sha256(self.source.tobytes()).hexdigest()
-
-    def load(self) -> Image.Image:
-        """The picture upright, 8-bit RGB. Raises UnreadableError."""
-        try:
-            with Image.open(self.source) if isinstance(self.source, Path) else self.source.copy() as image:
-                return upright_rgb(image)
-        except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-            raise UnreadableError(f"{self.id} cannot be read: {error}") from None
-
-    def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-        """The picture as the model is shown it. Raises UnreadableError."""
-        return prepare(self.load(), preprocessing)
-
-
-@dataclass(frozen=True)
-class Mosaic(Photograph):
-    """``cells`` x ``cells`` photographs side by side, row by row, each cropped to a square of ``side`` pixels; put together when loaded."""
-
-    pieces: tuple[Photograph, ...]
-    cells: int
-    side: int
-
-    def digest(self) -> str:
-        """SHA-256 of the pieces' digests and of how they lie. Raises UnreadableError."""
-        return hashlib.sha256(" ".join([f"{self.side} uncropped", *(piece.digest() for piece in self.pieces)]).encode()).hexdigest()
-
-    def load(self) -> Image.Image:
-        """The picture, 8-bit RGB. Raises UnreadableError where a piece cannot be read."""
-        canvas = Image.new("RGB", (self.cells * self.side,) * 2)
-        for place, piece in enumerate(self.pieces):
-            square = ImageOps.fit(piece.load(), (self.side, self.side), Image.Resampling.BICUBIC)
-            canvas.paste(square, (place % self.cells * self.side, place // self.cells * self.side))
-        return canvas
-
-    def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-        """The whole picture, so that its cells are of one size. Raises UnreadableError."""
-        return prepare(self.load(), replace(preprocessing, crop_pct=1.0))
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """A named list of photographs."""
-
-    name: str
-    photographs: tuple[Photograph, ...]
-
-    def __len__(self) -> int:
-        return len(self.photographs)
-
-
-@lru_cache(maxsize=100_000)
-def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Turn by EXIF; 16-bit (and [0, 1] float) grey scaled to 8 bits; transparency laid on white; first frame of an animation; RGB."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = np.asarray(image, dtype=np.float64)
-        top = 1 if image.mode == "F" else 65535
-        return Image.fromarray(np.clip(np.rint(grey / top * 255), 0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-@lru_cache(maxsize=1024)
-def prepared(photograph: Photograph, digest: str, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-    """A photograph ready for a model, kept in memory for the next setting of a sweep; ``digest`` is its ``Photograph.digest()``."""
-    return photograph.tensor(preprocessing)
-
-
-def prepare(image: Image.Image, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-    """Resize the shorter side to ``size / crop_pct``, crop the centre, scale to [0, 1]. Normalisation is the model's."""
-    size = preprocessing.size
-    scaled = resize(image, [round(size / preprocessing.crop_pct)], InterpolationMode(preprocessing.interpolation), antialias=True)
-    return pil_to_tensor(center_crop(scaled, [size, size])).float() / 255
+__all__ = [
+    "ImageSet", "Mosaic", "Photograph", "UnreadableError", "cifar100", "class_folder", "correct_for_all", "demo", "image_folder",
+    "imagenet", "mosaics", "prepare", "prepared", "select", "upright_rgb", "wnid_folder",
+]  # fmt: skip
 
 
 def demo() -> ImageSet:
@@ -153,41 +50,65 @@ def _package(name: str) -> Path:
     return Path(spec.origin).parent
 
 
-def imagenet(root: str, *, split: str = "val") -> ImageSet:
-    """ILSVRC2012 as torchvision reads it, from the user's copy."""
+def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | None = None) -> ImageSet:
+    """ILSVRC2012 as torchvision unpacks it, from the user's copy. value_range: see ``image_folder``."""
     try:
-        images = torchvision.datasets.ImageNet(root, split=split)
-    except (RuntimeError, OSError) as error:
+        images = torchvision.datasets.ImageNet(str(Path(root).expanduser()), split=split)
+    except (RuntimeError, OSError, KeyError) as error:
         raise ValueError(f"dataset.root={root!r}: torchvision found no ImageNet {split} set there ({error})") from None
-    return ImageSet(f"imagenet_{split}", _from_files(Path(root), [(Path(path), label) for path, label in images.samples]))
+    folder = Path(images.split_folder)
+    found = _from_wnids(folder, root, value_range)  # torchvision's labels would be others where folders are missing
+    named = tuple(replace(photograph, id=f"{folder.name}/{photograph.id}") for photograph in found)
+    return ImageSet(f"imagenet_{split}", named)
 
 
-def wnid_folder(root: str, *, name: str = "wnid_folder") -> ImageSet:
-    """A folder of folders named by WordNet ids (n02124075): the class index is that of ImageNet's synset list, whichever are present."""
+def wnid_folder(root: str, *, name: str = "wnid_folder", value_range: Sequence[float] | None = None) -> ImageSet:
+    """A folder of folders named by WordNet ids (n02124075): the class index is that of ImageNet's synset list, whichever are present.
+
+    value_range: see ``image_folder``.
+    """
+    return ImageSet(name, _from_wnids(_folder(root), root, value_range))
+
+
+def _from_wnids(folder: Path, root: str, value_range: Sequence[float] | None) -> tuple[Photograph, ...]:
     indices = {wnid: index for index, wnid in enumerate(ImageNetInfo().label_names())}
-    folder = _folder(root)
-    wnids = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if not wnids:
+    classes, left_out = images_by_class(folder)
+    if not classes:
         raise ValueError(f"dataset.root={root!r} holds no folders named by WordNet ids, such as n02124075")
-    if unknown := [wnid for wnid in wnids if wnid not in indices]:
-        raise ValueError(f"dataset.root={root!r}: {', '.join(unknown[:3])} are not among ImageNet's 1000 WordNet ids")
-    return ImageSet(name, _from_files(folder, [(path, indices[wnid]) for wnid in wnids for path in _images_below(folder / wnid)]))
+    if unknown := [wnid for wnid in classes if wnid not in indices]:
+        raise ValueError(f"dataset.root={root!r}: {_listed(unknown)} are not among ImageNet's 1000 WordNet ids")
+    return _from_classes(folder, root, classes, indices, left_out, value_range)
 
 
-def class_folder(root: str, *, class_names: Sequence[str], name: str = "class_folder") -> ImageSet:
-    """A folder of folders named by class: the index is that of the name in ``class_names``, whichever are present."""
-    indices = {name: index for index, name in enumerate(class_names)}
+def class_folder(
+    root: str, *, class_names: Sequence[object], name: str = "class_folder", value_range: Sequence[float] | None = None
+) -> ImageSet:
+    """A folder of folders named by class: the index is that of the name in ``class_names``, whichever are present.
+
+    value_range: see ``image_folder``. Raises ValueError for a folder whose name several classes have.
+    """
+    if odd := [entry for entry in class_names if entry is None or isinstance(entry, bool | float)]:
+        raise ValueError(f"dataset.class_names: {odd[0]!r} is no text: put class names in quotes")
+    names = list(map(str, class_names))
     folder = _folder(root)
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if unknown := [entry for entry in found if entry not in indices]:
-        raise ValueError(f"dataset.root={root!r}: {', '.join(unknown[:3])} are not among the {len(indices)} class names")
-    return ImageSet(name, _from_files(folder, [(path, indices[entry]) for entry in found for path in _images_below(folder / entry)]))
+    classes, left_out = images_by_class(folder)
+    if unknown := [entry for entry in classes if entry not in names]:
+        raise ValueError(f"dataset.root={root!r}: {_listed(unknown)} are not among the {len(names)} class names")
+    count = Counter(names)
+    if shared := [entry for entry in classes if count[entry] > 1]:
+        places = " and ".join(str(index) for index, entry in enumerate(names) if entry == shared[0])
+        raise ValueError(
+            f"dataset.root={root!r}: {shared[0]} is the name of classes {places}: name folders by WordNet ids and give "
+            "dataset=wnid_folder, or give each class a name of its own in dataset.class_names"
+        )
+    indices = {entry: index for index, entry in enumerate(names)}
+    return ImageSet(name, _from_classes(folder, root, classes, indices, left_out, value_range))
 
 
 def cifar100(root: str, *, split: str = "test", download: bool = False) -> ImageSet:
     """CIFAR-100 as torchvision reads it."""
     try:
-        images = torchvision.datasets.CIFAR100(root, train=split == "train", download=download)
+        images = torchvision.datasets.CIFAR100(Path(root).expanduser(), train=split == "train", download=download)
     except (RuntimeError, OSError) as error:
         raise ValueError(f"dataset.root={root!r}: no CIFAR-100 there ({error}); dataset.download=true fetches it") from None
     photographs = (
@@ -197,13 +118,17 @@ def cifar100(root: str, *, split: str = "test", download: bool = False) -> Image
     return ImageSet(f"cifar100_{split}", tuple(photographs))
 
 
-def image_folder(root: str, *, name: str = "image_folder") -> ImageSet:
-    """Every image file below a folder, or one file, without labels."""
-    path = Path(root)
+def image_folder(root: str, *, name: str = "image_folder", value_range: Sequence[float] | None = None) -> ImageSet:
+    """Every image file below a folder, or one file, without labels.
+
+    value_range: the values of black and white in the files, such as ``[0, 4095]``; None: those of each file's type, see ``upright_rgb``.
+    """
+    path = Path(root).expanduser()
     if path.is_file():
-        return ImageSet(name, _from_files(path.parent, [(path, None)]))
+        return ImageSet(name, _from_files(path.parent, root, [(path, None)], {}, value_range))
     folder = _folder(root)
-    return ImageSet(name, _from_files(folder, [(file, None) for file in _images_below(folder)]))
+    files, left_out = images_below(folder)
+    return ImageSet(name, _from_files(folder, root, [(file, None) for file in files], left_out, value_range))
 
 
 def mosaics(of: ImageSet, *, cells: int = 2, count: int = 1000, side: int = 224, seed: int = 0) -> ImageSet:
@@ -271,18 +196,28 @@ def _folder(root: str) -> Path:
     return folder
 
 
-def _images_below(folder: Path) -> list[Path]:
-    """Image files below a folder in a stable order; links to folders are not followed, and pipes and devices are no files."""
-    found = (Path(parent) / name for parent, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()))
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(written(Path(name)) for name in names[:3])
 
 
-def _from_files(root: Path, files: Sequence[tuple[Path, int | None]]) -> tuple[Photograph, ...]:
+def _from_classes(
+    folder: Path,
+    root: str,
+    classes: Mapping[str, Iterable[Path]],
+    indices: Mapping[str, int],
+    left_out: LeftOut,
+    value_range: Sequence[float] | None,
+) -> tuple[Photograph, ...]:
+    files = [(path, indices[name]) for name, paths in classes.items() for path in paths]
+    return _from_files(folder, root, files, left_out, value_range)
+
+
+def _from_files(
+    folder: Path, root: str, files: Sequence[tuple[Path, int | None]], left_out: LeftOut, value_range: Sequence[float] | None
+) -> tuple[Photograph, ...]:
+    given = checked_range(value_range)
     if not files:
-        raise ValueError(f"dataset.root={str(root)!r} holds no image files ({', '.join(sorted(SUFFIXES))})")
-    return tuple(Photograph(_written(path.relative_to(root)), label, path) for path, label in files)
-
-
-def _written(path: Path) -> str:
-    """A path as text that any file can hold: bytes that are not UTF-8 are written out, as ``\\xff``."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+        found = f"; left out: {said(left_out)}" if left_out else ""
+        raise ValueError(f"dataset.root={root!r} holds no image files, such as .jpg and .png{found}")
+    say(root, len(files), left_out)
+    return tuple(Photograph(written(path.relative_to(folder)), label, path, value_range=given) for path, label in files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,22 @@ from benchmarks import own_folders
 from benchmarks.bad_input import cause, suggestion
 from benchmarks.configured import load, plain
 from benchmarks.datasets import Photograph, demo
+from benchmarks.decoding import checked_range
 from benchmarks.engines import Engine
 from benchmarks.models import Model
 
 
-def photograph(photo: Path) -> Photograph:
-    """A file, or the demo photograph of that name where there is no such file."""
+def photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photograph:
+    """A file, or the demo photograph of that name where there is no such file. value_range: of a file, see ``image_folder``."""
     if photo.is_dir():
         raise ValueError(f"{photo} is a folder: give one photograph, or run python -m benchmarks dataset=image_folder dataset.root={photo}")
     by_name = {of.id: of for of in demo().photographs}
     if str(photo) not in by_name and not photo.exists():
         raise ValueError(f"{photo} cannot be read: there is no such file{suggestion(str(photo), by_name)}")
-    return (
-        by_name[str(photo)]
-        if str(photo) in by_name and not photo.exists()
-        else Photograph(os.fsencode(photo.name).decode("utf-8", "backslashreplace"), None, photo)
-    )
+    if not photo.exists():
+        return by_name[str(photo)]
+    name = os.fsencode(photo.name).decode("utf-8", "backslashreplace")
+    return Photograph(name, None, photo, value_range=checked_range(value_range))
 
 
 def named_files(cfg: DictConfig) -> list[Path]:

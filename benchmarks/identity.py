@@ -108,7 +108,7 @@ def locked() -> dict[str, dict[str, str]]:
     for path in sorted(Path(CONFIGURATIONS).glob("*/*.yaml")):
         for target in _targets(OmegaConf.to_container(OmegaConf.load(path))):
             function = get_object(target)
-            if is_ours(function.__module__) and "." not in target.removeprefix(f"{function.__module__}."):
+            if is_ours(function.__module__):
                 entries[function.__qualname__] = _entry(version_of(function.__module__), (function.__module__,))
     return dict(sorted(entries.items()))
 

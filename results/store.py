@@ -27,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from results.times import with_times
+
 LOG = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
@@ -111,7 +113,8 @@ class Store:
             write_atomically(folder / "config.json", json.dumps(config, indent=1, sort_keys=True).encode())
         images = list(dict.fromkeys(zip(rows["image"], rows["digest"], strict=True)))
         name = hashlib.sha256(json.dumps(images).encode()).hexdigest()[:16]
-        return write_part(folder / f"{name}.parquet", pa.Table.from_pandas(rows, preserve_index=False), arrays)
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        return write_part(folder / f"{name}.parquet", table, arrays, finished=[time.time()] * len(images))
 
     def index(self, key: str) -> dict[ImageKey, Path]:
         """The part that holds each finished image; failed ones are not finished."""
@@ -235,14 +238,14 @@ class Store:
             return {}
 
 
-def write_part(part: Path, rows: pa.Table, arrays: Arrays | None = None) -> Path:
-    """Write a part's arrays and then its rows, with which it exists."""
+def write_part(part: Path, rows: pa.Table, arrays: Arrays | None = None, *, finished: Sequence[float | None] = ()) -> Path:
+    """Write a part's arrays and then its rows, with which it exists. finished: when each of its images was, in UTC seconds."""
     buffer = io.BytesIO()
     if arrays:
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
         write_atomically(part.with_suffix(".npz"), buffer.getvalue())
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer)
+    pq.write_table(with_times(rows, finished), buffer)
     write_atomically(part, buffer.getvalue())
     return part
 

@@ -274,5 +274,5 @@ def compared(found: Mapping[tuple[str, str], Comparison], metric: str) -> pd.Dat
     names = ["a", "b", "metric", "difference", "low", "high", "p", "p_holm", "effect", "n", "verdict"]
     frame = pd.DataFrame(lines, columns=names)
     if metric in BATCHED:
-        frame = frame.assign(verdict="no test", **dict.fromkeys(("low", "high", "p", "p_holm", "effect"), np.nan))
+        frame = frame.assign(verdict=None, **dict.fromkeys(("low", "high", "p", "p_holm", "effect"), np.nan))
     return frame

@@ -72,7 +72,7 @@ def _log(run: Any, wandb: Any, rows: pd.DataFrame, artefacts: Sequence[Path], *,
         if path.suffix == ".png":
             logged[f"figures/{path.name}"] = wandb.Image(str(path))
         elif path.suffix == ".csv":
-            logged[f"tables/{path.stem}"] = wandb.Table(dataframe=_cells(pd.read_csv(path)))
+            logged[f"tables/{path.stem}"] = wandb.Table(dataframe=_cells(_table(path)))
     run.log(logged)
 
 
@@ -80,3 +80,9 @@ def _cells(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame whose missing values, such as the labels of unlabelled images, are None: W&B writes its tables as JSON."""
     plain = frame.astype(object)
     return plain.where(plain.notna(), None)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """A table that a run left, from its Parquet file where there is one: a CSV file's texts can be marked for spreadsheets."""
+    beside = path.with_suffix(".parquet")
+    return pd.read_parquet(beside) if beside.exists() else pd.read_csv(path)

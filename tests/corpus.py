@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.strangers import exif as damaged
+
 UNREADABLE = "error: unreadable"
 
 
@@ -51,6 +53,11 @@ def make(folder: Path) -> dict[str, str]:
     picture.save(add("one.gif"), save_all=True, append_images=[picture.transpose(Image.Transpose.ROTATE_180)])
     Image.fromarray(np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)).save(add("sixteen.png"))
     Image.fromarray(np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)).save(add("sixteen.tif"))
+    Image.fromarray(np.linspace(0, 4095, 48 * 64).reshape(48, 64).astype(np.uint16)).save(add("twelve in sixteen.png", UNREADABLE))
+    Image.fromarray(np.linspace(0, 255, 48 * 64).reshape(48, 64).astype(np.float32)).save(add("float.tif", UNREADABLE))
+    Image.fromarray(np.full((48, 64), np.nan, np.float32)).save(add("nan.tif", UNREADABLE))
+    damaged.write(add("damaged exif.jpg"), 2)
+    picture.save(add("name.jfif"), "JPEG")
     picture.convert("CMYK").save(add("cmyk.jpg"))
     picture.convert("P").save(add("palette.png"))
     picture.convert("L").save(add("grey.jpg"))
@@ -61,6 +68,7 @@ def make(folder: Path) -> dict[str, str]:
     picture.convert("LA").save(add("grey alpha.png"))
     Image.new("RGB", (1, 1), (200, 30, 30)).save(add("one pixel.png"))
     gradient((900, 3)).save(add("long.png"))
+    Image.new("RGB", (1, 30000), (200, 30, 30)).save(add("strip.png"))
     for turn in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = turn
@@ -83,6 +91,9 @@ def make(folder: Path) -> dict[str, str]:
     os.mkfifo(folder / "pipe.png")  # would be waited for without end
     (folder / "folder.png").mkdir()
     (folder / "notes.txt").write_text("no image, and not named like one")
+    (folder / ".ipynb_checkpoints").mkdir()
+    picture.save(folder / ".ipynb_checkpoints" / "good-checkpoint.png")
+    (folder / "._good.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
     return expected
 
 

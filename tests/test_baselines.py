@@ -53,7 +53,7 @@ def test_gradcam_equals_captums():
 def test_a_layer_that_is_not_there_lists_those_that_are():
     model = network(nn.ReLU(), nn.ReLU())
     for layer in ("7.conv", "", None):
-        with pytest.raises(ValueError, match="choose one of 0, 1, 2, 3, 4"):
+        with pytest.raises(ValueError, match=r"choose one of 0, 1, 2, 3$"):
             gradcam(model, textured(2, 8, 8), TARGETS, rngs=rngs(2), layer=layer)
     with pytest.raises(ValueError, match="no spatial output"):
         gradcam(model, textured(2, 8, 8), TARGETS, rngs=rngs(2), layer="6")

@@ -91,6 +91,10 @@ def test_every_kind_of_image_file_gets_its_status(folder):
     assert {name for name, status in found.items() if status.startswith("error")} == {name for name, of in expected.items() if of}
     assert all(found[name].startswith(status) for name, status in expected.items())
     assert "decompression bomb" in found["bomb.png"]
+    assert "dataset.value_range=[0,4095]" in found["twelve in sixteen.png"]
+    assert "left out: " in said.stderr
+    assert "2 hidden or of the system (._good.png, .ipynb_checkpoints/)" in said.stderr
+    assert said.stderr.count("left out: ") == 1
     failed = sum(map(bool, expected.values()))
     assert f"computed {len(expected) - failed} of {len(expected)} images, {failed} failed" in said.stderr
     assert f"Mean over {len(expected) - failed} images" in said.stdout

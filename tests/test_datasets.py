@@ -138,7 +138,7 @@ def test_modes_become_rgb(tmp_path):
     grey16 = Image.fromarray(np.full((4, 4), 32768, dtype=np.uint16))
     assert upright_rgb(grey16).getpixel((0, 0)) == (128, 128, 128)
     dark16 = Image.fromarray(np.full((4, 4), 200, dtype=np.uint16))
-    assert upright_rgb(dark16).getpixel((0, 0)) == (1, 1, 1)
+    assert upright_rgb(dark16, (0, 65535)).getpixel((0, 0)) == (1, 1, 1)
     assert upright_rgb(Image.new("L", (4, 4), 7)).getpixel((0, 0)) == (7, 7, 7)
     assert upright_rgb(Image.new("CMYK", (4, 4), (0, 0, 0, 255))).getpixel((0, 0)) == (0, 0, 0)
     assert upright_rgb(Image.new("RGBA", (4, 4), (10, 20, 30, 0))).getpixel((0, 0)) == (255, 255, 255)

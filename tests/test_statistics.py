@@ -1,14 +1,15 @@
-"""Intervals, paired comparisons, and the paper's numbers."""
+"""Intervals and paired comparisons."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import wilcoxon
 
-from results.paper import beside, published
-from results.statistics import compare, compare_family, holm
+from results.statistics import bootstrap_interval, compare, compare_family, differences, holm
 from results.tables import paired
 
 
@@ -63,6 +64,107 @@ def test_degenerate_comparisons():
     assert (none.n, none.verdict) == (0, "no difference shown")
 
 
+def test_rounding_makes_no_winner_and_breaks_no_tie():
+    """The insertion areas of gradient and random on the seven photographs, as they came out of the sums."""
+    gradient = np.array([0.24500000000000002, 0.19, 0.395, 0.34500000000000003, 0.15000000000000002, 0.48, 0.515])
+    random = gradient - np.array([0.10000000000000003, 0.0, 0.20000000000000007, -0.09999999999999998, 5.6e-17, 0.0, 0.30000000000000004])
+    found = compare(gradient, random)
+    assert (found.p, found.effect, found.n) == (pytest.approx(0.375), pytest.approx(0.70), 7)
+    assert differences(gradient, random).tolist() == pytest.approx([0.1, 0, 0.2, -0.1, 0, 0, 0.3])
+    assert len(set(np.abs(differences(gradient, random)))) == 4  # 0, .1, .2, .3: the two .1 are tied
+    one = compare(np.array([0.15000000000000002]), np.array([0.14999999999999997]))
+    assert (one.difference, one.p, one.effect, one.verdict) == (0, 1, 0, "no difference shown")
+
+
+def test_many_differences_of_rounding_alone_are_none():
+    """Sums of the same numbers in another order: all "differ" one way, and a test of twelve would be significant."""
+    a, b = np.full(12, 0.1 + 0.2), np.full(12, 0.3)
+    found = compare(a, b)
+    assert a[0] != b[0]
+    assert (found.difference, found.low, found.high, found.p, found.effect) == (0, 0, 0, 1, 0)
+    near_zero = compare(np.r_[np.full(10, 1e-17), 0.5], np.r_[np.zeros(10), 0.5])  # zeros that a sum has missed
+    assert (near_zero.difference, near_zero.p, near_zero.effect) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-3, 1.0, 24.0, 5000.0, 1e9])
+def test_the_rule_is_relative_so_that_units_do_not_matter(scale):
+    rng = np.random.default_rng(3)
+    b = rng.integers(1, 20, 30) / 7
+    a = b + rng.integers(-3, 5, 30) / 7
+    exact, scaled = compare(a, b), compare(a * scale, b * scale)
+    ranked = wilcoxon(np.round((a - b)[np.abs(a - b) > 1e-9], 9))
+    assert exact.p == scaled.p == pytest.approx(ranked.pvalue)
+    assert exact.effect == scaled.effect
+    assert scaled.difference == pytest.approx(exact.difference * scale)
+
+
+def test_equal_sizes_tie_wherever_they_lie():
+    """On a grid of nine decimals 1 / 1024, a pixel of 32 x 32, would lie on an edge and tie or not by its last digit."""
+    pixel = 1 / 1024
+    a = np.array([pixel, np.nextafter(pixel, 0), np.nextafter(pixel, 1), 0.5])
+    assert len(set(np.round(a, 9))) == 3
+    assert len(set(differences(a, np.zeros(4)))) == 2
+
+
+def test_one_huge_value_does_not_make_the_others_equal():
+    b = np.r_[1.0, 2.0, 3.0, 1e8]
+    assert np.count_nonzero(differences(b + np.r_[0.01, -0.02, 0.03, 0.0], b)) == 3
+    assert compare(b + np.r_[0.01, 0.02, 0.03, 0.0], b).effect == 1
+
+
+def test_means_that_cancel_claim_no_direction():
+    b = np.full(12, 0.5)
+    a = b + np.r_[0.1, 0.2, -0.3, 0.1, 0.2, -0.3, 0.1, 0.2, -0.3, 0.1, 0.2, -0.3]
+    found = compare(a, b)
+    assert found.difference == 0
+    assert found.verdict == "no difference shown"
+
+
+def test_which_wilcoxon_test_it_is():
+    """Exact without ties up to 50 differences, exact with ties up to 13, with zeros left out; beyond, the normal approximation."""
+    signs = np.r_[-1, np.ones(12)]
+    tied = np.full(13, 0.1) * signs
+    assert compare(0.5 + tied, np.full(13, 0.5)).p == pytest.approx(2 * (1 + 13) / 2**13)
+    zeros = np.r_[np.arange(1, 7) / 10, np.zeros(60)]
+    assert compare(zeros, np.zeros(66)).p == pytest.approx(2 / 64)
+    distinct = np.arange(1, 51) / 100
+    assert compare(distinct, np.zeros(50)).p == pytest.approx(2 / 2**50)
+    assert compare(np.full(20, 0.1), np.zeros(20)).p == pytest.approx(wilcoxon(np.full(20, 0.1), method="asymptotic").pvalue)
+    assert compare(np.arange(1, 52) / 100, np.zeros(51)).p == pytest.approx(wilcoxon(np.arange(1, 52), method="asymptotic").pvalue)
+
+
+def test_few_images():
+    two = compare(np.array([0.2, 0.3]), np.array([0.1, 0.1]))
+    assert (two.p, two.effect, two.n) == (0.5, 1, 2)
+    assert two.low <= two.difference <= two.high
+    tied = compare(np.array([0.2, 0.3]), np.array([0.1, 0.4]))
+    assert (tied.difference, tied.p, tied.effect) == (0, 1, 0)
+    infinite = compare(np.array([np.inf, 1.0, 2.0]), np.array([0.0, -np.inf, 1.0]))
+    assert (infinite.n, infinite.difference, infinite.p) == (1, 1, 1)
+
+
+def test_the_interval_of_a_constant_is_the_constant():
+    for value in (0.1, 0.3, 1 / 3, 501.0):
+        values = np.full(7, value)
+        low, high = bootstrap_interval(values)
+        assert low == high == values.mean()
+    low, high = bootstrap_interval(np.column_stack([np.full(7, 0.1), np.arange(7.0), np.r_[np.nan, np.ones(6)], np.r_[np.inf, np.ones(6)]]))
+    assert low[0] == high[0] == pytest.approx(0.1)
+    assert low[1] < 3 < high[1]
+    assert np.isnan([low[2:], high[2:]]).all()
+
+
+def test_equal_p_values_stay_equal_under_holm():
+    assert holm([0.01, 0.01, 0.01]) == pytest.approx([0.03] * 3)
+    assert holm([0.02, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+
+
+def test_a_p_of_five_percent_is_no_difference():
+    found = compare(np.arange(1.0, 8), np.zeros(7))
+    assert replace(found, p_holm=0.05).verdict == "no difference shown"
+    assert replace(found, p_holm=0.0499).verdict == "B smaller"
+
+
 def test_holm():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
@@ -112,62 +214,3 @@ def test_rows_are_paired_by_image():
     assert paired(frame, "absent").empty
     with pytest.raises(ValueError, match="several values for image"):
         paired(pd.concat([frame, frame]), "mar")
-
-
-def test_the_papers_numbers_are_all_there():
-    frame = published()
-    assert frame.groupby("source").size().to_dict() == {"Table 1": 5, "Table 2": 50, "Complexity evaluation": 6, "Fig. 5": 2}
-    assert not frame.duplicated([name for name in frame.columns if name not in ("value", "unit", "n")]).any()
-    assert set(zip(frame["metric"], frame["unit"], strict=True)) == {("mar", "share"), ("accuracy", "share"), ("seconds", "s")}
-    table2 = frame[frame["source"] == "Table 2"]
-    grid = pd.MultiIndex.from_product([["mar", "seconds"], [1, 2, 4, 8, 16], ["50", "100", "500", "1000", "pixels"]])
-    assert set(zip(table2["metric"], table2["k"], table2["sp_num"], strict=True)) == set(grid)
-    assert table2[table2["metric"] == "mar"]["value"].sum() == pytest.approx(3.59)
-    assert table2[table2["metric"] == "seconds"]["value"].sum() == pytest.approx(9018.87)
-    cell = frame.query("source == 'Table 2' and k == 4 and sp_num == '500'").set_index("metric")["value"]
-    assert cell.to_dict() == {"mar": 0.094, "seconds": 23.80}
-    pixels = frame.query("sp_num == 'pixels' and metric == 'seconds'")["value"]
-    assert pixels.tolist() == [1301.21, 1309.48, 1586.11, 1614.29, 2723.76]
-    table1 = frame[frame["source"] == "Table 1"].set_index("model")["value"].to_dict()
-    assert table1 == {"alexnet": 0.1168, "resnet18": 0.0531, "resnet50": 0.035, "vgg11": 0.0456, "vgg16": 0.0402}
-    runtime = frame[frame["source"] == "Complexity evaluation"].set_index("method")["value"].to_dict()
-    assert runtime == {"gradcam": 0.0254, "gradient": 0.0381, "guided_backprop": 0.1072, "da_pos": 23.8, "rise": 35.9, "ep": 85.7}
-    assert frame[frame["source"] == "Fig. 5"].set_index("dataset")["value"].to_dict() == {"cifar100": 0.689, "imagenet": 0.822}
-
-
-def measured(**columns) -> dict[str, object]:
-    return {"metric": "mar", "value": 0.05, "low": 0.04, "high": 0.06, "model": "resnet50", "dataset": "demo", "n": 7} | columns
-
-
-def test_ours_stand_beside_the_papers_with_the_setup():
-    table = beside(pd.DataFrame([measured(), measured(model="efficientnet_lite0")]), "Table 1", ["model"])
-    assert table["model"].tolist() == ["alexnet", "resnet18", "resnet50", "vgg11", "vgg16", "efficientnet_lite0"]
-    table = table.set_index("model")
-    assert table.loc["resnet50", ["paper", "ours", "low", "high"]].tolist() == [0.035, 0.05, 0.04, 0.06]
-    assert table.loc["resnet50", "setup"] == "dataset: paper imagenet, ours demo; n: paper 500, ours 7"
-    assert table.loc["alexnet", "setup"] == "not measured here"
-    assert table.loc["efficientnet_lite0", "setup"] == "not in the paper"
-    assert beside(pd.DataFrame([measured(dataset="imagenet", n=500)]), "Table 1", ["model"])["setup"].tolist()[2] == ""
-
-
-@pytest.mark.parametrize("sp_nums", [[50, 500, None], [50.0, 500.0, np.nan], ["50", "500", "pixels"]])
-def test_table_2_is_joined_by_its_grid_however_superpixels_are_written(sp_nums):
-    ours = pd.DataFrame([measured(k=4, sp_num=sp_num, model="lite0", value=i) for i, sp_num in enumerate(sp_nums)])
-    table = beside(ours, "Table 2", ["k", "sp_num"])
-    assert len(table) == 50
-    found = table[table["ours"].notna()].set_index("sp_num")
-    assert found[["paper", "ours"]].to_dict("index") == {
-        "50": {"paper": 0.158, "ours": 0},
-        "500": {"paper": 0.094, "ours": 1},
-        "pixels": {"paper": 0.125, "ours": 2},
-    }
-    assert found.loc["500", "setup"] == "model: paper resnet50, ours lite0; dataset: paper imagenet, ours demo; n: paper 200, ours 7"
-
-
-def test_a_join_that_would_mix_numbers_is_refused():
-    with pytest.raises(ValueError, match="choose Table 1, Table 2"):
-        beside(pd.DataFrame([measured()]), "Table 3", ["model"])
-    with pytest.raises(ValueError, match="the paper's numbers of Table 2 are not told apart by k"):
-        beside(pd.DataFrame([measured(k=4)]), "Table 2", ["k"])
-    with pytest.raises(ValueError, match="our numbers of Table 1 are not told apart by model"):
-        beside(pd.DataFrame([measured(), measured(value=0.1)]), "Table 1", ["model"])

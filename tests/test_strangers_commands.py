@@ -435,7 +435,13 @@ def test_what_is_given_to_da_is_used_or_refused(place, capsys, monkeypatch):
     monkeypatch.setattr(da.__main__, "words", lambda answer: "")
     assert explain(capsys, "coffee", "seed=5", "engine=torch", "engine.batch=3")[0] == 0
     assert seen[0] == (5, 3, "benchmarks.engines.torch_engine")
-    for arguments in (["coffee", "dataset=demo"], ["coffee", "other.png"], ["coffee", "--rul", "x"], ["coffee", "--nothing"]):
+    for arguments in (
+        ["coffee", "dataset=demo"],
+        ["coffee", "name=x"],
+        ["coffee", "other.png"],
+        ["coffee", "--rul", "x"],
+        ["coffee", "--nothing"],
+    ):
         with pytest.raises(SystemExit) as ended:
             explain(capsys, *arguments)
         assert ended.value.code == 2

@@ -65,6 +65,26 @@ class Softmax(Base):
         return super().forward(x).softmax(1)
 
 
+class Sigmoid(Squeezed):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+
+class MultiLabel(Base):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+
+class TwoHeads(Base):
+    def __init__(self):
+        super().__init__()
+        self.aux = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = torch.flatten(self.pool(self.body(x)), 1)
+        return self.aux(x) * 20, self.fc(x) * 20
+
+
 class LazyCache(Base):
     scale = None
 
@@ -202,6 +222,9 @@ def make(kind, weights=None):
             "hf": HF,
             "squeezed": Squeezed,
             "softmax": Softmax,
+            "sigmoid": Sigmoid,
+            "multilabel": MultiLabel,
+            "twoheads": TwoHeads,
             "lazycache": LazyCache,
             "storeacts": StoreActs,
             "dropfn": DropFn,

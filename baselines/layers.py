@@ -1,0 +1,188 @@
+"""A layer's feature maps: which layer a name means, which of its axes are the image's, and how a map becomes as large as the image."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from da.types import Images
+
+# What autograd calls the operations whose result is [n, channels, h, w] whatever they are given.
+FIRST = ("Convolution", "NativeBatchNorm", "CudnnBatchNorm", "NativeGroupNorm", "MaxPool2D", "AvgPool2D", "Adaptive", "Upsample")
+# And those after which it cannot be said which axis is which.
+MIXED = {"View", "UnsafeView", "Reshape", "Transpose", "T", "Unsqueeze", "Squeeze", "Select", "Index", "Mean", "Sum", "Expand", "Stack"}
+MIXED |= {"AsStrided", "Unfold"}
+
+
+class LayerError(ValueError):
+    """A layer without a feature map that can be read, and why."""
+
+
+class FeatureMaps(nn.Sequential):
+    """Where a layer's feature maps pass by as ``[n, channels, h, w]``; ``maps[0]`` is a module of which they are the output.
+
+    The order of a layer's axes is found at its first pass, from what computed its output.
+    """
+
+    def __init__(self, layer: str, images: Images) -> None:
+        super().__init__(nn.Identity())
+        self.layer, self.images, self.last = layer, len(images), False
+        self.size = images.shape[-2], images.shape[-1]
+        self.seen = False
+
+    def forward(self, output: Tensor) -> Tensor:
+        """The output, by way of ``maps[0]``. Raises LayerError where it has no feature map, or its axes cannot be told apart."""
+        if not self.seen:
+            self.last = channels_last(self.layer, output, self.images, self.size)
+            self.seen = True
+        return super().forward(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if self.last else super().forward(output)
+
+
+@contextmanager
+def feature_maps(model: nn.Module, layer: str | None, images: Images) -> Iterator[FeatureMaps]:
+    """Lead a layer's output through ``FeatureMaps`` while the context lasts.
+
+    layer: dotted name. Raises ValueError, naming layers that have feature maps, for a name that the model does not have, and in the
+    context's stead for a layer that has none or did not run.
+    """
+    named = dict(model.named_modules())
+    if not layer or layer not in named:
+        raise ValueError(f"layer={layer!r} is not in the model: {instead(model, layer, images)}")
+    if isinstance(named[layer], torch.jit.ScriptModule):
+        raise ValueError(f"layer={layer!r} is TorchScript, whose layers cannot be read: use the network that it was made of")
+    maps = FeatureMaps(layer, images)
+    handle = named[layer].register_forward_hook(lambda _module, _inputs, output: maps(output))
+    try:
+        yield maps
+    except LayerError as error:
+        handle.remove()
+        raise ValueError(f"{error}: {instead(model, layer, images)}") from None
+    except Exception:
+        handle.remove()
+        if maps.seen or readable(model, images[:1]) is None:  # then it is not the layer's fault
+            raise
+        raise ValueError(f"layer={layer!r} did not run: {instead(model, layer, images)}") from None
+    finally:
+        handle.remove()
+
+
+def channels_last(layer: str, output: object, n: int, size: tuple[int, int]) -> bool:
+    """Whether an output is ``[n, h, w, channels]`` rather than ``[n, channels, h, w]``. size: of the images.
+
+    What computed it says so, and else the sides, which are to one another as the images'. Raises LayerError where it is neither, or
+    where it could be both.
+    """
+    if not isinstance(output, Tensor):
+        raise LayerError(f"layer={layer!r} has no spatial output, it returns a {type(output).__name__}")
+    shape = list(output.shape)
+    if output.ndim != 4:
+        raise LayerError(f"layer={layer!r} has no spatial output, it returns {shape}")
+    if len(output) != n:
+        raise LayerError(f"layer={layer!r} has no spatial output of each image, it returns {shape} for {n} images")
+    _, a, b, c = shape
+    computed = _axes(output.grad_fn, {})
+    if computed == "tokens":
+        raise LayerError(f"layer={layer!r} has no spatial output, it returns {shape} of attention between tokens")
+    fitting = {axes for axes, sides in (("first", (b, c)), ("last", (a, b))) if _alike(sides, size)}
+    if computed and (len(fitting) != 1 or computed in fitting):
+        return computed == "last"
+    if not computed and len(fitting) == 1:
+        return fitting == {"last"}
+    raise LayerError(f"layer={layer!r} returns {shape}, of which it cannot be said whether the channels come first or last")
+
+
+def enlarged(small: Float[Tensor, "n h w"], size: Sequence[int]) -> Float[Tensor, "n height width"]:
+    """Maps enlarged bilinearly, pixels' corners aligned with the image's; along a side of one, and of a constant map, exactly constant."""
+    h, w = small.shape[1:]
+    grown = interpolate(small[:, None], (1 if h == 1 else size[0], 1 if w == 1 else size[1]), mode="bilinear", align_corners=False)[:, 0]
+    constant = (small == small[:, :1, :1]).flatten(1).all(1)
+    return torch.where(constant[:, None, None], small[:, :1, :1], grown).expand(len(small), *size).contiguous()
+
+
+def instead(model: nn.Module, layer: str | None, images: Images, most: int = 12) -> str:
+    """Which layers can be given in a layer's stead: those with feature maps of more than a pixel, or where they are many the likest.
+
+    One forward pass of one image.
+    """
+    known = readable(model, images[:1])
+    if not known:
+        return "no layer of this model has feature maps; choose a method that needs none"
+    if len(known) <= most:
+        return f"choose one of {', '.join(known)}"
+    near = difflib.get_close_matches(layer, known, n=most // 2, cutoff=0) if layer else known[-most // 2 :]
+    return f"choose one of {', '.join(near)}, … ({len(known)} in all)"
+
+
+def readable(model: nn.Module, images: Images) -> list[str] | None:
+    """The layers with feature maps of more than a pixel, in the order of the model; None where it does not run at all."""
+    found: dict[str, bool] = {}
+
+    def look(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            try:
+                last = channels_last(name, output, len(images), (images.shape[-2], images.shape[-1]))
+                found[name] = isinstance(output, Tensor) and min(output.shape[1:3] if last else output.shape[2:]) > 1
+            except LayerError:
+                found[name] = False
+
+        return hook
+
+    named = {name: module for name, module in model.named_modules() if name and not isinstance(module, torch.jit.ScriptModule)}
+    handles = [module.register_forward_hook(look(name)) for name, module in named.items()]
+    try:
+        with torch.enable_grad():
+            model(images.detach().clone().requires_grad_())
+    except Exception:
+        return None
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [name for name in named if found.get(name)]
+
+
+def _alike(sides: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether sides can be an image's divided by one stride and rounded, or cut by one margin."""
+    (a, b), (h, w) = sides, size
+    if h == w:
+        return a == b
+    overlap = h * (b - 1) < w * (a + 1) and w * (a - 1) < h * (b + 1)
+    return overlap or h - a == w - b
+
+
+def _axes(node: Any, known: dict[Any, str | None]) -> str | None:
+    """What the operation behind a tensor says of its axes: channels ``first`` or ``last``, ``tokens`` against tokens, or None.
+
+    known: operations that were looked at.
+    """
+    if node is None:
+        return None
+    name = _operation(node)
+    if name.startswith(FIRST):
+        return "first"
+    if name in ("NativeLayerNorm", "FusedRmsNorm") and len(node._saved_normalized_shape) == 1:
+        return "last"
+    if name == "Softmax" or (name in ("View", "UnsafeView") and _operation(node.next_functions[0][0]) == "Bmm"):
+        return "tokens"  # attention
+    if name in MIXED:
+        return None
+    if node not in known:
+        known[node] = None
+        before = {_axes(parent, known) for parent, _ in node.next_functions} - {None}
+        before = before - {"tokens"} or before
+        known[node] = before.pop() if len(before) == 1 else None  # elementwise, or along an axis
+        if name == "Permute":
+            order = tuple(dim - 2**64 if dim >= 2**63 else dim for dim in node._saved_dims)  # saved as unsigned numbers
+            turned = {(0, 2, 3, 1): "last", (0, 3, 1, 2): "first"}.get(tuple(dim % len(order) for dim in order))
+            known[node] = known[node] if known[node] == "tokens" else None if turned == known[node] else turned
+    return known[node]
+
+
+def _operation(node: Any) -> str:
+    return type(node).__name__.rstrip("0123456789").removesuffix("Backward")

@@ -1,0 +1,297 @@
+"""Whatever differs between the jobs of a run tells its records, rows and lines apart; whatever changes a number changes its key."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from benchmarks import identity, sources
+from benchmarks.__main__ import main
+from benchmarks.configured import make_job
+from results.records import configuration, named_by, records, varying
+from results.summary import summary as streamed
+from results.tables import incomplete, load, summarise
+from tests.commands import command
+from tests.conftest import configured
+
+MODEL = """
+_target_: benchmarks.models.build
+name: mine
+weights: null
+net: {_target_: networks.make, kind: base, weights: "${..weights}"}
+classes: [c0, c1, c2, c3, c4]
+size: 64
+crop_pct: 1.0
+interpolation: bilinear
+mean: [0.5, 0.5, 0.5]
+std: [0.25, 0.25, 0.25]
+gradcam_layer: net.c2
+rise_masks: 16
+"""
+METHOD = """
+import torch
+from helper import place_of
+
+def mine(model, images, targets, *, rngs, place="left"):
+    maps = torch.zeros_like(images[:, 0])
+    maps[..., place_of(place)] = 1
+    return maps
+"""
+HELPER = """
+def place_of(place):
+    return slice(0, 32) if place == "left" else slice(32, None)
+"""
+DATA = """
+from pathlib import Path
+from benchmarks.datasets import ImageSet, Photograph
+
+def data(root):
+    return ImageSet("mine", tuple(Photograph(path.name, 0, path) for path in sorted(Path(root).glob("*.png"))))
+"""
+MEASURE = """
+import pandas as pd
+from measure_helper import SCALE
+
+def measure(model, images, targets, labels, attribution, *, rngs):
+    rows = [(i, "mar", float("nan"), float(SCALE * attribution.saliency[i].mean())) for i in range(len(images))]
+    return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A working folder as a user has one: a network, a method with a helper, a data set, a measure, and photographs."""
+    shutil.copy(Path(__file__).parent / "strangers" / "networks.py", tmp_path)
+    files = {"method.py": METHOD, "helper.py": HELPER, "data_of_mine.py": DATA, "measure.py": MEASURE, "measure_helper.py": "SCALE = 1\n"}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text(MODEL)
+    for name, seed in (("one", 0), ("two", 1)):
+        (tmp_path / name).mkdir()
+        for i, image in enumerate(np.random.default_rng(seed).integers(0, 256, (3, 64, 64, 3), np.uint8)):
+            Image.fromarray(image).save(tmp_path / name / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in ("networks", "method", "helper", "data_of_mine", "measure", "measure_helper"):
+        sys.modules.pop(name, None)
+
+
+def run(monkeypatch, *arguments: str, name: str = "run") -> pd.DataFrame:
+    """The summary of a run in this process."""
+    given = ["--config-dir", "conf", "model=mine", "dataset=image_folder", "engine.device=cpu", "engine.batch=2", f"name={name}"]
+    given += ["page=false", *(() if any(argument.startswith("dataset.root") for argument in arguments) else ["dataset.root=one"])]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *given, *arguments])
+    assert main() == 0
+    return pd.read_csv(Path("runs") / name / "summary.csv")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "column", "values"),
+    [
+        ("model.size=64,32", "model.size", [64, 32]),
+        ("model.mean=[0.5,0.5,0.5],[0.4,0.4,0.4]", "model.mean", ["[0.5, 0.5, 0.5]", "[0.4, 0.4, 0.4]"]),
+        ("dataset.root=two,one", "dataset.root", ["two", "one"]),
+        ("select.order=random,first", "select.order", ["random", "first"]),
+        ("benchmark.insertion.shares=[0.0,1.0],[0.0,0.5,1.0]", "benchmark.insertion.shares", ["[0.0, 1.0]", "[0.0, 0.5, 1.0]"]),
+        ("engine.batch=3,1", "engine.batch", [3, 1]),
+        ("model.weights=null,random", "model.weights", [np.nan, "random"]),
+    ],
+)
+def test_what_a_sweep_varies_is_a_line_each_in_the_order_of_the_sweep(folder, monkeypatch, sweep, column, values):
+    found = run(monkeypatch, "-m", "method=sobel,centre", "select.count=2", sweep)
+    assert len(found) == 4
+    assert found["method"].tolist() == ["centre"] * 2 + ["sobel"] * 2
+    for shown, wanted in zip(found[column], values * 2, strict=True):
+        assert shown == wanted or (pd.isna(shown) and pd.isna(wanted))  # null is the word in Parquet, which CSV reads as nothing
+    assert (found["images"] == 2).all()
+    rows = pd.read_parquet("runs/run/rows.parquet")
+    assert rows["configuration"].nunique() == 4
+    assert rows["job"].nunique() == 4 == len(list(Path("runs/run/jobs").glob("*.json")))
+    short = column.removeprefix("param.")
+    assert all(f" {short}=" in name for name in rows["configuration"])
+    for values_of, group in rows.groupby(["method", column], dropna=False):
+        line = found[
+            (found["method"] == values_of[0]) & ((found[column] == values_of[1]) | (found[column].isna() & (values_of[1] == "null")))
+        ]
+        assert line["mar_holds"].item() == pytest.approx(group.loc[group["metric"] == "mar_holds", "value"].mean())
+    pd.testing.assert_frame_equal(streamed(Path("runs/run")), summarise(rows), check_dtype=False)
+
+
+def test_two_engines_are_two_lines(folder, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--config-dir", "conf", "-m", "model=mine", "dataset=image_folder", "dataset.root=one"])
+    sys.argv += ["method=sobel", "engine=onnxruntime,torch", "page=false", "name=engines", "select.count=1"]
+    assert main() == 0
+    found = pd.read_csv("runs/engines/summary.csv")
+    assert found["engine"].tolist() == ["onnxruntime-fp32", "torch-fp32"]
+    assert (found["images"] == 1).all()
+
+
+def test_a_hyper_parameter_that_a_job_lacks_is_another_line(folder, monkeypatch):
+    first = run(monkeypatch, "method._target_=method.mine")
+    both = run(monkeypatch, "method._target_=method.mine", "+method.place=right")
+    assert both["param.place"].isna().tolist() == [True, False]
+    assert both["images"].tolist() == [3, 3]
+    assert both["insertion_consistency_auc"][0] == first["insertion_consistency_auc"][0]
+    names = pd.read_parquet("runs/run/rows.parquet")["configuration"].unique()
+    assert names.tolist() == ["mine", "mine place=right"]
+
+
+def test_two_methods_of_one_name_are_two_records(folder, monkeypatch):
+    found = run(monkeypatch, "-m", "method=sobel,centre", "method_name=X")
+    assert found["method._target_"].tolist() == ["baselines.references.sobel_edges", "baselines.references.centre_disc"]
+    assert found["insertion_consistency_auc"].notna().all()
+
+
+def test_the_same_job_on_more_images_takes_the_place_of_the_one_on_fewer(folder, monkeypatch):
+    assert run(monkeypatch, "method=sobel", "select.count=1")["images"].tolist() == [1]
+    assert run(monkeypatch, "method=sobel", "select.count=3")["images"].tolist() == [3]
+    assert run(monkeypatch, "-m", "method=sobel", "select.count=2,1")["images"].tolist() == [2, 1]
+
+
+def test_what_only_repeats_another_setting_is_no_column(folder, monkeypatch):
+    found = run(monkeypatch, "-m", "method=rise", "seed=0,1", "model.mean=[0.5,0.5,0.5],[0.4,0.4,0.4]")
+    assert [name for name in found.columns if "." in name] == ["model.mean"]  # not param.fill, which is the model's mean, nor mask_seed
+    assert found["images"].tolist() == [3, 3]
+    assert found["queries_n"].tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "changed"),
+    [
+        ("networks.py", "return self.fc(torch.flatten(self.pool(self.body", "return -self.fc(torch.flatten(self.pool(self.body", ""),
+        ("helper.py", "slice(0, 32)", "slice(0, 16)", "attribution"),
+        ("data_of_mine.py", "path.name, 0", "path.name, 1", "measure"),
+        ("measure_helper.py", "SCALE = 1", "SCALE = 2", "measure"),
+        ("measure.py", "float(SCALE", "1 + float(SCALE", "measure"),
+    ],
+)  # fmt: skip
+def test_edited_code_is_computed_anew(folder, file, before, after, changed):
+    arguments = [
+        "--config-dir",
+        "conf",
+        "model=mine",
+        "method._target_=method.mine",
+        "dataset._target_=data_of_mine.data",
+        "+dataset.root=one",
+    ]
+    arguments += ["benchmark=[]", "+benchmark.measure._target_=measure.measure", "+benchmark.measure._partial_=true", "engine=onnxruntime"]
+    arguments += ["page=false"]
+    first = command("benchmarks", *arguments, cwd=folder, XDG_CACHE_HOME=str(folder / "cache"))
+    assert "computed 3 of 3 images" in first.stderr, first.stderr
+    assert "nothing to compute" in command("benchmarks", *arguments, cwd=folder, XDG_CACHE_HOME=str(folder / "cache")).stderr
+    keys = records(folder / "runs" / "default")[0]["keys"]
+    text = (folder / file).read_text()
+    assert before in text
+    (folder / file).write_text(text.replace(before, after))
+    again = command("benchmarks", *arguments, cwd=folder, XDG_CACHE_HOME=str(folder / "cache"))
+    assert "computed 3 of 3 images" in again.stderr
+    fresh = command("benchmarks", *arguments, "store=elsewhere", "name=fresh", cwd=folder, XDG_CACHE_HOME=str(folder / "other"))
+    assert fresh.returncode == 0
+    here, there = (load(folder / "runs" / name) for name in ("default", "fresh"))
+    same = ["image", "prediction", "confidence", "label", "metric", "value"]
+    pd.testing.assert_frame_equal(here.loc[here["metric"] == "mar", same], there.loc[there["metric"] == "mar", same])
+    key = changed or "prediction"
+    assert records(folder / "runs" / "default")[0]["keys"][key] != keys[key] or file == "data_of_mine.py"
+
+
+def test_corrected_labels_are_measured_anew_and_nothing_else(folder, monkeypatch):
+    for name in ("cat", "dog"):
+        (folder / "classes" / name).mkdir(parents=True)
+    shutil.copy(folder / "one" / "0.png", folder / "classes" / "cat")
+    shutil.copy(folder / "one" / "1.png", folder / "classes" / "dog")
+    arguments = ["method=sobel", "dataset._target_=benchmarks.datasets.class_folder", "dataset.root=classes", "dataset.name=pets"]
+    run(monkeypatch, *arguments, "+dataset.class_names=[cat,dog]", name="labels")
+    before = load(Path("runs/labels")).query("metric == 'insertion_accuracy'")
+    run(monkeypatch, *arguments, "+dataset.class_names=[dog,cat]", name="other")
+    after = load(Path("runs/other")).query("metric == 'insertion_accuracy'")
+    assert (before["label"].tolist(), after["label"].tolist()) == ([0] * 14 + [1] * 14, [1] * 14 + [0] * 14)
+    for rows in (before, after):
+        whole = rows[rows["x"] == 1]
+        assert (whole["value"] == (whole["label"] == whole["prediction"])).all()
+    keys = [records(Path("runs") / name)[0]["keys"]["attribution"] for name in ("labels", "other")]
+    assert keys[0] == keys[1]
+
+
+def test_a_deleted_part_of_the_store_is_said_and_counted(folder, monkeypatch):
+    run(monkeypatch, "method=sobel", "batch_size=1")
+    record = records(Path("runs/run"))[0]
+    part = next((Path("runs/store") / record["keys"]["insertion"]).glob("*.parquet"))
+    part.unlink()
+    line = summarise(load(Path("runs/run"))).iloc[0]
+    assert (line["images"], line["insertion_consistency_auc_n"], line["mar_holds_n"]) == (3, 2, 3)
+    said = "sobel: 1 of 3 images lack insertion; it is not in the store, and the same command computes it"
+    assert incomplete(records(Path("runs/run"))) == [said]
+
+
+def test_columns_are_the_settings_in_which_jobs_differ():
+    def job(method: str, seed: int = 0, **parameters: object) -> dict[str, object]:
+        model = {"name": "m", "mean": [0.5], "size": parameters.pop("size", 64)}
+        config = {"model": model, "method": {"_target_": method}, "benchmark": {"mar": {"points": 3}}, "select": {"count": None}}
+        named = {"dataset": "d", "model": "m", "method": method, "engine": "e", "seed": seed}
+        return named | {"parameters": parameters, "config": config}
+
+    assert varying([job("a", k=1), job("b", masks=4)]) == []
+    assert varying([job("a", k=1), job("a")]) == ["param.k"]
+    assert varying([job("a", k=None), job("a")]) == ["param.k"]
+    assert varying([job("a", seed=0, mask_seed=0), job("a", seed=1, mask_seed=1)]) == []
+    assert varying([job("a", fill=[0.5], size=64), job("a", fill=[0.5], size=32)]) == ["model.size"]
+    jobs = [job("a", k=4), job("a", k=0.1), job("b", size=32)]
+    assert [configuration(one, named_by(jobs)) for one in jobs] == ["a k=4 model.size=64", "a k=0.1 model.size=64", "b model.size=32"]
+
+
+def test_records_of_a_later_form_are_refused(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "x.json").write_text(json.dumps({"version": 99}))
+    with pytest.raises(ValueError, match="later version of this program"):
+        records(tmp_path)
+
+
+def test_declared_versions_fit_the_sources():
+    """A source of ours that changed: raise the ``__version__`` of what it can change, then run python -m benchmarks.lock."""
+    stated = json.loads((Path(identity.__file__).parent / identity.LOCK).read_text())
+    assert stated == identity.locked(), "raise the __version__ of each module whose numbers can change, then: python -m benchmarks.lock"
+
+
+def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
+    package = tmp_path / "mypkg"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "deep" / "__init__.py").write_text("")
+    (package / "method.py").write_text(
+        "from . import near\nfrom .deep.far import far\nimport numpy\n"
+        "def method():\n    import mypkg.lazy\n    from importlib import import_module\n    import_module('mypkg.by_name')\n"
+        "    open('table.csv')\n"
+    )
+    for name in ("near", "lazy", "by_name", "never"):
+        (package / f"{name}.py").write_text(f"{name} = 1\n")
+    (package / "deep" / "far.py").write_text("far = 1\n")
+    (package / "table.csv").write_text("1,2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {Path(name).name for name in sources.sources({"mypkg.method"})}
+    assert found == {"mypkg", "mypkg.method", "mypkg.near", "mypkg.deep", "mypkg.deep.far", "mypkg.lazy", "mypkg.by_name", "table.csv"}
+    (package / "method.py").write_text("from importlib import import_module\ndef method(name):\n    import_module(name)\n")
+    sources._named_in.cache_clear()
+    assert str(package / "never.py") in sources.sources({"mypkg.method"})
+
+
+def test_stated_or_left_out_a_default_has_one_key():
+    given = {"_target_": "da.walk.dynamic_ablation", "k": 4}
+    assert identity.described(given) == identity.described(given | {"fc": 0.95})
+    assert identity.described(given) != identity.described(given | {"fc": 0.9})
+
+
+def test_recorded_configurations_keep_their_keys(tmp_path):
+    """Keys of ten configurations; one changes only with a version that is raised on purpose."""
+    stated = json.loads((Path(__file__).parent / "reference" / "keys.json").read_text())
+    assert len(stated) == 10
+    for text, keys in stated.items():
+        assert make_job(configured(*text.split(), f"store={tmp_path}")).keys == keys, text
