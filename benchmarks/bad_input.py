@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmarks import own_folders
 from benchmarks.own_folders import CONFIGURATIONS as CONFIGURATIONS
 
-CLOSED = ("select",)  # what takes no further keys
+CLOSED = ("select", "tracking")  # what takes no further keys
 _TOLD: set[str] = set()
 DEBUG = "DA_DEBUG"  # an environment variable, so that the processes of a launcher know, too
 

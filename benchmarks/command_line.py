@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
@@ -18,9 +20,9 @@ GROUPS = "model|dataset|method|benchmark|engine|experiment|tracking"
 # What is text whatever it looks like: 2024_11_28, 1e3, null and true are names, too.
 TEXT = re.compile(
     r"name|out|store|scale|paper_dataset|dataset(\.of)*\.(root|name|split)|model\.name|model\.net\.architecture"
-    r"|engine\.(precision|device)|select\.order|tracking\.(project|mode)"
+    rf"|engine\.(precision|device)|select\.order|tracking\.(project|mode)|{GROUPS}"
 )
-TEXT_OR_NULL = re.compile(rf"method_name|model(\.net)?\.weights|model\.(gradcam_layer|interpolation|outputs)|tracking\.group|{GROUPS}")
+TEXT_OR_NULL = re.compile(r"method_name|model(\.net)?\.weights|model\.(gradcam_layer|interpolation|outputs)|tracking\.group")
 LIST_OF_TEXT = re.compile(r"select\.correct_for|model\.classes|dataset(\.of)*\.class_names|benchmark")
 PATH = re.compile(r"out|store|dataset(\.of)*\.root|model(\.net)?\.weights")
 OVERRIDE = re.compile(r"(\+{0,2})([^=\s]+)=(.*)", re.DOTALL)
@@ -40,7 +42,13 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
         raise ValueError(f"{message}; see python -m benchmarks --help, and --hydra-help for flags")
 
     parser.error = error  # type: ignore[method-assign]
-    return parser.parse_args(list(arguments))
+    found = parser.parse_args(list(arguments))
+    known = [field.name for field in fields(HydraConf)]
+    for word in found.overrides:
+        key = word.lstrip("+").split("=")[0].split(".")
+        if word.startswith("+hydra.") and key[1] not in known:  # without the +, Hydra says so itself
+            raise ValueError(f"there is no key {'.'.join(key)}; hydra has {', '.join(known)}")
+    return found
 
 
 def split_flags(arguments: Sequence[str]) -> tuple[list[list[str]], list[str]]:
@@ -134,10 +142,10 @@ def _value(key: str, given: str, *, null: bool = True) -> str:
     """One choice; null: whether that word stands for nothing, where the key allows nothing."""
     bare = given.strip()
     if LIST_OF_TEXT.fullmatch(key) and bare.startswith("[") and bare.endswith("]"):
-        listed = ",".join(_value(key, element.strip(), null=False) for element in elements(bare[1:-1]))
-        return f"[{listed}]" if bare[1:-1].strip() else given
+        inner = elements(bare[1:-1]) if bare[1:-1].strip() else []
+        return f"[{','.join(_value(key, element.strip(), null=False) for element in inner)}]"
     if bare.startswith("choice(") and bare.endswith(")"):
-        return f"choice({_values(key, bare[7:-1])})"
+        return _values(key, bare[7:-1])  # the same, and Hydra keeps the quotes
     if FUNCTION.fullmatch(given) or (LIST_OF_TEXT.fullmatch(key) and bare.startswith("{")):
         return given
     if null and bare.lower() == "null" and not TEXT.fullmatch(key):
@@ -151,6 +159,8 @@ def _value(key: str, given: str, *, null: bool = True) -> str:
         text = expanded(text)
     if key == "name" and "${" not in text:
         check_name(text)
+    if re.fullmatch(r"method_name|(model|dataset(\.of)*)\.name", key) and ("/" in text or text in (".", "..")) and "${" not in text:
+        raise ValueError(f"{key}={text!r}: it becomes part of the names of files: leave out the /")
     return given if read == text else QuotedString(text, Quote.single if '"' in text and "'" not in text else Quote.double).with_quotes()
 
 

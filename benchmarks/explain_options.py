@@ -15,7 +15,7 @@ from benchmarks.command_line import searched
 from benchmarks.datasets import demo
 
 RULES = {"pos": "positive", "neg": "negative"}
-KEYS = ("model", "method", "engine", "dataset", "seed", "hydra")  # the overrides that have something to say about one photograph
+KEYS = ("model", "method", "engine", "seed", "hydra", "dataset.value_range")  # the overrides that say something about one photograph
 
 
 class OneLine(argparse.ArgumentParser):

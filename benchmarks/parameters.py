@@ -36,13 +36,17 @@ SETTINGS: dict[str, Any] = {
     "select.correct_for": list[str] | None,
 }
 
+CLOSED = {"select": ("count", "order", "correct_for"), "tracking": ("enabled", "project", "mode", "group")}
+
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the application's own values. Raises ValueError for one of another type, and for a key of ``select`` that there is not."""
-    known = [name.removeprefix("select.") for name in SETTINGS if name.startswith("select.")]
-    for given in map(str, cfg.select):
-        if given not in known:
-            raise ValueError(f"select.{given}: there is no such key{suggestion(given, known)}; select has {', '.join(known)}")
+    """Check the application's own values. Raises ValueError for one of another type, and for a key that nothing reads."""
+    for group, known in CLOSED.items():
+        if not OmegaConf.is_dict(cfg[group]):
+            raise ValueError(f"{group}={cfg[group]}: give its keys one by one, such as {group}.{known[0]}=VALUE")
+        for given in map(str, cfg[group]):
+            if given not in known:
+                raise ValueError(f"{group}.{given}: there is no such key{suggestion(given, known)}; {group} has {', '.join(known)}")
     for name, kind in SETTINGS.items():
         value = OmegaConf.select(cfg, name)
         _check(name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)

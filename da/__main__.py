@@ -58,8 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     if "method" in overrides:
         parser.error("give the method as --method NAME")
     for key in overrides:
-        if key.split(".")[0].split("/")[0] not in KEYS:
-            parser.error(f"{key} has nothing to say about one photograph; KEY=VALUE is of {', '.join(KEYS[:-1])}")
+        if key not in KEYS and key.split(".")[0].split("/")[0] not in KEYS:
+            parser.error(f"{key} has nothing to say about one photograph; KEY=VALUE is of {', '.join(KEYS)}")
     method = first.method or f"da_{first.rule or 'pos'}"
     method = "da_minimal_neg" if method == "da_minimal" and first.rule == "neg" else method
     model = overrides.get("model", first.model)
