@@ -77,9 +77,14 @@ def reference_engine(engine: Engine) -> Engine:
     """The network itself in PyTorch, whatever the engine: what an answer is verified with."""
 
     def forward(images: Images) -> Scores:
-        with torch.no_grad():
-            logits: Tensor = engine.module(images.to(memory_format=torch.channels_last))
-            return logits.float()
+        was = engine.module.training
+        engine.module.eval()
+        try:
+            with torch.no_grad():
+                logits: Tensor = engine.module(images.to(memory_format=torch.channels_last))
+        finally:
+            engine.module.train(was)
+        return logits.float()
 
     return replace(engine, forward=forward, difference=0.0)
 

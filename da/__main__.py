@@ -14,18 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmarks import picture_file
-from benchmarks.access import LabelView, Passes, ScoreView
+from benchmarks.access import LabelView, Passes, ScoreView, reference_view
 from benchmarks.attribute import attribute
-from benchmarks.auto import settle
+from benchmarks.auto import fall_back, settle
 from benchmarks.bad_input import cause
-from benchmarks.configured import check_node, composed, with_model
+from benchmarks.configured import check_node, composed, load, plain, with_model
 from benchmarks.datasets import Photograph
-from benchmarks.engines import Engine
-from benchmarks.explain_inputs import by_network, loaded, named_files, photograph
+from benchmarks.explain_inputs import named_files, photograph
 from benchmarks.explain_options import KEYS, RULES, options, own_configurations, yaml_value
 from benchmarks.insertion import importance_rank
 from benchmarks.mar import prefix_shares
-from benchmarks.models import Model
 from benchmarks.places import any_file_names, expanded, settle_cache, settle_places
 from benchmarks.rng import image_rng
 from da.fill import filled, masked
@@ -116,9 +114,9 @@ def main(arguments: Sequence[str]) -> int:
         inputs = [Path(str(photo.source)), *named_files(cfg)]
         asked = Path(expanded(args.out)) if args.out is not None else None
         out = picture_file.asked_for(asked, inputs) if asked else picture_file.by_default(args.photo, inputs[0], kind)
-        answer = explain(
-            cfg, photo, method, rule, out, args.rules, loaded(cfg, composed("engine=torch").engine if not own_choice else None)
-        )
+        if not own_choice and (reason := fall_back(cfg)):
+            print(f"note: engine=torch is used, since {engine} does not run this model: {reason}", file=sys.stderr)
+        answer = explain(cfg, photo, method, rule, out, args.rules)
     except Exception as error:
         return failed(error, args.debug, given)
     print(json.dumps(answer, indent=1) if args.json else words(answer))
@@ -133,11 +131,9 @@ def failed(error: Exception, debug: bool, given: Sequence[str]) -> int:
     return 2
 
 
-def explain(
-    cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out: Path, rules: int, ready: tuple[Model, Engine]
-) -> dict[str, Any]:
+def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out: Path, rules: int = 1) -> dict[str, Any]:
     """Explain a photograph, draw it to ``out``, and return what there is to say; with ``rules`` also further, disjoint reasons."""
-    model, engine = ready
+    model, engine = load(plain(cfg.model), plain(cfg.engine))
     check_node("", with_model(cfg, model).method)
     image = photo.tensor(model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
@@ -169,7 +165,7 @@ def explain(
     pixels = image[0].permute(1, 2, 0).cpu().numpy()
     drawn, titles = [pixels], [f"{name} {float(confidence):.2f}"]
     when = "if present" if rule == "pos" else "if absent"
-    network = LabelView(by_network(engine))
+    network = reference_view(engine)
     agreed = bool(network(image) == target)
     reasons = []
     for of_region, kept, its_queries in found:

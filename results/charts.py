@@ -118,7 +118,7 @@ def ablation_curves(rows: pd.DataFrame) -> Chart:
 def ablation_grids(rows: pd.DataFrame) -> Chart:
     """A measure over two hyper-parameters that were swept together, as a heat map with its numbers: one for each value of all the rest."""
     views = []
-    parameters = _parameters(rows)
+    parameters = [name for name in _parameters(rows) if name.startswith("param.")]
     for i, a in enumerate(parameters):
         for b in parameters[i + 1 :]:
             for metric, title in (MEASURES | COSTS).items():

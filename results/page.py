@@ -101,7 +101,7 @@ def headline(rows: pd.DataFrame, records: Records) -> tuple[pd.DataFrame, str]:
         if len(summary)
         else {}
     )
-    shown = with_intervals(summary, by, metrics)
+    shown = with_intervals(summary, by, metrics).rename(columns=lambda name: name.removeprefix("param."))
     for metric, title in COSTS.items():
         shown.insert(len(shown.columns) - 2, title, summary[metric].map(number))
     of_job = {record["job"]: record for record in records}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from results.records import PREDICTED, columns, images_of, records, varying
 from results.store import FAILED, Store, retried
-from results.tables import SUMMARY, groups, line, means, settled
+from results.tables import SUMMARY, groups, line, means, settled, typed
 
 Record = Mapping[str, Any]
 NEEDED = ["image", "digest", "status", "metric", "value"]
@@ -73,7 +73,7 @@ def summary(out: Path) -> pd.DataFrame:
     lists = {_list(record): Images.of(record) for record in {_list(record): record for record in jobs}.values()}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         lines = pool.map(lambda group: _line(dict(zip(by, group[0], strict=True)), [jobs[i] for i in group[1]], lists), of_groups)
-        return pd.DataFrame([found for found in lines if found["statuses"]])
+        return typed(pd.DataFrame([found for found in lines if found["statuses"]]), names)
 
 
 def _list(record: Record) -> tuple[int, int]:

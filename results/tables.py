@@ -86,11 +86,20 @@ def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: S
 
 
 def settled(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Rows in the order of their methods and within one in that of the sweep, each setting's column of one type, as a file needs it."""
+    """Rows in the order of their methods and within one in that of the sweep, each setting's column ``typed``."""
+    return typed(rows, names).sort_values("method", key=lambda names: names.map(method_place), kind="stable", ignore_index=True)
+
+
+def typed(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """A frame whose columns of settings have one type each, as a file needs it: mixed kinds are text, whole numbers stay so beside gaps."""
     for name in names:
-        if pd.api.types.infer_dtype(rows[name], skipna=True) in ("mixed", "mixed-integer"):
-            rows[name] = rows[name].map(_as_text, na_action="ignore")
-    return rows.sort_values("method", key=lambda names: names.map(method_place), kind="stable", ignore_index=True)
+        kind = pd.api.types.infer_dtype(frame[name], skipna=True)
+        whole = kind in ("floating", "mixed-integer-float") and (frame[name].dropna() % 1 == 0).all() and frame[name].isna().any()
+        if kind in ("mixed", "mixed-integer"):
+            frame[name] = frame[name].map(_as_text, na_action="ignore")
+        elif whole or (kind == "integer" and frame[name].isna().any()):
+            frame[name] = frame[name].astype("Int64")
+    return frame
 
 
 def _as_text(value: Any) -> str:
@@ -198,7 +207,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         known = group[group["value"].notna()]
         found = {metric: per_image(known[known["metric"] == metric]) for metric in SUMMARY}
         lines.append(line(dict(zip(by, values, strict=True)), group.assign(image=image_keys(group)), found))
-    return pd.DataFrame(lines)
+    return typed(pd.DataFrame(lines), parameters(rows) if lines else [])
 
 
 def per_image(rows: pd.DataFrame) -> NDArray[np.float64]:

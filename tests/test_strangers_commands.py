@@ -23,7 +23,7 @@ from benchmarks.bad_input import suggestion
 from benchmarks.command_line import alone, as_given, elements, split_flags
 from benchmarks.configured import composed, judge
 from benchmarks.datasets import demo
-from benchmarks.explain_inputs import by_network
+from benchmarks.engines import reference_engine
 from tests.commands import command, started
 
 COFFEE = Path(str(demo().photographs[1].source))
@@ -396,7 +396,7 @@ def test_the_network_itself_is_asked_in_eval_without_gradients_and_left_as_it_wa
             return images.mean((2, 3))
 
     module = Watched().train()
-    engine = by_network(places_replace(lite0_engine, module))
+    engine = reference_engine(places_replace(lite0_engine, module))
     engine.forward(torch.rand(4, 3, 8, 8))
     assert modes == [(False, False, 4)]
     assert module.training
