@@ -51,6 +51,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     Image.open(COFFEE).resize((80, 64)).save(tmp_path / "photos" / "coffee.png")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     yield tmp_path
     own_folders.use(None)
@@ -474,7 +475,8 @@ def test_no_rule_of_another_kind_is_worded(place, capsys):
 @pytest.mark.parametrize("variables", [{"HOME": ""}, {"HOME": "/nonexistent"}, {"XDG_CACHE_HOME": "/proc/nothing"}])
 def test_without_a_cache_that_can_be_written(place, monkeypatch, variables, tmp_path):
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what is set here goes with the test
+        monkeypatch.delenv(name)
     home = variables.get("HOME", str(tmp_path))
     monkeypatch.setattr(places.os.path, "expanduser", lambda path: home or path)
     for name, value in variables.items():
