@@ -134,11 +134,12 @@ def _deep_grey(image: Image.Image, file: File, value_range: ValueRange | None) -
         raise UnreadableError("it holds values that are no numbers (NaN or infinite), for which no dataset.value_range helps: fill them in")
     low, high = (value_range or _evident(values, image.mode == "F", file)) if values.size else (0, 1)
     _check_within(values.min(), values.max(), (low, high))
-    values = (values - low) / (high - low)
-    values = 1 - values if file.negative else values
+    whole = value_range is not None and image.mode != "F" and low % 1 == high % 1 == 0 and (low, high) != (0, 2**file.bits - 1)
+    eight: Float[np.ndarray, "h w"]  # of a stated range of whole numbers, 256 shares of equally many: 12 bits lose their lower four
+    eight = np.floor((values - low) / (high - low + 1) * 256) if whole else np.rint((values - low) / (high - low) * 255)
+    eight = 255 - eight if file.negative else eight
     if isinstance(transparent := image.info.get("transparency"), int):
-        values[stored == transparent] = 1
-    eight: Float[np.ndarray, "h w"] = np.rint(values * 255)
+        eight[stored == transparent] = 255
     return np.clip(eight, 0, 255).astype(np.uint8)
 
 

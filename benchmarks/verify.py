@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,7 +83,8 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
         job = replace(job, images=ImageSet(job.images.name, tuple(found)))
         changed = [name for name, key in record["keys"].items() if "configs" in record and job.keys.get(name) != key]
         if changed:  # whatever the numbers of this image are
-            why = f"{', '.join(changed)}: {differing(record['configs'][changed[0]], job.configs[changed[0]])} changed since"
+            now = json.loads(json.dumps(job.configs[changed[0]]))  # as the record is read
+            why = f"{', '.join(changed)}: {differing(record['configs'][changed[0]], now)} changed since"
             return Verdict(**named, rows=len(there), difference=np.nan, reason=why)
         job.run()
         here = _rows(job.store, job.keys, {name: stored_as(name, image, found[0].label) for name in job.keys})

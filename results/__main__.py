@@ -128,7 +128,8 @@ def verify(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(verdict) | {"matches": verdict.matches} for verdict in verdicts], indent=1))
     else:
         for verdict in verdicts:
-            said = "matches" if verdict.matches else f"DOES NOT MATCH ({verdict.reason}), largest difference {verdict.difference:g}"
+            largest = "" if verdict.difference != verdict.difference else f", largest difference {verdict.difference:g}"
+            said = "matches" if verdict.matches else f"DOES NOT MATCH ({verdict.reason}){largest}"
             said = said if verdict.computed else f"not compared ({verdict.reason})"
             print(f"{verdict.method} {verdict.model} {verdict.image}: {verdict.rows} rows, {said}")
     if any(verdict.computed and not verdict.matches for verdict in verdicts):

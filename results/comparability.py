@@ -89,8 +89,9 @@ def _by(owner: str, of: Callable[[Mapping[str, Any]], dict[str, str]], a: Side, 
     for side in (a, b):
         found: dict[str, Said] = {}
         for record in side.records:
+            of_owner = found.setdefault(str(record[owner]), {})
             for name, value in of(record).items():
-                found.setdefault(str(record[owner]), {}).setdefault(name, set()).add(value)
+                of_owner.setdefault(name, set()).add(value)
         sides.append(found)
     yield from ((name, (sides[0][name], sides[1][name])) for name in sides[0] if name in sides[1])
 

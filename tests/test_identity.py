@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks import identity, sources
 from benchmarks.__main__ import main
 from benchmarks.configured import make_job
+from results.compare import compare
 from results.records import configuration, named_by, records, varying
 from results.summary import summary as streamed
 from results.tables import incomplete, load, summarise
@@ -230,6 +231,64 @@ def test_a_deleted_part_of_the_store_is_said_and_counted(folder, monkeypatch):
     assert (line["images"], line["insertion_consistency_auc_n"], line["mar_holds_n"]) == (3, 2, 3)
     said = "sobel: 1 of 3 images lack insertion; it is not in the store, and the same command computes it"
     assert incomplete(records(Path("runs/run"))) == [said]
+
+
+def test_images_are_compared_by_their_content_whatever_their_names(folder, monkeypatch):
+    (folder / "swapped").mkdir()
+    for name, other in (("0", "1"), ("1", "0"), ("2", "2")):
+        shutil.copy(folder / "one" / f"{name}.png", folder / "swapped" / f"{other}.png")
+    run(monkeypatch, "method=gradient", name="a")
+    run(monkeypatch, "method=sobel", "dataset.root=swapped", name="b")
+    found = compare([Path("runs/a"), Path("runs/b")], ["gradient", "sobel"], ["mar_holds"])
+    a, b = (load(Path("runs") / name).query("metric == 'mar_holds'").set_index("digest")["value"] for name in ("a", "b"))
+    assert found.differences["n"].tolist() == [3]
+    assert found.differences["difference"].item() == pytest.approx((a - b).mean())
+    of = found.images.set_index("image")
+    assert of.loc["0.png", "value_b"] == b[load(Path("runs/a")).query("image == '0.png'")["digest"].iloc[0]]
+    notes = "; ".join(found.notes)
+    assert "2 images bear the same name and have different contents" in notes
+    assert "2 images have other names in B, such as 0.png" in notes
+
+
+def test_equal_names_in_two_data_sets_are_not_paired(folder, monkeypatch):
+    found = run(monkeypatch, "-m", "method=sobel,centre", "dataset.root=one,two")
+    assert len(found) == 4
+    compared = compare([Path("runs/run")], ["sobel", "centre"], ["mar_holds"])
+    assert compared.differences["n"].tolist() == [3, 3]  # each data set by itself
+
+
+def test_compare_says_what_else_differs(folder, monkeypatch):
+    run(monkeypatch, "method._target_=method.mine", name="a")
+    (folder / "helper.py").write_text(HELPER.replace("32", "16"))
+    sources._hash.cache_clear()  # as in another process
+    arguments = ["method._target_=method.mine", "+method.place=right", "model.mean=[0.4,0.4,0.4]", "seed=1", "benchmark.mar.fill=mean"]
+    run(monkeypatch, *arguments, "engine.batch=3", name="b")
+    sources._hash.cache_clear()
+    notes = "; ".join(compare([Path("runs/a"), Path("runs/b")]).notes)
+    for said in (
+        "seed differs: A 0; B 1",
+        "mine: model.mean is [0.5, 0.5, 0.5] in A and [0.4, 0.4, 0.4] in B",
+        "mine: place is not given in A and right in B",
+        "engine.batch is 2 in A and 3 in B",
+        "mine: its version or source differs, A sources ",
+        "benchmark.mar has other settings in B",
+    ):
+        assert said in notes, notes
+    run(monkeypatch, "-m", "method=da_pos", "method.iterations=3", "method.fill=black,mean", name="fills")
+    run(monkeypatch, "method=da_pos", "method.iterations=3", "method.fill=blur", "model.weights=random", name="blur")
+    notes = "; ".join(compare([Path("runs/fills"), Path("runs/blur")]).notes)
+    assert "what the methods fill with differs: A black or mean; B blur" in notes
+    assert "statuses in A: " in notes  # random weights see one class in all: vacuous
+
+
+def test_verify_compares_versions_before_numbers(folder):
+    arguments = ["--config-dir", "conf", "model=mine", "method._target_=method.mine", "dataset=image_folder", "dataset.root=one"]
+    assert command("benchmarks", *arguments, cwd=folder).returncode == 0
+    assert command("results", "verify", "runs/default", "--sample", "1", cwd=folder, PYTHONPATH=str(folder)).returncode == 0
+    (folder / "helper.py").write_text(HELPER + "\n# nothing that changes a number\n")
+    said = command("results", "verify", "runs/default", "--sample", "1", cwd=folder, PYTHONPATH=str(folder))
+    assert said.returncode == 1
+    assert "method.function.sources changed since" in said.stdout
 
 
 def test_columns_are_the_settings_in_which_jobs_differ():

@@ -71,7 +71,7 @@ def test_the_same_picture_in_every_depth_has_the_same_mean(theirs):
     assert "NaN" in said["g_floatnan.tif"]
     for name, value_range, mean in (
         ("c12in16.png", [0, 4080], grey),
-        ("c12in16.png", [0, 4095], grey * 4080 / 4095),
+        ("c12in16.png", [0, 4095], grey),
         ("d_float255.tif", [0, 255], grey),
         ("f_int32.tif", [0, 255], grey),
         ("b16full.png", [0, 65535], grey),
