@@ -74,6 +74,8 @@ def test_a_wheel_works_from_an_empty_folder(tmp_path):
     sweep = ["python", "-m", "benchmarks", "-m", "method=sobel,da_pos", "select.count=1", "benchmark.mar.points=3", "name=w"]
     assert "da_pos" in run(environment, empty, *sweep, "per_method={da_pos: {iterations: 5}}")
     assert (empty / "runs" / "w" / "summary.csv").exists()
+    records = [json.loads(path.read_text()) for path in (empty / "runs" / "w" / "jobs").glob("*.json")]
+    assert [set(record["configs"]["attribution"]["method"]["function"]) for record in records] == [{"name", "version"}] * 2  # not edited
     verified = json.loads(run(environment, empty, "python", "-m", "results", "verify", "runs/w", "--sample", "1", "--json"))
     assert [verdict["matches"] for verdict in verified] == [True]
     run(environment, empty, "python", "-m", "benchmarks", "experiment=table1", "scale=smoke", "select.count=1", "name=t")
