@@ -7,10 +7,7 @@ A function takes a Run and yields the files that it writes to the run's folder. 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import wraps
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,80 +17,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.pictures import named, save
+from benchmarks.run_parts import Run, each
 from results import figures, tables
 from results.export import comparisons, interval, to_csv, to_latex, to_markdown, to_parquet
 from results.paper import SETTINGS, beside, published
-from results.records import columns, configuration, named_by, word
 from results.statistics import bootstrap_interval, compare_family
 
-Records = list[dict[str, Any]]
 COMPARED = ("k", "sp_num", *SETTINGS)  # hyper-parameters that stand beside the paper's number where they are not the paper's
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run, or a part of it. settings: the application's configuration, such as ``models`` and ``pairs`` of Table 1. part: what
-    tells the names of its files from those of the other parts.
-    """
-
-    out: Path
-    rows: pd.DataFrame
-    records: Records
-    settings: dict[str, Any]
-    part: str = ""
-
-    def stem(self, name: str) -> Path:
-        """Where a table goes, without its suffix."""
-        return self.out / f"{name}{self.part}"
-
-    def figure(self, name: str) -> Path:
-        """Where a figure goes, without its suffix."""
-        return self.out / "figures" / f"{name}{self.part}"
-
-
-Artefact = Callable[[Run], Iterator[Path]]
-
-
-def each(*axes: str) -> Callable[[Artefact], Artefact]:
-    """Make an artefact of each part of a run whose jobs differ in ``axes`` (and the seed) alone: a mean over models is of no model.
-
-    axes: columns, such as ``model`` or ``param.k``; ``param`` stands for all hyper-parameters.
-    """
-
-    def of_parts(artefact: Artefact) -> Artefact:
-        @wraps(artefact)
-        def made(run: Run) -> Iterator[Path]:
-            for part in parts(run, axes):
-                yield from artefact(part)
-
-        return made
-
-    return of_parts
-
-
-def parts(run: Run, axes: Sequence[str], unnamed: Sequence[str] = ()) -> Iterator[Run]:
-    """The parts of a run whose jobs differ in ``axes`` and the seed alone, configurations named by what differs within a part.
-
-    unnamed: what need not be in the name of a part.
-    """
-    apart = [name for name in named_by(run.records) if name not in axes and not (name.startswith("param.") and "param" in axes)]
-    apart += ["method"] if "method" not in axes and len({record["method"] for record in run.records}) > 1 else []
-    found: dict[str, Records] = {}
-    for record in run.records:
-        of_job = columns(record, apart)
-        found.setdefault(json.dumps([of_job[name] for name in apart]), []).append(record)
-    for told, records in found.items():
-        names = named_by(records)
-        name_of = {record["job"]: configuration(record, names) for record in records}
-        rows = run.rows[run.rows["job"].isin(name_of)]
-        if len(rows):
-            part = "_".join(
-                re.sub(r"[^\w.-]+", "-", word(value)).strip("-")
-                for name, value in zip(apart, json.loads(told), strict=True)
-                if value is not None and name not in unnamed
-            )
-            rows = rows.assign(configuration=rows["job"].map(name_of))
-            yield replace(run, rows=rows, records=records, part=f"{run.part}_{part}" if part and len(found) > 1 else run.part)
 
 
 @each("model")
@@ -175,8 +105,8 @@ def fig5(run: Run) -> Iterator[Path]:
         ax.annotate(f"unmasked {accuracy:.3f}", (0.02, accuracy), xytext=(0, 2), textcoords="offset points", fontsize=7)
     ax.set_title(f"{named(run.records[0])}, {curves['images'].max()} images", fontsize=9)
     yield from save(figure, run.figure("fig5"))
-    to_csv(curves, run.stem("fig5_curves").with_suffix(".csv"))
-    yield run.stem("fig5_curves").with_suffix(".csv")
+    to_csv(curves, file(run.stem("fig5_curves"), ".csv"))
+    yield file(run.stem("fig5_curves"), ".csv")
     headings = {
         "insertion_auc" if metric == "insertion_accuracy" else "insertion_consistency_auc": "insertion AUC",
         "eclique_insertion_auc": "eclique insertion",
@@ -193,7 +123,10 @@ def fig5(run: Run) -> Iterator[Path]:
     theirs = published()
     theirs = theirs[(theirs["source"] == "Fig. 5") & (theirs["dataset"] == run.settings.get("paper_dataset"))]
     paper = "".join(f" (paper: {line['value']:.3f}, {line['model']}, {line['n']} images)" for line in theirs.to_dict("records"))
-    caption = f"Areas under the curves, mean and 95 % bootstrap interval over images. Unmasked accuracy {accuracy:.3f}{paper}."
+    caption = "Areas under the curves, mean and 95 % bootstrap interval over images. "
+    caption += (
+        f"Unmasked accuracy {accuracy:.3f}{paper}." if np.isfinite(accuracy) else "Without labels, of how often the class stays the same."
+    )
     yield from table(lines, run.stem("fig5_auc"), caption)
     first = next(iter(headings))
     ours = next((name for name in lines["method"] if name.split()[0] == "da_pos"), None)
@@ -203,7 +136,7 @@ def fig5(run: Run) -> Iterator[Path]:
         yield from table(comparisons(compared), run.stem("fig5_tests"), caption)
 
 
-@each("method", "param.rule", "param.alpha_step", "param.fc")
+@each("method", "param.alpha_step", "param.fc")
 def fig6(run: Run) -> Iterator[Path]:
     """Fig. 6: MAR of both rules against alpha_step and against fc, with bands and the least value marked."""
     default = {"alpha_step": 0.2, "fc": 0.95}
@@ -213,7 +146,8 @@ def fig6(run: Run) -> Iterator[Path]:
     lines, cells = [], dict[str, "pd.Series[float]"]()
     for ax, name in zip(figure.subplots(1, 2), default, strict=True):
         other = next(iter(default.keys() - {name}))
-        for method, group in rows[np.isclose(rows[other], default[other])].groupby("method"):
+        held = default[other] if np.isclose(rows[other], default[other]).any() else rows[other].mode().iloc[0]
+        for method, group in rows[np.isclose(rows[other], held)].groupby("method", sort=False):
             table_ = group.assign(image=tables.pairing(group)).pivot_table(index="image", columns=name, values="value")
             low, high = bootstrap_interval(table_.to_numpy())
             curve = pd.DataFrame({"x": table_.columns, "mean": table_.mean().to_numpy(), "low": low, "high": high})
@@ -225,8 +159,8 @@ def fig6(run: Run) -> Iterator[Path]:
     figure.suptitle(f"{named(run.records[0])}, {rows['image'].nunique()} images", fontsize=9)
     yield from save(figure, run.figure("fig6"))
     points = pd.DataFrame(lines)
-    to_csv(points, run.stem("fig6_curves").with_suffix(".csv"))
-    yield run.stem("fig6_curves").with_suffix(".csv")
+    to_csv(points, file(run.stem("fig6_curves"), ".csv"))
+    yield file(run.stem("fig6_curves"), ".csv")
     least = points.loc[points.groupby(["method", "parameter"])["mean"].idxmin()]
     curves = [(str(line["method"]), str(line["parameter"]), float(line["x"])) for line in least.to_dict("records")]
     least = least.assign(MAR=[interval(line["mean"], line["low"], line["high"]) for line in least.to_dict("records")])
@@ -249,13 +183,14 @@ def runtime(run: Run) -> Iterator[Path]:
     lines = []
     theirs = published().query("source == 'Complexity evaluation'").set_index("method")["value"]
     for method, group in run.rows.groupby("configuration", sort=False):
-        of = group.pivot_table(index=["seed", "image", "digest"], columns="metric", values="value", sort=False)
-        of = of.iloc[1:] if len(of) > 1 else of
+        of = group.pivot_table(index=["job", "image", "digest"], columns="metric", values="value", sort=False)
+        warm = of[of.index.get_level_values("job").duplicated()]  # without the first of each job
+        of = warm if len(warm) else of
         line: dict[str, Any] = {"method": method, "seconds, median": of["seconds"].median()}
         line |= {"least": of["seconds"].min(), "most": of["seconds"].max(), "paper": theirs.get(group["method"].iloc[0], np.nan)}
         line |= {"forward passes": of["queries"].mean(), "backward passes": of["backwards"].mean()}
         lines.append(line | {"peak MB": of["peak_mb"].max() if "peak_mb" in of else np.nan, "images": len(of)})
-    where = run.records[0]["provenance"]
+    where = json.loads(run.rows.loc[run.rows["metric"] == "seconds", "provenance"].iloc[0])  # when they were measured
     versions = ", ".join(f"{name} {where[name]}" for name in ("python", "torch") if name in where)
     caption = (
         f"Seconds a map, one image at a time, after warm-up: {named(run.records[0])}, {run.records[0]['engine']}; "
@@ -264,14 +199,19 @@ def runtime(run: Run) -> Iterator[Path]:
     yield from table(pd.DataFrame(lines), run.stem("runtime"), caption)
 
 
+def file(stem: Path, suffix: str) -> Path:
+    """A file's name with a suffix; a dot in the name, such as of fc=0.95, begins none."""
+    return stem.with_name(stem.name + suffix)
+
+
 def table(frame: pd.DataFrame, stem: Path, caption: str) -> Iterator[Path]:
     """Write a table in all its forms, and its caption beside it."""
-    to_csv(frame, stem.with_suffix(".csv"))
-    to_parquet(frame, stem.with_suffix(".parquet"))
-    stem.with_suffix(".md").write_text(f"{caption}\n\n{to_markdown(frame)}", encoding="utf-8")
-    stem.with_suffix(".tex").write_text(to_latex(frame, caption, f"tab:{stem.name}"), encoding="utf-8")
+    to_csv(frame, file(stem, ".csv"))
+    to_parquet(frame, file(stem, ".parquet"))
+    file(stem, ".md").write_text(f"{caption}\n\n{to_markdown(frame)}", encoding="utf-8")
+    file(stem, ".tex").write_text(to_latex(frame, caption, f"tab:{stem.name}"), encoding="utf-8")
     for suffix in (".csv", ".parquet", ".md", ".tex"):
-        yield stem.with_suffix(suffix)
+        yield file(stem, suffix)
 
 
 def _means(rows: pd.DataFrame, metrics: Sequence[str], by: list[str]) -> pd.DataFrame:

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 
-from benchmarks.artefacts import Run, table
+from benchmarks.artefacts import table
 from benchmarks.insertion import importance_rank
 from benchmarks.pictures import Pictured, named, pictured, save
 from benchmarks.rng import image_rng
+from benchmarks.run_parts import Run
 from da.types import OK
 from results import figures, tables
 from results.export import interval, to_csv

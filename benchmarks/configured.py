@@ -109,7 +109,9 @@ def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
     """A model and its engine, kept for the next job of a sweep in this process; the engine has been ``examined``, which see for errors."""
     config = json.loads(model_json)
     own = {} if is_ours(str(config["_target_"]).rpartition(".")[0]) else {"_target_": config["_target_"]}
-    net = own | {name: value for name, value in config.get("net", {}).items() if name != "weights"}
+    network = config.get("net", {})
+    ours = is_ours(str(network.get("_target_", "")).rpartition(".")[0])  # somebody else's file of weights may hold code
+    net = own | {name: value for name, value in network.items() if name != "weights" or not ours}
     model = replace(instantiate(config), net=net)
     return model, examined(model, instantiate(json.loads(engine_json))(model))
 

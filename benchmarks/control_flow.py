@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,33 @@ class _Watch(TorchFunctionMode):
         if self.found is None and ((of_images and name in TO_PYTHON) or (selected and length)):
             self.found = _place()
         result = func(*args, **(kwargs or {}))
+        if of_images:
+            self._forget(_written_to(name, args, kwargs or {}))
         by_mask = name == "__getitem__" and any(tensor.dtype in (torch.bool, torch.uint8) for tensor in given[1:])
         for tensor in _tensors([result]):
             if not of_images:
                 self.fixed[id(tensor)] = tensor
-            elif selected or by_mask or name in OF_ANY_LENGTH or (name == "where" and len(given) == 1):
+                continue
+            self.fixed.pop(id(tensor), None)
+            if selected or by_mask or name in OF_ANY_LENGTH or (name == "where" and len(given) == 1):
                 self.selected[id(tensor)] = tensor
         return result
+
+    def _forget(self, written: Iterable[Tensor]) -> None:
+        """What was written to, also through a view, holds values of the images from now on."""
+        places = {tensor.untyped_storage().data_ptr() for tensor in written}
+        if places:
+            self.fixed = {key: tensor for key, tensor in self.fixed.items() if tensor.untyped_storage().data_ptr() not in places}
+
+
+def _written_to(name: str, args: Any, kwargs: Any) -> Iterator[Tensor]:
+    """The tensors that a call changes in place."""
+    in_place = name == "__setitem__" or (name.startswith("__i") and name.endswith("__") and name != "__invert__") or _is_in_place(name)
+    yield from _tensors([*(args[:1] if in_place else ()), kwargs.get("out")])
+
+
+def _is_in_place(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__")
 
 
 def _tensors(values: Any) -> Iterator[Tensor]:

@@ -11,9 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.artefacts import Records, Run, each
 from benchmarks.attribute import unpacked
 from benchmarks.pictures import Pictured, pictured, save
+from benchmarks.run_parts import Records, Run, each
 from da.circles import segment_masks, segments_inside
 from da.rule import picture
 from da.superpixels import superpixels

@@ -16,17 +16,19 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from benchmarks import artefacts, galleries
+from benchmarks import galleries
 from benchmarks.attribute import unpacked
 from benchmarks.pictures import ForPage, named, pictured, save
+from benchmarks.run_parts import Run, part_name, parts
 from da.rule import picture
 from da.types import OK
-from results import figures, tables, tracking
+from results import comparability, figures, tables, tracking
 from results.export import WIDTH, to_csv, to_parquet
 from results.records import configuration, named_by, nothing, records
 from results.summary import summary as summary_of
 
 MOST_RESULTS = 1_000_000
+MOST_LETTERS = 40  # of a setting in the table
 MOST_COLUMNS = 16  # configurations drawn side by side
 
 Records = list[dict[str, Any]]
@@ -52,14 +54,14 @@ def write(out: Path, cfg: DictConfig) -> None:
     to_csv(summary, out / "summary.csv")
     settings = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
-    run = artefacts.Run(out, rows, jobs, {str(name): value for name, value in settings.items()})
+    run = Run(out, rows, jobs, {str(name): value for name, value in settings.items()})
     drawn = list(draw(run)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(name)(run)
     console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=WIDTH, markup=False)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
-    for note in tables.mixture(run.records):
+    for note in comparability.mixture(run.records):
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     strange = rows[rows["status"] != OK].drop_duplicates(["job", "image", "digest", "status"])
     for (name, status), images in strange.groupby(["configuration", "status"], sort=False)["image"]:
@@ -119,9 +121,10 @@ def short_table(summary: pd.DataFrame) -> Table:
 
 
 def _plain(value: object) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "–"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    said = tables.word(value)
+    return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 1]}…"
 
 
 def _number(value: float, form: str) -> str:
@@ -136,9 +139,9 @@ def _interval(line: dict[Any, Any], metric: str) -> str:
     return (f"{line[metric]:.2f}" if np.isnan(low) else f"{line[metric]:.2f} [{low:.2f}, {high:.2f}]") + fewer
 
 
-def draw(run: artefacts.Run) -> Iterator[Path]:
+def draw(run: Run) -> Iterator[Path]:
     """Draw a run's figures, those of each model and data set apart, and say where they are."""
-    apart = list(artefacts.parts(run, ["method", "param", "engine", "select.count", "select.order", "benchmark"], ("dataset", "model")))
+    apart = list(parts(run, ["method", "param", "engine", "select.count", "select.order", "benchmark"], ("dataset", "model")))
     for of in apart:
         where = f"{of.records[0]['dataset']}_{of.records[0]['model']}{of.part}"
         yield from _curves(of, run.out / "figures" / f"insertion_{where}")
@@ -156,7 +159,7 @@ def draw(run: artefacts.Run) -> Iterator[Path]:
                 yield from save(maps, run.out / "figures" / f"{stem}_{where}")
 
 
-def _curves(run: artefacts.Run, stem: Path) -> Iterator[Path]:
+def _curves(run: Run, stem: Path) -> Iterator[Path]:
     """The insertion game; without labels, whether the class stays that of the whole image."""
     metrics = [metric for metric in ("insertion_accuracy", "insertion_consistency") if (run.rows["metric"] == metric).any()]
     if metrics:
@@ -176,4 +179,4 @@ def _triptychs(record: Record, folder: Path, name: str, part: str) -> Iterator[P
         shown = [of.image, picture(of.image, mask), figures.heat_map(of.image, of.arrays["saliency"])]
         verb = "absent" if record["parameters"].get("rule") == "negative" else "present"
         figure = figures.row_of_pictures(shown, [of.words, f"if {verb}: {100 * mask.mean():.1f} %", f"map, {name}"])
-        yield from save(figure, folder / f"fig1_{of.key[0].replace('/', '_')}_{name.replace(' ', '_')}{part}", pdf=False)
+        yield from save(figure, folder / f"fig1_{of.key[0].replace('/', '_')}_{part_name(name.split())}{part}", pdf=False)

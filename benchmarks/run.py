@@ -173,8 +173,9 @@ def record(job: Job, cfg: DictConfig, out: Path) -> None:
     content["place"] = place(path)
     write_atomically(path, json.dumps(content, indent=1).encode())
     for other in path.parent.glob(f"{path.stem.partition('-')[0]}-*.json"):  # the same job on more or fewer images, of another command
-        if other != path and json.loads(other.read_text())["place"][0] != Report.started:
-            other.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another shard has done so
+            if other != path and json.loads(other.read_text())["place"][0] != Report.started:
+                other.unlink(missing_ok=True)
 
 
 def place(path: Path) -> list[float]:

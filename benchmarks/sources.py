@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib.util
 import inspect
+import json
 import sys
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator
@@ -87,9 +88,14 @@ def sources(modules: Iterable[str], *, own: bool = False) -> dict[str, str]:
 
 
 def fingerprint(modules: Iterable[str], *, own: bool = False) -> str:
-    """One hash of all the ``sources`` of modules, whatever they are called and wherever they lie; empty where there are none."""
-    found = sorted(sources(modules, own=own).values())
-    return hashlib.sha256("".join(found).encode()).hexdigest()[:16] if found else ""
+    """One hash of all the ``sources`` of modules, with their names, wherever they lie; empty where there are none."""
+    return _fingerprint(frozenset(modules), own)
+
+
+@functools.cache
+def _fingerprint(modules: frozenset[str], own: bool) -> str:
+    found = sorted((Path(name).name, content) for name, content in sources(modules, own=own).items())
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16] if found else ""
 
 
 def installed(file: Path) -> bool:
@@ -133,7 +139,11 @@ def _named_in(module: str, file: Path) -> tuple[frozenset[str], frozenset[Path]]
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     imports: set[str] = set()
     files: set[Path] = set()
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:  # such as of another version of Python, behind a condition
+        return frozenset(), frozenset()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -144,10 +154,15 @@ def _named_in(module: str, file: Path) -> tuple[frozenset[str], frozenset[Path]]
             imports |= {importlib.util.resolve_name(name, package) if name.startswith(".") else name for name in named}
             imports |= {name.rpartition(".")[0] for name in named} - {""}
             if not named:
-                files |= set(file.parent.rglob("*.py"))
+                files |= {path for path in file.parent.rglob("*.py") if not _left_out(path, file.parent)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not is_ours(module):
             files |= set(_files_called(node.value, file.parent))
     return frozenset(imports), frozenset(files - {file})
+
+
+def _left_out(path: Path, folder: Path) -> bool:
+    """Whether a file is of an environment or a hidden folder, rather than of its owner's code."""
+    return installed(path) or any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _called(node: ast.Call) -> str:

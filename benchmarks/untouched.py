@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as every_module
 
+from benchmarks.state import outside
 from da.types import Images
 
-LIBRARIES = ("torch", "timm", "torchvision")  # whose layers have no setting that a forward pass changes
+LIBRARIES = ("torch", "timm", "torchvision")  # whose layers keep things of their own under names that begin with _
+INSIDE = frozenset(vars(nn.Module()))
 PLAIN = (bool, int, float, str, tuple, type(None))
 DICTS = [key for key, held in vars(nn.Module()).items() if isinstance(held, dict)]  # a layer's parts and hooks
 REPLACED = {"_modules": "replaced layers of", "_parameters": "replaced weights of", "_buffers": "replaced buffers of"}
@@ -122,6 +124,14 @@ class State:
         if values is None or values.marks != self._marks():
             values = KEPT[model] = Values(self._marks(), [tensor.clone() for _, _, tensor, _, _ in self.tensors])
         self.values = values
+        held = outside(model).items()
+        self.held = [(path, value, _copied(value)) for path, value in held if isinstance(value, Tensor | np.ndarray)]
+        self.lists = [
+            (f"{key} of {_called(name)}", value, copy.copy(value))
+            for name, _, had, _ in self.layers
+            for key, value in had.items()
+            if key not in INSIDE and isinstance(value, list | dict)
+        ]
 
     def put_back(self) -> list[str]:
         """Put everything back, and say in words what was changed."""
@@ -135,6 +145,16 @@ class State:
             if kind.forward is not forward:
                 said[f"replaced forward of every {kind.__name__}"] = None
                 kind.forward = forward
+        for what, holder, had_in_it in self.lists:
+            if len(holder) != len(had_in_it) or any(now is not then for now, then in zip(_values(holder), _values(had_in_it), strict=True)):
+                said[f"changed {what}"] = None
+                holder.clear()
+                holder.update(had_in_it) if isinstance(holder, dict) else holder.extend(had_in_it)
+        for path, value, copied in self.held:
+            if not (_same(value.detach(), copied) if isinstance(value, Tensor) else np.array_equal(value, copied)):
+                said[f"changed the values of {path.lstrip('.')}"] = None
+                with torch.no_grad():
+                    value.copy_(copied) if isinstance(value, Tensor) else np.copyto(value, copied)
         for number, held in enumerate(self._dicts()):
             had = self.filled.get(id(held), {})
             if len(held) != len(had) or (had and any(held.get(key, held) is not value for key, value in had.items())):
@@ -166,14 +186,15 @@ class State:
         yield from EVERY
 
     def _attributes(self, name: str, layer: nn.Module, had: dict[str, Any]) -> Iterator[str]:
-        """Put back a layer's own functions and, of the libraries' layers, settings."""
-        now, settings = vars(layer), type(layer).__module__.split(".")[0] in LIBRARIES
+        """Put back a layer's own functions, its settings, and what it holds of tensors that are no weights."""
+        now, library = vars(layer), type(layer).__module__.split(".")[0] in LIBRARIES
         changed = [key for key, old in had.items() if now.get(key, State) is not old]
         added = [key for key in now if key not in had] if len(now) > len(had) - len(changed) else []
         for key in changed + added:
             old, new = had.get(key, State), now.get(key, State)
             function = callable(getattr(type(layer), key, None))
-            if function or (settings and isinstance(old, PLAIN) and isinstance(new, PLAIN) and old != new and key[0] != "_"):
+            setting = isinstance(old, PLAIN) and isinstance(new, PLAIN) and not (library and key[0] == "_") and _differ(old, new)
+            if function or (key not in INSIDE and (setting or isinstance(old, Tensor | np.ndarray | list | dict))):
                 yield f"replaced {key} of {_called(name)}" if function else f"changed {key} of {_called(name)}"
                 if old is State:
                     delattr(layer, key)
@@ -182,6 +203,21 @@ class State:
 
     def _marks(self) -> list[tuple[int, int]]:
         return [(tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version) for _, tensor, _, _, _ in self.tensors]
+
+
+def _values(holder: Any) -> Iterator[Any]:
+    yield from holder.values() if isinstance(holder, dict) else holder
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else value.copy()
+
+
+def _differ(old: Any, new: Any) -> bool:
+    try:
+        return bool(old != new)
+    except (RuntimeError, ValueError):  # tuples of tensors
+        return old is not new
 
 
 def _called(name: str) -> str:

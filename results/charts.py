@@ -13,7 +13,6 @@ import plotly.graph_objects as go
 
 from results import plots, tables
 from results.export import csv_text
-from results.statistics import bootstrap_interval
 
 MOST_LINES = 24  # configurations in one chart of curves
 MOST_BOXES = 60
@@ -87,7 +86,7 @@ def curves(rows: pd.DataFrame) -> Chart:
         of = rows[(rows["metric"] == metric) & rows["value"].notna()]
         if of.empty or of["configuration"].nunique() > MOST_LINES:
             continue
-        lines = pd.concat([band(group, "x").assign(configuration=name) for name, group in of.groupby("configuration", sort=False)])
+        lines = pd.concat([tables.band(group, "x").assign(configuration=name) for name, group in of.groupby("configuration", sort=False)])
         views.append(View(metric.replace("_", " "), plots.lines(lines, x, y), lines))
     return Chart("curves", "Curves", "Means over images against the share of pixels, one line a configuration, with 95 % intervals.", views)
 
@@ -108,7 +107,7 @@ def ablation_curves(rows: pd.DataFrame) -> Chart:
             if of.empty or of[name].map(tables.word).nunique() < 2:
                 continue
             of = of.assign(**{name: of[name].astype(float)})
-            lines = pd.concat([band(group, name).assign(configuration=label) for label, group in _told_apart(of, name)])
+            lines = pd.concat([tables.band(group, name).assign(configuration=label) for label, group in _told_apart(of, name)])
             if metric in tables.BATCHED:
                 lines[["low", "high"]] = np.nan
             views.append(View(f"{title} by {_short(name)}{rest}", plots.lines(lines, _short(name), title, markers=True), lines))
@@ -171,24 +170,6 @@ def differences(rows: pd.DataFrame) -> Chart:
             views.append(View(title, plots.forest(compared, f"{title}: difference from {first}"), compared))
     alt = "Mean paired differences from the configuration that the axis names, with 95 % intervals; colour and marker say the verdict."
     return Chart("differences", "Paired differences", alt, views, axes="")
-
-
-def band(rows: pd.DataFrame, x: str) -> pd.DataFrame:
-    """``x, mean, low, high, images``: means over images at each x with 95 % bootstrap intervals."""
-    table = rows.assign(image=tables.image_keys(rows)).pivot_table(index="image", columns=x, values="value")
-    whole = table.dropna()
-    low, high = bootstrap_interval(whole.to_numpy() if len(whole) == len(table) else np.empty((0, table.shape[1])))
-    if len(whole) != len(table):  # an image is not at every x
-        ends = [bootstrap_interval(table[column].dropna().to_numpy()) for column in table.columns]
-        low, high = (np.array([float(end[i]) for end in ends]) for i in (0, 1))
-    found = {
-        "x": table.columns.astype(float),
-        "mean": table.mean().to_numpy(),
-        "low": low,
-        "high": high,
-        "images": table.count().to_numpy(),
-    }
-    return pd.DataFrame(found)
 
 
 def central(values: pd.Series[Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.records import settings, word
-from results.store import FAILED
+from results.records import PREDICTED, columns, configuration, images_of, named_by, settings, word
+from results.store import FAILED, Store, digest
 
 SECTIONS = {"model": "model.", "dataset": "dataset.", "engine": "engine.", "method": "param."}  # what a setting belongs to
 BY_CONTENT = ("model.weights", "model.net.weights", "dataset.root", "param.mask_seed")  # told by hashes, by the images, by the seed
@@ -43,10 +43,19 @@ def notes(a: Side, b: Side) -> Iterator[str]:
         yield f"{len(other)} images bear the same name and have different contents: images are paired by content"
     if renamed := [image for pair, image in pairs[0].items() if pairs[1].get(pair, image) != image]:
         yield f"{len(renamed)} images have other names in B, such as {renamed[0]}: they are paired by content"
+    labels = [dict(zip(rows["pair"], rows["label"].astype(str), strict=True)) for rows in _paired(a, b)]
+    if relabelled := [pair for pair in labels[0].keys() & labels[1].keys() if labels[0][pair] != labels[1][pair]]:
+        yield f"{len(relabelled)} images have other labels in B: what is measured by labels is of other classes"
+    yield from (f"{which}: {said}" for side, which in ((a, "A"), (b, "B")) for said in incomplete(side.records))
     for side, which in ((a, "A"), (b, "B")):
         statuses = side.rows.drop_duplicates(["job", "image", "digest"])["status"].str.partition(":")[0].value_counts()
+        seeds = len({record["seed"] for record in side.records})
         if said := ", ".join(f"{count} {status}" for status, count in statuses.items() if status != "ok"):
-            yield f"statuses in {which}: {said}" + ("; images that failed are not compared" if FAILED in statuses else "")
+            yield (
+                f"statuses in {which}: {said}"
+                + (f", under {seeds} seeds together" if seeds > 1 else "")
+                + ("; images that failed are not compared" if FAILED in statuses else "")
+            )
     yield from _differing(a, b)
 
 
@@ -121,3 +130,37 @@ def _measure(record: Mapping[str, Any], name: str) -> str:
 def _or(values: set[str], most: int = 4) -> str:
     several = sorted(values)
     return " or ".join(several[:most]) + (" …" if len(several) > most else "")
+
+
+def mixture(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of a run's numbers must know: jobs on other images than others, and results that are not in the store."""
+    notes = []
+    seen: dict[tuple[str, ...], dict[str, list[str]]] = {}
+    names = named_by(jobs, seeds=True)
+    for record in jobs:
+        chosen = columns(record, [name for name in names if name.startswith(("dataset.", "select."))])  # then it is a column
+        group = tuple(str(value) for name, value in chosen.items() if name not in ("method", "engine", "seed"))
+        seen.setdefault(group, {}).setdefault(digest({"": sorted(map(str, record["images"]))}), []).append(configuration(record, names))
+    for kinds in seen.values():
+        if len(kinds) > 1:
+            told = "; ".join(_few(list(dict.fromkeys(several))) for several in kinds.values())
+            notes.append(f"jobs of this run have other images than others ({told}): compare them only where they agree")
+    return [*notes, *incomplete(jobs)]
+
+
+def incomplete(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which results of a run's jobs are not in the store: not computed yet, or deleted since."""
+    names, notes = named_by(jobs, seeds=True), dict[str, list[str]]()
+    for record in jobs:
+        store, images = Store(Path(record["store"])), images_of(record, "attribution")
+        states = {name: store.states(key) for name, key in record["keys"].items()}
+        broken = {image for name in PREDICTED for image, (_, failed) in states.get(name, {}).items() if failed}
+        for name, there in states.items():
+            lacking = [key not in there and image not in broken for key, image in zip(images_of(record, name), images, strict=True)]
+            if any(lacking):
+                notes.setdefault(f"{sum(lacking)} of {len(images)} images lack {name}", []).append(configuration(record, names))
+    return [f"{_few(of)}: {said}; it is not in the store, and the same command computes it" for said, of in notes.items()]
+
+
+def _few(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

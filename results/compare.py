@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from results import comparability, tables
 from results.comparability import Side
 from results.export import comparisons, number, to_csv, to_markdown
-from results.records import nothing, records
+from results.records import NAMED, nothing, records, settings, varying
 
 BY_REQUEST = ("mar_first", "queries", "backwards", "seconds")
 CAPTION = (
@@ -55,7 +57,7 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = (), metrics: Sequence
     if len(runs) > 2:
         raise ValueError(f"{len(runs)} runs: compare takes one or two")
     sides = _sides([Path(run) for run in runs], methods)
-    pairs = _pairs(*(side.rows for side in sides))
+    pairs = _pairs(*sides)
     both = pd.concat([side.rows.assign(side=i) for i, side in enumerate(sides)], ignore_index=True)
     both = tables.over_seeds(both.assign(pair=tables.pairing(both)))
     if not set(both.loc[both["side"] == 0, "pair"]) & set(both.loc[both["side"] == 1, "pair"]):
@@ -66,7 +68,9 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = (), metrics: Sequence
     differences = pd.concat([_with_means(tables.paired(both, metric, "configuration", pairs[metric]), both) for metric in chosen])
     differences = differences[differences["n"] > 0].reset_index(drop=True)
     images = pd.concat([_by_image(both, metric, a, b) for metric, a, b in differences[["metric", "a", "b"]].itertuples(index=False)])
-    return Comparison(differences, images.reset_index(drop=True), [*_limits(differences), *comparability.notes(*sides)], sides)
+    return Comparison(
+        differences, images.reset_index(drop=True), [*_limits(differences), *_unpaired(sides, pairs), *comparability.notes(*sides)], sides
+    )
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
@@ -138,23 +142,51 @@ def _names(runs: Sequence[Path]) -> list[str]:
     return [f"{name}: " for name in (names if len(set(names)) == len(names) else map(str, runs))]
 
 
-def _distinct(rows: pd.DataFrame, name: str) -> set[str]:
-    return set(rows[name].map(tables.word))
+def _pairs(a: Side, b: Side) -> dict[str, list[tuple[str, str]]]:
+    """The configurations to compare by metric: equal in every setting in which the two sides have a value in common.
+
+    A setting that one of two methods does not have is not compared; of one method, not to have it is a value like any other.
+    """
+    names = varying([*a.records, *b.records])
+    left, right = (_configurations(side, names) for side in (a, b))
+    methods = {of["method"] for of in left.values()} & {of["method"] for of in right.values()}
+    found: dict[str, list[tuple[str, str]]] = {}
+    measured = [side.rows[side.rows["value"].notna()].groupby("configuration")["metric"].unique() for side in (a, b)]
+    for one, of_one in left.items():
+        for other, of_other in right.items():
+            if methods and of_one["method"] != of_other["method"]:
+                continue
+            if all(_agree(name, of_one, of_other, left, right) for name in (*NAMED, *names) if name != "method"):
+                there = [set(of.get(name, ())) for of, name in zip(measured, (one, other), strict=True)]
+                for metric in sorted(there[0] & there[1]):
+                    found.setdefault(metric, []).append((one, other))
+    return found
 
 
-def _pairs(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, list[tuple[str, str]]]:
-    """The configurations to compare by metric: equal in every setting in which the two sides have a value in common."""
-    shared = [name for name in tables.groups(a) if _distinct(a, name) & _distinct(b, name)]
-    left, right = (
-        rows.drop_duplicates(["configuration", "metric"])[["configuration", "metric", *shared]].assign(
-            **{name: rows[name].map(tables.word) for name in shared}
-        )
-        for rows in (a, b)
-    )
-    found = left.merge(right, on=["metric", *shared], suffixes=("_a", "_b"))
-    return {
-        str(metric): list(zip(group["configuration_a"], group["configuration_b"], strict=True)) for metric, group in found.groupby("metric")
-    }
+def _configurations(side: Side, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The settings of a side's configurations as JSON."""
+    of_job = {record["job"]: settings(record) for record in side.records}
+    jobs = side.rows.drop_duplicates("configuration")[["configuration", "job"]].itertuples(index=False)
+    return {name: {key: json.dumps(of_job[job][key]) for key in (*NAMED, *names) if key in of_job[job]} for name, job in jobs}
+
+
+def _agree(name: str, a: Mapping[str, str], b: Mapping[str, str], left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    """Whether a setting lets two configurations meet: it is the same, or the two sides have no value of it in common."""
+    same_method = a["method"] == b["method"]
+    if a.get(name) == b.get(name) or not (same_method or (name in a and name in b)):
+        return True
+    sides = ([of for of in side.values() if not same_method or of["method"] == a["method"]] for side in (left, right))
+    values = [{of.get(name) for of in side} - (set() if same_method else {None}) for side in sides]
+    return not values[0] & values[1]
+
+
+def _unpaired(sides: tuple[Side, Side], pairs: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
+    """Which configurations are in no pair."""
+    for i, which in enumerate("AB"):
+        met = {pair[i] for several in pairs.values() for pair in several}
+        alone = [name for name in dict.fromkeys(sides[i].rows["configuration"]) if name not in met]
+        if alone:
+            yield f"not compared, since the other side has nothing of the same settings: {', '.join(alone)} of {which}"
 
 
 def _metrics(rows: pd.DataFrame, pairs: Mapping[str, Sequence[tuple[str, str]]], wanted: Sequence[str]) -> list[str]:

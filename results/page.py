@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader
 from matplotlib import colormaps
 from plotly.offline import get_plotlyjs
 
-from results import charts, tables
+from results import charts, comparability, tables
 from results.charts import COSTS, MEASURES, NAMES, Chart, View
 from results.compare import CAPTION, Comparison, as_text
 from results.export import NOTHING, csv_text, number, right_aligned, texts, with_intervals
@@ -52,7 +52,7 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Source)
         "title": records[0]["config"].get("name") or out.name,
         "facts": facts(records),
         "commands": commands(records),
-        "notes": tables.mixture(records),
+        "notes": comparability.mixture(records),
         "tables": shown,
         "problems": problems(rows),
         "figures": _own_figures(out, records, sum(len(file["href"]) for one in shown for file in one["files"])),

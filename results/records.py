@@ -16,6 +16,14 @@ SECTIONS = ("param", "method", "model", "dataset", "engine", "select", "benchmar
 SOURCES = ("seed", "model", "dataset", "engine", "select", "param", "method", "benchmark")  # what a setting may only repeat, first to last
 UNSEEN = ("model.name", "dataset.name", "model.rise_masks", "engine.device", "engine.candidates")  # named already, or change no number
 ABSENT = object()
+
+
+class Exact(str):
+    """The name of a setting whose values must be told apart as JSON tells them: ``1`` from ``"1"`` or ``1.0``, ``null`` from the word."""
+
+    __slots__ = ()
+
+
 PREDICTED = ("prediction", "attribution")  # what does not depend on an image's label
 
 Record = Mapping[str, Any]
@@ -40,7 +48,14 @@ def records(out: Path) -> list[dict[str, Any]]:
     if not found:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     found.sort(key=lambda record: record.get("place") or [0, 0])
-    return list({identity(record): record for record in found}.values())  # of a job written again in a later form, the later record
+    later = [settings(record).items() for record in found if record.get("version", 1) == VERSION]
+    return [record for record in found if record.get("version", 1) == VERSION or not _written_again(record, later)]
+
+
+def _written_again(record: Record, later: Sequence[Any]) -> bool:
+    """Whether a job's record of an earlier form stands beside one of this form, which has all its settings and maybe more."""
+    own = settings(record).items()
+    return any(all(setting in of_job for setting in own) for of_job in later)
 
 
 def nothing(out: Path) -> ValueError:
@@ -98,20 +113,23 @@ def varying(jobs: Sequence[Record], *, seeds: bool = True) -> list[str]:
             if (owner := _owner(name, of_job)) is not None:
                 values.setdefault(owner, set()).add(of_job.get(name, ABSENT))
         if any(len(several) > 1 for several in values.values()) and not _repeated(name, seen, values):
-            found.append(name)
+            given = [of_job[name] for of_job in every if name in of_job]
+            found.append(name if len({_loosely(value) for value in given}) == len(set(map(_json, given))) else Exact(name))
     return found
 
 
 def columns(record: Record, names: Sequence[str]) -> dict[str, Any]:
     """What the columns that tell configurations apart hold in a job's rows: ``NAMED``, the seed, and the settings ``names``."""
     of_job = settings(record)
-    return {name: _plain(of_job.get(name), absent=name not in of_job) for name in (*NAMED, "seed", *names)}
+    found = {str(name): _plain(of_job.get(name), absent=name not in of_job) for name in (*NAMED, "seed", *names)}
+    return found | {str(name): _json(of_job[name]) for name in names if isinstance(name, Exact) and name in of_job}
 
 
 def configuration(record: Record, names: Sequence[str]) -> str:
     """A job's configuration in words: the method, and those of ``names`` that the job has with their values, ``da_pos k=4``."""
     of_job = settings(record)
-    said = [f"{name.removeprefix('param.')}={word(of_job[name])}" for name in names if name in of_job and name != "method"]
+    words = {name: _json(of_job[name]) if isinstance(name, Exact) else word(of_job[name]) for name in names if name in of_job}
+    said = [f"{name.removeprefix('param.')}={value}" for name, value in words.items() if name != "method"]
     return " ".join([str(of_job["method"]), *said])
 
 
@@ -163,7 +181,11 @@ def _repeated(name: str, seen: Sequence[Mapping[str, str]], values: Mapping[Any,
         same = SOURCES.index(section) < SOURCES.index(mine) or (
             section == mine and other.count(".") < name.count(".") and other.rpartition(".")[2] == name.rpartition(".")[2]
         )
-        if same and all(of_job.get(other) == of_job[name] for of_job in having):
+        if other == "seed" and not name.endswith("seed"):
+            continue
+        by_name = name.rpartition(".")[2] == other.rpartition(".")[2] or other == "seed"
+        telling = all(of_job[name][0] in '["' for of_job in having)  # numbers are equal by chance
+        if same and (by_name or telling) and all(of_job.get(other) == of_job[name] for of_job in having):
             return True
     return False
 
@@ -171,6 +193,17 @@ def _repeated(name: str, seen: Sequence[Mapping[str, str]], values: Mapping[Any,
 def _plain(value: Any, *, absent: bool = False) -> Any:
     """A setting as a cell: a list as JSON and ``null`` as the word, so that an empty cell is a setting that the job does not have."""
     return None if absent else "null" if value is None else json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def _loosely(value: Any) -> str:
+    """A setting as a table may show it, where kinds can be mixed up."""
+    if isinstance(value, bool | int | float):
+        return f"{float(value):.15g}"
+    cell = str(_plain(value))
+    try:
+        return f"{float(cell):.15g}"
+    except ValueError:
+        return cell
 
 
 def _json(value: Any) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.records import NAMED, PREDICTED, SECTIONS, columns, configuration, images_of, named_by, records, varying
+from results.records import NAMED, SECTIONS, columns, configuration, images_of, named_by, records, varying
 from results.statistics import Comparison, bootstrap_interval, compare_family
-from results.store import FAILED, Store, digest
+from results.store import FAILED, Store
 
 METHOD_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # the paper's Fig. 3
 REFERENCES = ("random", "centre", "sobel")  # know nothing of the model; listed last
@@ -33,40 +33,6 @@ SUMMARY = (
 )
 LARGER = ("insertion_auc", "insertion_consistency_auc", "eclique_insertion_auc", "grid_pointing")  # is better
 BATCHED = ("seconds",)  # a batch's mean stands at each of its images: they are no sample, and have no interval
-
-
-def mixture(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader of a run's numbers must know: jobs on other images than others, and results that are not in the store."""
-    notes = []
-    seen: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    names = named_by(jobs)
-    for record in jobs:
-        chosen = columns(record, [name for name in names if name.startswith(("dataset.", "select."))])  # then it is a column
-        group = tuple(str(value) for name, value in chosen.items() if name not in ("method", "engine", "seed"))
-        seen.setdefault(group, {}).setdefault(digest({"": record["images"]}), []).append(configuration(record, names))
-    for kinds in seen.values():
-        if len(kinds) > 1:
-            told = "; ".join(_few(list(dict.fromkeys(several))) for several in kinds.values())
-            notes.append(f"jobs of this run have other images than others ({told}): compare them only where they agree")
-    return [*notes, *incomplete(jobs)]
-
-
-def incomplete(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which results of a run's jobs are not in the store: not computed yet, or deleted since."""
-    names, notes = named_by(jobs, seeds=True), dict[str, list[str]]()
-    for record in jobs:
-        store, images = Store(Path(record["store"])), images_of(record, "attribution")
-        states = {name: store.states(key) for name, key in record["keys"].items()}
-        broken = {image for name in PREDICTED for image, (_, failed) in states.get(name, {}).items() if failed}
-        for name, there in states.items():
-            lacking = [key not in there and image not in broken for key, image in zip(images_of(record, name), images, strict=True)]
-            if any(lacking):
-                notes.setdefault(f"{sum(lacking)} of {len(images)} images lack {name}", []).append(configuration(record, names))
-    return [f"{_few(of)}: {said}; it is not in the store, and the same command computes it" for said, of in notes.items()]
-
-
-def _few(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
@@ -249,12 +215,27 @@ def curves(rows: pd.DataFrame, metric: str = "insertion_accuracy") -> pd.DataFra
     lines = []
     by = groups(rows)
     for values, group in rows[rows["metric"] == metric].groupby(by, dropna=False, sort=False):
-        table = group.assign(image=image_keys(group)).pivot_table(index="image", columns="x", values="value")
-        low, high = bootstrap_interval(table.to_numpy())
         named = dict(zip(by, values, strict=True)) | {name: group[name].iloc[0] for name in ("configuration",) if name in group}
-        for x, mean, below, above in zip(table.columns, table.mean(), low, high, strict=True):
-            lines.append({**named, "x": x, "mean": mean, "low": below, "high": above, "images": len(table)})
-    return pd.DataFrame(lines)
+        lines.append(band(group, "x").assign(**named))
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+
+
+def band(rows: pd.DataFrame, x: str) -> pd.DataFrame:
+    """``x, mean, low, high, images``: means over images at each x with 95 % bootstrap intervals."""
+    table = rows.assign(image=image_keys(rows)).pivot_table(index="image", columns=x, values="value")
+    whole = table.dropna()
+    low, high = bootstrap_interval(whole.to_numpy() if len(whole) == len(table) else np.empty((0, table.shape[1])))
+    if len(whole) != len(table):  # an image is not at every x
+        ends = [bootstrap_interval(table[column].dropna().to_numpy()) for column in table.columns]
+        low, high = (np.array([float(end[i]) for end in ends]) for i in (0, 1))
+    found = {
+        "x": table.columns.astype(float),
+        "mean": table.mean().to_numpy(),
+        "low": low,
+        "high": high,
+        "images": table.count().to_numpy(),
+    }
+    return pd.DataFrame(found)
 
 
 def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[tuple[str, str]] | None = None) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from benchmarks import sources  # noqa: E402
 from benchmarks.bad_input import CONFIGURATIONS  # noqa: E402
 from benchmarks.datasets import demo  # noqa: E402
 from benchmarks.engines import Engine, torch_engine  # noqa: E402
@@ -70,6 +71,12 @@ def configured(*overrides: str):
     """The application's configuration with overrides."""
     with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
         return compose("config", overrides=list(overrides))
+
+
+def forget_sources() -> None:
+    """Read sources anew, as another process would."""
+    for cached in (sources._hash, sources._fingerprint, sources._named_in):
+        cached.cache_clear()
 
 
 def planted_model(size: int = 32) -> Model:

@@ -46,7 +46,43 @@ YES = {
     "count of a selection": count,
     "count of what is not zero": lambda net, x, y: x.nonzero().shape[0] > 5,
     "past a comparison": lambda net, x, y: (x > net.limit).sum() > 100,
+    "added in place": lambda net, x, y: _zeros(y).add_(y).max() > 0.5,
+    "added by an operator": lambda net, x, y: _added(y).max() > 0.5,
+    "written to an item": lambda net, x, y: _item(y).max() > 0.5,
+    "copied": lambda net, x, y: _copied(y).max() > 0.5,
+    "written to a view": lambda net, x, y: _view(y).max() > 0.5,
+    "given as out": lambda net, x, y: torch.mul(y, 2, out=_zeros(y)).max() > 0.5,
 }
+
+
+def _zeros(y):
+    return torch.zeros(y.shape)
+
+
+def _added(y):
+    out = _zeros(y)
+    out += y
+    return out
+
+
+def _item(y):
+    out = _zeros(y)
+    out[:, 0] = y[:, 0]
+    return out
+
+
+def _copied(y):
+    out = _zeros(y)
+    out.copy_(y)
+    return out
+
+
+def _view(y):
+    out = _zeros(y)
+    out[:, 1].copy_(y[:, 1])
+    return out
+
+
 NO = {
     "shape": lambda net, x, y: x.shape[2] > 7 and x.size(0) == y.size(0) and len(x) > 0 and x.numel() > 1,
     "weights": lambda net, x, y: net.limit.item() > 0 and net.fc.weight.abs().max() > 100,

@@ -15,12 +15,13 @@ from PIL import Image
 from benchmarks import identity, sources
 from benchmarks.__main__ import main
 from benchmarks.configured import make_job
+from results.comparability import incomplete
 from results.compare import compare
-from results.records import configuration, named_by, records, varying
+from results.records import columns, configuration, named_by, records, varying
 from results.summary import summary as streamed
-from results.tables import incomplete, load, summarise
+from results.tables import load, summarise
 from tests.commands import command
-from tests.conftest import configured
+from tests.conftest import configured, forget_sources
 
 MODEL = """
 _target_: benchmarks.models.build
@@ -260,10 +261,10 @@ def test_equal_names_in_two_data_sets_are_not_paired(folder, monkeypatch):
 def test_compare_says_what_else_differs(folder, monkeypatch):
     run(monkeypatch, "method._target_=method.mine", name="a")
     (folder / "helper.py").write_text(HELPER.replace("32", "16"))
-    sources._hash.cache_clear()  # as in another process
+    forget_sources()
     arguments = ["method._target_=method.mine", "+method.place=right", "model.mean=[0.4,0.4,0.4]", "seed=1", "benchmark.mar.fill=mean"]
     run(monkeypatch, *arguments, "engine.batch=3", name="b")
-    sources._hash.cache_clear()
+    forget_sources()
     notes = "; ".join(compare([Path("runs/a"), Path("runs/b")]).notes)
     for said in (
         "seed differs: A 0; B 1",
@@ -291,13 +292,45 @@ def test_verify_compares_versions_before_numbers(folder):
     assert "method.function.sources changed since" in said.stdout
 
 
-def test_columns_are_the_settings_in_which_jobs_differ():
-    def job(method: str, seed: int = 0, **parameters: object) -> dict[str, object]:
-        model = {"name": "m", "mean": [0.5], "size": parameters.pop("size", 64)}
-        config = {"model": model, "method": {"_target_": method}, "benchmark": {"mar": {"points": 3}}, "select": {"count": None}}
-        named = {"dataset": "d", "model": "m", "method": method, "engine": "e", "seed": seed}
-        return named | {"parameters": parameters, "config": config}
+def job(method: str, seed: int = 0, **parameters: object) -> dict[str, object]:
+    model = {"name": "m", "mean": [0.5], "size": parameters.pop("size", 64)}
+    config = {"model": model, "method": {"_target_": method}, "benchmark": {"mar": {"points": 3}}, "select": {"count": None}}
+    named = {"dataset": "d", "model": "m", "method": method, "engine": "e", "seed": seed}
+    return named | {"parameters": parameters, "config": config}
 
+
+@pytest.mark.parametrize(("one", "other"), [(1, "1"), (1, 1.0), (None, "null"), (True, 1), ([1], "[1]")])
+def test_values_that_read_alike_are_two_lines(one, other):
+    jobs = [job("a", k=one), job("a", k=other)]
+    names = varying(jobs)
+    assert names == ["param.k"]
+    assert len({columns(of, names)["param.k"] for of in jobs}) == len({configuration(of, named_by(jobs)) for of in jobs}) == 2
+
+
+def test_a_hyper_parameter_that_runs_with_the_seed_is_none_of_it():
+    assert varying([job("a", seed=1, k=1), job("a", seed=2, k=2)]) == ["param.k"]
+
+
+def test_a_job_computed_again_takes_the_place_of_its_record_of_the_earlier_form(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    old = job("a", k=1) | {"store": "s", "images": []}
+    new = old | {"version": 2, "place": [1.0, 0], "config": old["config"] | {"select": {"count": None, "new": 3}}}
+    for name, record in (("old", old), ("new", new), ("other", job("a", k=2) | {"store": "s", "images": []})):
+        (tmp_path / "jobs" / f"{name}.json").write_text(json.dumps(record))
+    assert [record["job"] for record in records(tmp_path)] == ["other", "new"]
+
+
+def test_methods_meet_whatever_hyper_parameters_others_have(folder, monkeypatch):
+    for name, iterations in (("a", 3), ("b", 4)):
+        run(monkeypatch, "-m", "method=da_pos,sobel", f"per_method={{da_pos: {{iterations: {iterations}}}}}", name=name)
+    found = compare([Path("runs/a"), Path("runs/b")], metrics=["mar_holds"])
+    assert found.pairs == [("a: da_pos iterations=3", "b: da_pos iterations=4"), ("a: sobel", "b: sobel")]
+    run(monkeypatch, "method=centre", name="b")
+    notes = compare([Path("runs/a"), Path("runs/b")], metrics=["mar_holds"]).notes
+    assert "not compared, since the other side has nothing of the same settings: b: centre of B" in notes
+
+
+def test_columns_are_the_settings_in_which_jobs_differ():
     assert varying([job("a", k=1), job("b", masks=4)]) == []
     assert varying([job("a", k=1), job("a")]) == ["param.k"]
     assert varying([job("a", k=None), job("a")]) == ["param.k"]
@@ -337,9 +370,19 @@ def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     found = {Path(name).name for name in sources.sources({"mypkg.method"})}
     assert found == {"mypkg", "mypkg.method", "mypkg.near", "mypkg.deep", "mypkg.deep.far", "mypkg.lazy", "mypkg.by_name", "table.csv"}
+    before = sources.fingerprint({"mypkg.method"})
+    (package / "near.py").write_text("far = 1\n")
+    (package / "deep" / "far.py").write_text("near = 1\n")
+    forget_sources()
+    assert sources.fingerprint({"mypkg.method"}) != before  # the same texts under other names
+    (package / "broken.py").write_text("def (")
+    (package / ".venv").mkdir()
+    (package / ".venv" / "other.py").write_text("other = 1\n")
     (package / "method.py").write_text("from importlib import import_module\ndef method(name):\n    import_module(name)\n")
-    sources._named_in.cache_clear()
-    assert str(package / "never.py") in sources.sources({"mypkg.method"})
+    forget_sources()
+    found = sources.sources({"mypkg.method", "mypkg.broken"})
+    assert str(package / "never.py") in found
+    assert str(package / ".venv" / "other.py") not in found
 
 
 def test_stated_or_left_out_a_default_has_one_key():

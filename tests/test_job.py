@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks import sources
 from benchmarks.datasets import ImageSet, Photograph, demo
 from benchmarks.engines import Engine, torch_engine
 from benchmarks.insertion import insertion_game
@@ -22,7 +21,7 @@ from benchmarks.rng import image_rng
 from da.types import Attribution, LabelModel
 from da.walk import dynamic_ablation
 from results.store import Store
-from tests.conftest import planted_model, textured
+from tests.conftest import forget_sources, planted_model, textured
 
 MEASURES = {
     "insertion": partial(insertion_game, shares=[0.0, 0.1, 0.3, 1.0]),
@@ -161,7 +160,7 @@ def test_another_version_of_a_method_or_measure_starts_new_results(tmp_path, pla
 
     first = job(tmp_path, *planted, method=partial(mine.mine)).keys["attribution"]
     (tmp_path / "mine.py").write_text("def mine(model, images, targets, *, rngs):\n    return images.mean(1) + 1\n")
-    sources._hash.cache_clear()  # as in another process
+    forget_sources()  # as in another process
     assert job(tmp_path, *planted, method=partial(mine.mine)).keys["attribution"] != first
 
 

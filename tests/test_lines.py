@@ -14,10 +14,12 @@ from skimage import data
 
 from benchmarks import artefacts
 from benchmarks.__main__ import main
+from benchmarks.run_parts import Run
+from results.comparability import mixture
 from results.compare import compare
 from results.records import records
 from results.summary import summary as streamed
-from results.tables import load, mixture
+from results.tables import load
 from tests.test_cli import wandb_summary
 from tests.test_page import data as of_page
 
@@ -193,7 +195,7 @@ def test_compare_pairs_one_configuration_with_one(run, rows):
 
 def test_a_table_of_the_paper_is_of_one_model_data_set_and_engine(run):
     jobs = records(run)
-    whole = artefacts.Run(run, load(run, jobs), jobs, {"scale": "laptop"})
+    whole = Run(run, load(run, jobs), jobs, {"scale": "laptop"})
     of_da = whole.rows["method"] == "da_pos"
     list(artefacts.runtime(whole))
     written = sorted(path.name for path in run.glob("runtime_*.csv"))
@@ -206,7 +208,7 @@ def test_a_table_of_the_paper_is_of_one_model_data_set_and_engine(run):
         seconds = rows[(rows["metric"] == "seconds") & (rows["param.k"] == 4)].sort_values(["seed", "image"])["value"].iloc[1:]
         assert table.loc["da_pos k=4", "seconds, median"] == pytest.approx(seconds.median())
         assert model in path.with_suffix(".md").read_text()
-    part = artefacts.Run(run, whole.rows[of_da], [job for job in jobs if job["method"] == "da_pos"], {"scale": "laptop"})
+    part = Run(run, whole.rows[of_da], [job for job in jobs if job["method"] == "da_pos"], {"scale": "laptop"})
     list(artefacts.table2(part))
     tables = sorted(run.glob("table2_*.csv"))
     assert len([path for path in tables if "tests" not in path.name]) == 8

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.walks import replay
 from da.walk import dynamic_ablation
-from results import charts, gallery, page
+from results import charts, gallery, page, tables
 from tests.commands import command
 from tests.conftest import Labels, PatchNet, textured
 
@@ -166,7 +166,7 @@ def test_charts_of_a_sweep_show_its_means():
 
 def test_a_band_bridges_images_that_are_not_everywhere():
     rows = pd.DataFrame({"image": ["a", "b", "c", "a", "b"], "x": [0, 0, 0, 1, 1], "value": [1.0, 2, 3, 4, 6]})
-    found = charts.band(rows, "x")
+    found = tables.band(rows, "x")
     assert found["mean"].tolist() == [2, 5]
     assert found["images"].tolist() == [3, 2]
     assert (found["low"] <= found["mean"]).all()

@@ -341,3 +341,37 @@ def test_a_model_that_does_not_repeat_itself_is_on_the_row():
     assert called(methods.plain, model, engine).status == ("unrepeatable",) * 2
     vacuous = returns(lambda x: Attribution(x.sum(1), status=("vacuous", "ok")))
     assert called(vacuous, model, engine).status == ("vacuous", "unrepeatable")
+
+
+class Holding(torch.nn.Module):
+    """A network of somebody's own, with settings, tensors and lists that are no weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.sign, self.table, self.parts, self.by_name = 1.0, torch.ones(3, 1, 1), [torch.ones(1)], {"gain": 2.0}
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.sign * (x * self.table).mean((2, 3)) * self.parts[0] * self.by_name["gain"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: setattr(net, "sign", -1.0),
+        lambda net: net.table.mul_(-1),
+        lambda net: setattr(net, "table", -net.table),
+        lambda net: net.parts.__setitem__(0, -net.parts[0]),
+        lambda net: net.parts[0].mul_(-1),
+        lambda net: net.by_name.update(gain=-2.0),
+    ],
+)
+def test_what_a_network_of_somebodys_own_holds_is_put_back_and_said(change):
+    net, images = Holding().eval(), torch.rand(2, 3, 8, 8)
+    before = net(images)
+    with pytest.raises(ValueError, match="culprit changed"), untouched(net, "culprit", images):
+        change(net)
+    assert torch.equal(net(images), before)
+    with untouched(net, "innocent", images):  # a forward pass counts its calls, which is nobody's fault
+        net(images)
