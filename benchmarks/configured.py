@@ -83,6 +83,7 @@ def make_job(cfg: DictConfig) -> Job:
         measure_memory=cfg.measure_memory,
         shard=shard_of(cfg.shard),
         dataset=resolved(cfg.dataset),
+        targets={"method": str(method_cfg._target_)} | {str(name): str(benchmark._target_) for name, benchmark in cfg.benchmark.items()},
     )
 
 

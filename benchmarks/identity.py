@@ -18,7 +18,7 @@ from torch import nn
 
 from benchmarks.bad_input import CONFIGURATIONS
 from benchmarks.models import Model
-from benchmarks.sources import fingerprint, is_ours, modules_behind, modules_of_network
+from benchmarks.sources import fingerprint, is_ours, modules_behind, modules_of_network, own_hash
 
 LOCK = "versions.json"  # of each function that a configuration names: its version, and a fingerprint of what it was made with
 HARNESS = ("benchmarks.rng", "benchmarks.access", "benchmarks.attribute")  # what every number goes through
@@ -26,19 +26,29 @@ HARNESS_VERSION = "1"
 HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_")
 
 
-def of_function(function: Callable[..., Any]) -> dict[str, str]:
+def of_function(function: Callable[..., Any], target: str = "") -> dict[str, str]:
     """The name of a function with its declared version (its module's ``__version__``), or with a hash of all sources that it imports.
 
     The version stands for this project's own functions, and only while their sources are those that it was declared for
-    (``versions.json``): in a copy that somebody has edited they are identified by their sources, too.
+    (``versions.json``): in a copy that somebody has edited they are identified by their sources, too. target: the dotted name by which a
+    configuration finds it, of which the part inside the module tells apart what a module makes of one function.
     """
     bare = function.func if isinstance(function, partial) else function
     name = str(getattr(bare, "__qualname__", type(bare).__qualname__))
-    modules = modules_behind(function)
     own = str(getattr(bare, "__module__", ""))
     if not is_ours(own):
-        return {"name": name, "sources": fingerprint(modules)}
+        module, _, inside = split(target) if target else (own, "", name)
+        modules = modules_behind(function) | {module}
+        return {"name": name, "as": inside, "module": own_hash(module), "sources": fingerprint(modules)}
     return _of_ours(name, version_of(own), (own,))
+
+
+def split(target: str) -> tuple[str, str, str]:
+    """A dotted name as the module, a dot, and the name inside it."""
+    module = target.rpartition(".")[0]
+    while module and module not in sys.modules:
+        module = module.rpartition(".")[0]
+    return module, ".", target.removeprefix(f"{module}.")
 
 
 def version_of(module: str) -> str:
@@ -74,10 +84,11 @@ def described(value: Any, *, folders: bool = True, theirs: bool = False) -> Any:
             return {str(name): described(one, folders=folders, theirs=theirs) for name, one in value.items()}
         target = value["_target_"] if callable(value["_target_"]) else get_object(str(value["_target_"]))
         if getattr(target, "__module__", "") == "hydra.utils" and "path" in value:  # a function as a value
-            return {"function": of_function(get_object(str(value["path"])))}
+            return {"function": of_function(get_object(str(value["path"])), str(value["path"]))}
         given = {str(name): one for name, one in value.items() if name not in HYDRA}
         theirs = not is_ours(str(getattr(target, "__module__", "")))
-        return {"function": of_function(target), **described(bound(target, given), folders=folders, theirs=theirs)}
+        named = "" if callable(value["_target_"]) else str(value["_target_"])
+        return {"function": of_function(target, named), **described(bound(target, given), folders=folders, theirs=theirs)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [described(one, folders=folders, theirs=theirs) for one in value]
     return _content(value, folders) if theirs and isinstance(value, str) else value
@@ -99,7 +110,7 @@ def of_dataset(node: Mapping[str, Any]) -> dict[str, Any]:
     if not is_ours(str(target.__module__)):
         return dict(described(node, folders=False))
     nested = {str(name): of_dataset(one) for name, one in node.items() if isinstance(one, Mapping) and "_target_" in one}
-    return {"function": of_function(target), **nested}
+    return {"function": of_function(target, str(node["_target_"])), **nested}
 
 
 def locked() -> dict[str, dict[str, str]]:

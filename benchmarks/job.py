@@ -41,7 +41,8 @@ class Job:
 
     method: the configured function. parameters: its hyper-parameters as JSON. engine_identity, dataset: the configurations of these, of
     the engine what can change a number. batch_size: images at a time, and a stored part; it changes no number. measure_memory: record
-    each attribution's peak. shard: ``(i, n)`` computes every n-th image from the i-th on.
+    each attribution's peak. shard: ``(i, n)`` computes every n-th image from the i-th on. targets: the dotted names of ``method`` and of
+    each measure in the configuration.
     """
 
     model: Model
@@ -58,6 +59,7 @@ class Job:
     measure_memory: bool = False
     shard: tuple[int, int] = (0, 1)
     dataset: Mapping[str, Any] = field(default_factory=dict)
+    targets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def engine_name(self) -> str:
@@ -71,17 +73,21 @@ class Job:
         classifier = {"model": identity.of_model(self.model), "engine": identity.described(dict(self.engine_identity))}
         images = {"name": self.images.name, **(identity.of_dataset(self.dataset) if self.dataset else {})}
         prediction = {"kind": "prediction", "dataset": images, "harness": identity.of_harness(), **classifier}
-        attribution = prediction | {"kind": "attribution", "method": self._function(self.method, self.parameters), "seed": self.seed}
+        attribution = prediction | {
+            "kind": "attribution",
+            "method": self._function("method", self.method, self.parameters),
+            "seed": self.seed,
+        }
         configs: dict[str, dict[str, Any]] = {"prediction": prediction, "attribution": attribution}
         for name, benchmark in self.benchmarks.items():
-            what = self._function(benchmark, benchmark.keywords)
+            what = self._function(name, benchmark, benchmark.keywords)
             configs[name] = {"kind": "benchmark", "attribution": digest(attribution), "benchmark": what, "seed": self.seed}
         return configs
 
-    @staticmethod
-    def _function(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    def _function(self, what: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
         bare = function.func if isinstance(function, partial) else function
-        return identity.described({"_target_": bare, **given}) | {"function": identity.of_function(function)}
+        found: dict[str, Any] = identity.described({"_target_": bare, **given})
+        return found | {"function": identity.of_function(function, self.targets.get(what, ""))}
 
     @cached_property
     def keys(self) -> dict[str, str]:

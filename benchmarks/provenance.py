@@ -17,7 +17,7 @@ import torch
 def target_name(function: Callable[..., Any]) -> str:
     """The dotted name of a configured function."""
     function = function.func if isinstance(function, partial) else function
-    return f"{function.__module__}.{function.__qualname__}"
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def processor() -> str:

@@ -52,7 +52,11 @@ def write(out: Path, cfg: DictConfig) -> None:
     to_parquet(rows, out / "rows.parquet")
     summary = tables.summarise(rows)
     to_csv(summary, out / "summary.csv")
-    settings = OmegaConf.to_container(cfg, resolve=True)
+    of_sweep = OmegaConf.masked_copy(
+        cfg, [str(name) for name in cfg if name not in ("model", "dataset", "method", "engine")]
+    )  # may lack values
+    of_sweep._set_parent(cfg)
+    settings = OmegaConf.to_container(of_sweep, resolve=True, throw_on_missing=False)
     assert isinstance(settings, dict)
     run = Run(out, rows, jobs, {str(name): value for name, value in settings.items()})
     drawn = list(draw(run)) if not cfg.artefacts else []

@@ -92,6 +92,12 @@ def fingerprint(modules: Iterable[str], *, own: bool = False) -> str:
     return _fingerprint(frozenset(modules), own)
 
 
+def own_hash(module: str) -> str:
+    """A hash of a module's own source, empty where it has none."""
+    file, _ = _found(module)
+    return _hash(file)[:16] if file is not None else ""
+
+
 @functools.cache
 def _fingerprint(modules: frozenset[str], own: bool) -> str:
     found = sorted((Path(name).name, content) for name, content in sources(modules, own=own).items())
@@ -143,21 +149,42 @@ def _named_in(module: str, file: Path) -> tuple[frozenset[str], frozenset[Path]]
         tree = ast.parse(file.read_bytes())
     except SyntaxError:  # such as of another version of Python, behind a condition
         return frozenset(), frozenset()
+    by_name, texts, folders = set(BY_NAME), set[str](), {file.parent}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            by_name |= {alias.asname for alias in node.names if alias.asname and alias.name in BY_NAME}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
             imports |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Call) and _called(node) in BY_NAME and not is_ours(module):
+        elif isinstance(node, ast.Call) and _called(node) in by_name and not is_ours(module):
             named = [value for argument in node.args for value in [getattr(argument, "value", None)] if isinstance(value, str)]
-            imports |= {importlib.util.resolve_name(name, package) if name.startswith(".") else name for name in named}
+            given = [getattr(keyword.value, "value", None) for keyword in node.keywords if keyword.arg == "package"] or [
+                *named[1:],
+                package,
+            ]
+            imports |= {importlib.util.resolve_name(name, str(given[0])) if name.startswith(".") else name for name in named}
             imports |= {name.rpartition(".")[0] for name in named} - {""}
             if not named:
                 files |= {path for path in file.parent.rglob("*.py") if not _left_out(path, file.parent)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not is_ours(module):
-            files |= set(_files_called(node.value, file.parent))
+            texts.add(node.value)
+            folders |= {Path(folder) for folder in _folders_of(node.value)}
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not is_ours(module):
+            parts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+            texts |= {"/".join(parts), "/".join(parts[::-1])}  # folder / "data" / "table.csv"
+    files |= {path for text in texts for folder in folders for path in _files_called(text, folder)}
     return frozenset(imports), frozenset(files - {file})
+
+
+def _folders_of(text: str) -> tuple[str, ...]:
+    """The folders of a package of somebody's own that a text names."""
+    if not text.replace(".", "").isidentifier():
+        return ()
+    file, folders = _found(text)
+    return folders if file is not None and not installed(file) else ()
 
 
 def _left_out(path: Path, folder: Path) -> bool:
@@ -173,7 +200,7 @@ def _files_called(text: str, folder: Path) -> Iterator[Path]:
     """The files that a text in a source may mean: beside the source, or in the working folder."""
     if len(text) > 255 or not text.isprintable() or not ("." in text or "/" in text):
         return
-    for path in {folder / text, Path(text).expanduser() if text.startswith("~/") else Path(text)}:
+    for path in {folder / text.lstrip("/"), Path(text).expanduser() if text.startswith("~/") else Path(text)}:
         try:
             if path.is_file() and path.stat().st_size <= MOST_BYTES:
                 yield path.resolve()

@@ -23,7 +23,7 @@ from benchmarks.attribute import attribute
 from benchmarks.datasets import ImageSet
 from benchmarks.engines import Engine, torch_engine
 from benchmarks.models import Model, build
-from benchmarks.untouched import settings_kept
+from benchmarks.untouched import settings_kept, untouched
 from da.types import Attribution, LabelModel, ScoreModel
 from tests.conftest import rngs, textured
 from tests.strangers import methods
