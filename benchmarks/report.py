@@ -52,6 +52,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     to_parquet(rows, out / "rows.parquet")
     summary = tables.summarise(rows)
     to_csv(summary, out / "summary.csv")
+    # Without what the jobs of a sweep are given each, and may be missing here.
     of_sweep = OmegaConf.masked_copy(
         cfg, [str(name) for name in cfg if name not in ("model", "dataset", "method", "engine")]
     )  # may lack values

@@ -347,6 +347,20 @@ def test_records_of_a_later_form_are_refused(tmp_path):
         records(tmp_path)
 
 
+def test_functions_of_one_name_are_told_apart(tmp_path, monkeypatch):
+    """What a module makes of one function, and functions of one name in files that import each other."""
+    made = "def factory(v):\n    def method(model, images, targets, *, rngs):\n        return images[:, 0] * v\n    return method\n"
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "__init__.py").write_text(made + "f3, f4 = factory(3), factory(4)\n")
+    for name, other in (("left", "right"), ("right", "left")):
+        (tmp_path / "made" / f"{name}.py").write_text(f"from . import {other}\ndef method():\n    return '{name}'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for pair in (("made.f3", "made.f4"), ("made.left.method", "made.right.method")):
+        assert len({json.dumps(identity.described({"_target_": target})) for target in pair}) == 2
+        values = [{"_target_": "da.walk.dynamic_ablation", "fill": {"_target_": "hydra.utils.get_object", "path": path}} for path in pair]
+        assert identity.described(values[0]) != identity.described(values[1])
+
+
 def test_declared_versions_fit_the_sources():
     """A source of ours that changed: raise the ``__version__`` of what it can change, then run python -m benchmarks.lock."""
     stated = json.loads((Path(identity.__file__).parent / identity.LOCK).read_text())
@@ -361,15 +375,27 @@ def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
     (package / "method.py").write_text(
         "from . import near\nfrom .deep.far import far\nimport numpy\n"
         "def method():\n    import mypkg.lazy\n    from importlib import import_module\n    import_module('mypkg.by_name')\n"
-        "    open('table.csv')\n"
+        "    open('table.csv')\n    open(folder / 'data' / 'deep.csv')\n"
     )
     for name in ("near", "lazy", "by_name", "never"):
         (package / f"{name}.py").write_text(f"{name} = 1\n")
     (package / "deep" / "far.py").write_text("far = 1\n")
     (package / "table.csv").write_text("1,2\n")
+    (package / "data").mkdir()
+    (package / "data" / "deep.csv").write_text("3\n")
     monkeypatch.syspath_prepend(tmp_path)
     found = {Path(name).name for name in sources.sources({"mypkg.method"})}
-    assert found == {"mypkg", "mypkg.method", "mypkg.near", "mypkg.deep", "mypkg.deep.far", "mypkg.lazy", "mypkg.by_name", "table.csv"}
+    assert found == {
+        "mypkg",
+        "mypkg.method",
+        "mypkg.near",
+        "mypkg.deep",
+        "mypkg.deep.far",
+        "mypkg.lazy",
+        "mypkg.by_name",
+        "table.csv",
+        "deep.csv",
+    }
     before = sources.fingerprint({"mypkg.method"})
     (package / "near.py").write_text("far = 1\n")
     (package / "deep" / "far.py").write_text("near = 1\n")

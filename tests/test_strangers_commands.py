@@ -366,11 +366,11 @@ def of(photo: Path):
 
 
 def test_verified_is_by_the_network_itself(place, capsys, monkeypatch):
-    from benchmarks import explain_inputs
+    from dataclasses import replace
 
     code, out, _ = explain(capsys, "coffee", "--json")
     assert json.loads(out)["verified"] is True
-    load = explain_inputs.load
+    load = da.__main__.load
 
     def other(model: str, engine: str):
         found, there = load(model, engine)
@@ -379,9 +379,9 @@ def test_verified_is_by_the_network_itself(place, capsys, monkeypatch):
             def forward(self, images: torch.Tensor) -> torch.Tensor:
                 return -there.module(images)
 
-        return found, explain_inputs.replace(there, module=Opposite())
+        return found, replace(there, module=Opposite())
 
-    monkeypatch.setattr(explain_inputs, "load", other)
+    monkeypatch.setattr(da.__main__, "load", other)
     code, out, _ = explain(capsys, "coffee", "--json")
     assert (code, json.loads(out)["verified"]) == (0, False)
     code, out, _ = explain(capsys, "coffee")

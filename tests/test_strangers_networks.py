@@ -287,7 +287,14 @@ def test_what_is_no_network_is_said():
         _unwrapped("net", Base().state_dict())
 
 
-@pytest.mark.parametrize("kind", ["weightnorm", "weightnorm2", "script", "quant"])
+@pytest.mark.parametrize("kind", ["weightnorm", "weightnorm2"])
+def test_computed_weights_are_randomised_too(kind):
+    images = torch.rand(2, 3, 64, 64)
+    trained, randomised = (build(make(kind), name="net", randomise=shares, **WRITTEN).module(images) for shares in (None, [0, 1]))
+    assert not torch.allclose(trained, randomised)
+
+
+@pytest.mark.parametrize("kind", ["script", "quant"])
 def test_a_network_whose_weights_cannot_be_permuted_is_not_taken_for_a_randomised_one(kind):
     with pytest.raises(ValueError, match=r"model\.randomise"):
         build(make(kind), name="net", randomise=[0, 1], **WRITTEN)
