@@ -138,7 +138,7 @@ def mixture(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     seen: dict[tuple[str, ...], dict[str, list[str]]] = {}
     names = named_by(jobs, seeds=True)
     for record in jobs:
-        chosen = columns(record, [name for name in names if name.startswith(("dataset.", "select."))])  # then it is a column
+        chosen = columns(record, [name for name in names if name.startswith("dataset.")])  # told apart by it
         group = tuple(str(value) for name, value in chosen.items() if name not in ("method", "engine", "seed"))
         seen.setdefault(group, {}).setdefault(digest({"": sorted(map(str, record["images"]))}), []).append(configuration(record, names))
     for kinds in seen.values():
