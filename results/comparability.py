@@ -43,7 +43,7 @@ def notes(a: Side, b: Side) -> Iterator[str]:
         yield f"{len(other)} images bear the same name and have different contents: images are paired by content"
     if renamed := [image for pair, image in pairs[0].items() if pairs[1].get(pair, image) != image]:
         yield f"{len(renamed)} images have other names in B, such as {renamed[0]}: they are paired by content"
-    labels = [dict(zip(rows["pair"], rows["label"].astype(str), strict=True)) for rows in _paired(a, b)]
+    labels = [dict(zip(rows["pair"], rows["label"].map(str), strict=True)) for rows in _paired(a, b)]
     if relabelled := [pair for pair in labels[0].keys() & labels[1].keys() if labels[0][pair] != labels[1][pair]]:
         yield f"{len(relabelled)} images have other labels in B: what is measured by labels is of other classes"
     yield from (f"{which}: {said}" for side, which in ((a, "A"), (b, "B")) for said in incomplete(side.records))
@@ -119,7 +119,7 @@ def _settings(left: Said, right: Said) -> Iterator[str]:
 def _version(record: Mapping[str, Any], name: str, what: str) -> str:
     """The identity of a method's or measure's function, from what the keys of the results were made of; empty where it is not known."""
     function = ((record.get("configs") or {}).get(name) or {}).get(what, {}).get("function", {})
-    return " ".join(f"{key} {value}" for key, value in function.items() if key != "name")
+    return " ".join(f"{key} {function[key]}" for key in ("version", "sources") if key in function)
 
 
 def _measure(record: Mapping[str, Any], name: str) -> str:

@@ -275,6 +275,7 @@ def test_compare_says_what_else_differs(folder, monkeypatch):
         "benchmark.mar has other settings in B",
     ):
         assert said in notes, notes
+    assert "other labels" not in notes  # there are none
     run(monkeypatch, "-m", "method=da_pos", "method.iterations=3", "method.fill=black,mean", name="fills")
     run(monkeypatch, "method=da_pos", "method.iterations=3", "method.fill=blur", "model.weights=random", name="blur")
     notes = "; ".join(compare([Path("runs/fills"), Path("runs/blur")]).notes)
