@@ -20,7 +20,6 @@ from results.compare import compare
 from results.records import records
 from results.summary import summary as streamed
 from results.tables import load
-from tests.test_cli import wandb_summary
 from tests.test_page import data as of_page
 
 NETWORKS = """
@@ -205,7 +204,8 @@ def test_a_table_of_the_paper_is_of_one_model_data_set_and_engine(run):
         rows = whole.rows[(whole.rows["model"] == model) & (whole.rows["engine"] == engine) & (whole.rows["dataset.root"] == root)]
         table = pd.read_csv(path).set_index("method")
         assert set(table.index) == {"da_pos k=4", "da_pos k=2", "random"}
-        seconds = rows[(rows["metric"] == "seconds") & (rows["param.k"] == 4)].sort_values(["seed", "image"])["value"].iloc[1:]
+        seconds = rows[(rows["metric"] == "seconds") & (rows["param.k"] == 4)]
+        seconds = seconds[seconds["job"].duplicated()]["value"]  # without the first image of each job
         assert table.loc["da_pos k=4", "seconds, median"] == pytest.approx(seconds.median())
         assert model in path.with_suffix(".md").read_text()
     part = Run(run, whole.rows[of_da], [job for job in jobs if job["method"] == "da_pos"], {"scale": "laptop"})
@@ -218,15 +218,6 @@ def test_a_table_of_the_paper_is_of_one_model_data_set_and_engine(run):
         for line in pd.read_csv(path).query("metric == 'mar'").to_dict("records"):
             wanted = means(rows[rows["param.k"] == line["k"]], "mar", ["model"]).item()
             assert line["ours"].startswith(f"{wanted:.3f}")
-
-
-def test_wandb_has_every_configuration(run, rows):
-    names = set(rows["configuration"])
-    whole = [found for found in map(wandb_summary, run.rglob("*.wandb")) if len({key.rsplit("/", 1)[0] for key in found} & names) == 32]
-    assert len(whole) == 1  # the sweep's
-    for name in names:
-        assert _near(whole[0][f"{name}/mar_holds"], _mean(rows, "mar_holds", name))
-    assert len(list(run.rglob("*.wandb"))) == 48 + 1
 
 
 def _mean(rows: pd.DataFrame, metric: str, configuration: str) -> float:
