@@ -20,6 +20,7 @@ from results.compare import compare
 from results.records import records
 from results.summary import summary as streamed
 from results.tables import load
+from tests.test_cli import wandb_summary
 from tests.test_page import data as of_page
 
 NETWORKS = """
@@ -227,3 +228,15 @@ def _mean(rows: pd.DataFrame, metric: str, configuration: str) -> float:
 
 def _near(found: float, wanted: float) -> bool:
     return bool(np.isclose(found, wanted, rtol=1e-6, atol=1e-9))
+
+
+def test_wandb_has_every_configuration(run, rows):
+    names = set(rows["configuration"])
+    summaries = [wandb_summary(path) for path in run.rglob("*.wandb")]
+    assert len(summaries) == 48 + 1  # one a job, and the sweep's
+    told = [{key.rsplit("/", 1)[0] for key in found} & names for found in summaries]
+    assert sorted(map(len, told)) == [1] * 48 + [24]
+    whole = summaries[max(range(49), key=lambda i: len(told[i]))]
+    for name in names:
+        for metric in ("mar_holds", "queries", "insertion_consistency_auc"):
+            assert _near(whole[f"{name}/{metric}"], _mean(rows, metric, name))
