@@ -20,7 +20,7 @@ from benchmarks.bad_input import CONFIGURATIONS
 from benchmarks.models import Model
 from benchmarks.sources import fingerprint, is_ours, modules_behind, modules_of_network, own_hash
 
-LOCK = "versions.json"  # of each function that a configuration names: its version, and a fingerprint of what it was made with
+VERSIONS = "versions.json"  # of each function that a configuration names: its version, and a fingerprint of what it was made with
 HARNESS = ("benchmarks.rng", "benchmarks.access", "benchmarks.attribute")  # what every number goes through
 HARNESS_VERSION = "1"
 HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_")
@@ -113,7 +113,7 @@ def of_dataset(node: Mapping[str, Any]) -> dict[str, Any]:
     return {"function": of_function(target, str(node["_target_"])), **nested}
 
 
-def locked() -> dict[str, dict[str, str]]:
+def current() -> dict[str, dict[str, str]]:
     """What ``versions.json`` should say: of each of this project's functions that its configurations name."""
     entries = {"harness": _entry(HARNESS_VERSION, HARNESS)}
     for path in sorted(Path(CONFIGURATIONS).glob("*/*.yaml")):
@@ -127,7 +127,7 @@ def locked() -> dict[str, dict[str, str]]:
 def _of_ours(name: str, version: str, modules: tuple[str, ...]) -> dict[str, str]:
     named = {"name": name, "version": version}
     made = _entry(version, modules)
-    return named if _lock().get(name) == made else named | {"sources": made["sources"]}
+    return named if _stated().get(name) == made else named | {"sources": made["sources"]}
 
 
 @cache
@@ -136,8 +136,8 @@ def _entry(version: str, modules: tuple[str, ...]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _lock() -> dict[str, dict[str, str]]:
-    file = files("benchmarks").joinpath(LOCK)
+def _stated() -> dict[str, dict[str, str]]:
+    file = files("benchmarks").joinpath(VERSIONS)
     found: dict[str, dict[str, str]] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return found
 

@@ -128,7 +128,7 @@ def short_table(summary: pd.DataFrame) -> Table:
 def _plain(value: object) -> str:
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return "–"
-    said = tables.word(value)
+    said = tables.cell_text(value)
     return said if len(said) <= MOST_LETTERS else f"{said[: MOST_LETTERS - 1]}…"
 
 

@@ -65,7 +65,12 @@ def options() -> argparse.ArgumentParser:
 def script() -> int:
     """The command ``da-results``."""
     try:
-        return main(sys.argv[1:])
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # such as "| head", which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it ends
+        return 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -80,6 +85,8 @@ def main(arguments: Sequence[str]) -> int:
         os.environ[DEBUG] = "1"
     try:
         return COMMANDS[args.command](args)
+    except BrokenPipeError:
+        raise
     except (ValueError, OSError) as error:
         if args.debug:
             raise

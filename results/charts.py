@@ -99,12 +99,12 @@ def ablation_curves(rows: pd.DataFrame) -> Chart:
         held, rest = rows[pd.to_numeric(rows[name], errors="coerce").notna()], ""
         others = [other for other in _parameters(held) if other != name and other.startswith("param.")]
         for other in others:
-            middle = tables.word(central(held[other]))
-            held = held[held[other].map(tables.word) == middle]
+            middle = tables.cell_text(central(held[other]))
+            held = held[held[other].map(tables.cell_text) == middle]
             rest += f", {_short(other)}={middle}"
         for metric, title in (MEASURES | COSTS).items():
             of = held[(held["metric"] == metric) & held["value"].notna()]
-            if of.empty or of[name].map(tables.word).nunique() < 2:
+            if of.empty or of[name].map(tables.cell_text).nunique() < 2:
                 continue
             of = of.assign(**{name: of[name].astype(float)})
             lines = pd.concat([tables.band(group, name).assign(configuration=label) for label, group in _told_apart(of, name)])
@@ -136,7 +136,9 @@ def _told_apart(rows: pd.DataFrame, *names: str) -> Iterator[tuple[str, pd.DataF
     by = [name for name in tables.groups(rows) if name not in names]
     for values, group in rows.groupby(by, dropna=False, sort=False):
         told = dict(zip(by, values, strict=True))
-        said = [f"{_short(name)}={tables.word(value)}" for name, value in told.items() if name != "method" and tables.varies(rows[name])]
+        said = [
+            f"{_short(name)}={tables.cell_text(value)}" for name, value in told.items() if name != "method" and tables.varies(rows[name])
+        ]
         yield " ".join([str(told["method"]), *(word for word in said if not word.endswith("=none"))]), group
 
 
@@ -174,8 +176,8 @@ def differences(rows: pd.DataFrame) -> Chart:
 
 def central(values: pd.Series[Any]) -> Any:
     """The value of a hyper-parameter that most rows have; of several the middle one, what is no number last."""
-    counts = values.map(tables.word).value_counts()
-    often = [value for value in values.drop_duplicates() if counts[tables.word(value)] == counts.max()]
+    counts = values.map(tables.cell_text).value_counts()
+    often = [value for value in values.drop_duplicates() if counts[tables.cell_text(value)] == counts.max()]
     often.sort(key=_numbers_first)
     return often[len(often) // 2]
 
@@ -184,7 +186,7 @@ def reference(rows: pd.DataFrame) -> str:
     """The configuration that others are compared with: of the first method, its hyper-parameters at their central values."""
     first = rows[rows["method"] == rows["method"].iloc[0]]
     for name in _parameters(rows):
-        if len(at := first[first[name].map(tables.word) == tables.word(central(first[name]))]):
+        if len(at := first[first[name].map(tables.cell_text) == tables.cell_text(central(first[name]))]):
             first = at
     return str(first["configuration"].iloc[0])
 
@@ -203,8 +205,10 @@ def _short(name: str) -> str:
 
 def _grid(rows: pd.DataFrame, a: str, b: str, name: str, title: str) -> list[View]:
     order = [sorted(rows[p].drop_duplicates(), key=_numbers_first) for p in (a, b)]
-    words = [[tables.word(value) for value in values] for values in order]
-    means = rows.assign(a=rows[a].map(tables.word), b=rows[b].map(tables.word)).pivot_table(index="a", columns="b", values="value")
+    words = [[tables.cell_text(value) for value in values] for values in order]
+    means = rows.assign(a=rows[a].map(tables.cell_text), b=rows[b].map(tables.cell_text)).pivot_table(
+        index="a", columns="b", values="value"
+    )
     means = means.reindex(index=words[0], columns=words[1])
     return [View(name, plots.grid(means, _short(a), _short(b), title), means.rename_axis(f"{_short(a)} / {_short(b)}").reset_index())]
 

@@ -125,12 +125,14 @@ def parameters(rows: pd.DataFrame) -> list[str]:
     return [str(name) for name in rows.columns if name == "benchmark" or str(name).startswith(tuple(f"{of}." for of in SECTIONS))]
 
 
-def word(value: Any) -> str:
-    """A setting's cell as a word; a whole number that a column with gaps holds as a float is one still."""
+def cell_text(value: Any) -> str:
+    """A setting's cell as text; a whole number that a column with gaps holds as a float is one still."""
     if isinstance(value, str):
         return value
     if pd.isna(value):
         return "none"
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()  # as in names and configurations
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from results.compare import compare, default_folder, markdown, write
 from results.statistics import compare as paired
 from results.store import Store
 from tests.commands import command
+from tests.conftest import REPOSITORY
 
 MAR = {"a": 0.2, "b": 0.35, "c": 0.5}
 
@@ -144,3 +148,13 @@ def test_what_is_written_is_what_was_found(tmp_path):
     paths = write(found, tmp_path / "out")
     pd.testing.assert_frame_equal(pd.read_csv(paths[0]), found.differences, check_dtype=False)
     pd.testing.assert_frame_equal(pd.read_csv(paths[2]), found.images, check_dtype=False)
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    run(tmp_path, "one", MAR)
+    reading, writing = os.pipe()
+    os.close(reading)
+    told = [sys.executable, "-m", "results", "compare", "one", "--methods", "a,b"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    said = subprocess.run(told, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120, env=environment)
+    assert (said.returncode, said.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""State the versions of this project's functions with what they were made of: ``python -m benchmarks.lock``.
+"""State the versions of this project's functions with what they were made of: ``python -m benchmarks.versions``.
 
 A result's key holds the version of the function that computed it (its module's ``__version__``). Whoever changes a source that a function
 imports raises the version where a number can change, and then runs this command, which writes ``benchmarks/versions.json``.
@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.identity import LOCK, locked
+from benchmarks.identity import VERSIONS, current
 
 
 def main() -> None:
     """Write the file and say what changed."""
-    path = Path(__file__).with_name(LOCK)
+    path = Path(__file__).with_name(VERSIONS)
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    now = locked()
+    now = current()
     path.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
     for name in dict.fromkeys([*before, *now]):
         if before.get(name) != now.get(name):
