@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.pictures import named, save
+from benchmarks.pictures import counted, named, save
 from benchmarks.run_parts import Run, each
 from results import figures, tables
 from results.export import comparisons, interval, to_csv, to_latex, to_markdown, to_parquet
@@ -103,7 +103,7 @@ def fig5(run: Run) -> Iterator[Path]:
     if np.isfinite(accuracy):
         ax.axhline(accuracy, color="0.3", linestyle=":", linewidth=1)
         ax.annotate(f"unmasked {accuracy:.3f}", (0.02, accuracy), xytext=(0, 2), textcoords="offset points", fontsize=7)
-    ax.set_title(f"{named(run.records[0])}, {curves['images'].max()} images", fontsize=9)
+    ax.set_title(f"{named(run.records[0])}, {counted(curves['images'])}", fontsize=9)
     yield from save(figure, run.figure("fig5"))
     to_csv(curves, file(run.stem("fig5_curves"), ".csv"))
     yield file(run.stem("fig5_curves"), ".csv")

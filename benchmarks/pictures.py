@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,12 @@ def _preprocessing(record: Mapping[str, Any]) -> Preprocessing:
 def named(record: dict[str, Any]) -> str:
     """The model and the data set of a job, for titles."""
     return f"{record['model']}, {record['dataset']}"
+
+
+def counted(images: Iterable[int]) -> str:
+    """``7 images``, or ``3 to 7 images`` where not all lines are of as many."""
+    least, most = min(counts := list(images)), max(counts)
+    return f"{most} images" if least == most else f"{least} to {most} images"
 
 
 def save(figure: Figure, stem: Path, *, pdf: bool = True) -> Iterator[Path]:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from benchmarks import galleries
 from benchmarks.attribute import unpacked
-from benchmarks.pictures import ForPage, named, pictured, save
+from benchmarks.pictures import ForPage, counted, named, pictured, save
 from benchmarks.run_parts import Run, part_name, parts
 from da.rule import picture
 from da.types import OK
@@ -171,7 +171,7 @@ def _curves(run: Run, stem: Path) -> Iterator[Path]:
         figure = Figure(figsize=(5.6, 3.4), layout="constrained")
         frame = tables.curves(run.rows, metrics[0])
         ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration", metric=metrics[0])
-        ax.set_title(f"{named(run.records[0])}, {frame['images'].max()} images", fontsize=9)
+        ax.set_title(f"{named(run.records[0])}, {counted(frame['images'])}", fontsize=9)
         yield from save(figure, stem)
 
 

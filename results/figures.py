@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 HEAT = "inferno"  # lighter is more important, in print without colours as well
+TITLE = 24  # letters in a line of the title above a picture
 MARKERS = "osD^vP*X<>phd"
 DASHES = (
     "solid",
@@ -39,9 +41,9 @@ def heat_map(image: Float[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "h w
 
 
 def show(picture: Float[np.ndarray, "h w 3"], ax: Axes, title: str = "") -> Axes:
-    """A picture without axes."""
+    """A picture without axes; a long title has several lines."""
     ax.imshow(np.clip(picture, 0, 1), interpolation="nearest")
-    ax.set_title(title, fontsize=8)
+    ax.set_title("\n".join(textwrap.fill(line, TITLE) for line in title.splitlines()), fontsize=8)
     ax.axis("off")
     return ax
 

@@ -92,7 +92,16 @@ def settings(record: Record) -> dict[str, Any]:
 
 def identity(record: Record, but: str = "") -> str:
     """What tells a job from every other one of a run; without the setting ``but``."""
-    return digest({name: _json(value) for name, value in settings(record).items() if name != but})
+    folder = str(record.get("folder", ""))
+    return digest({name: _json(_located(name, value, folder)) for name, value in settings(record).items() if name != but})
+
+
+def _located(name: str, value: Any, folder: str) -> Any:
+    """A setting; one that names a file or folder as its whole path, so that ``photos`` and ``./photos`` are one."""
+    if not isinstance(value, str) or not name.endswith((".root", ".weights")):
+        return value
+    path = os.path.abspath(os.path.join(folder, os.path.expanduser(value)))
+    return path if os.path.exists(path) else value
 
 
 def varying(jobs: Sequence[Record], *, seeds: bool = True) -> list[str]:

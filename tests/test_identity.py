@@ -159,6 +159,12 @@ def test_the_same_job_on_more_images_takes_the_place_of_the_one_on_fewer(folder,
     assert run(monkeypatch, "-m", "method=sobel", "select.count=2,1")["images"].tolist() == [2, 1]
 
 
+def test_two_spellings_of_a_folder_are_one_line(folder, monkeypatch):
+    run(monkeypatch, "method=sobel", "dataset.root=one")
+    assert len(run(monkeypatch, "method=sobel", f"dataset.root={folder}/./one/")) == 1
+    assert len(run(monkeypatch, "method=sobel", "dataset.root=two")) == 2
+
+
 def test_what_only_repeats_another_setting_is_no_column(folder, monkeypatch):
     found = run(monkeypatch, "-m", "method=rise", "seed=0,1", "model.mean=[0.5,0.5,0.5],[0.4,0.4,0.4]")
     assert [name for name in found.columns if "." in name] == ["model.mean"]  # not param.fill, which is the model's mean, nor mask_seed
