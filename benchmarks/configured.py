@@ -131,14 +131,16 @@ def chosen_method(cfg: DictConfig, overrides: Sequence[str], choice: str | None)
         keep = {key.removeprefix("method.").split(".")[0] for key in given if key.startswith("method.")} | {"_target_", "_partial_"}
         method = OmegaConf.masked_copy(method, [key for key in method if key in keep])
     elif not cfg.method_name:  # names that are given by hand may be those of the sweep's other jobs
-        known = {name, *(GlobalHydra.instance().config_loader().get_group_options("method") if choice else choices("method"))}
+        hydra = GlobalHydra.instance()
+        known = {name, *(hydra.config_loader().get_group_options("method") if hydra.is_initialized() else choices("method"))}
         for other in set(cfg.per_method or {}) - known:
             raise ValueError(
                 f"per_method={{{other}: ...}}: no such method{suggestion(str(other), known)}; choose from {', '.join(sorted(known))}"
             )
         for other in set(cfg.per_method or {}) - {name}:  # those of this one are checked with its other parameters
-            takes = parameters_of(str(other))
-            for key in set(cfg.per_method[other] or {}) - takes if takes else ():
+            changed = cfg.per_method[other] or {}
+            takes = frozenset() if "_target_" in changed else parameters_of(str(other))
+            for key in set(changed) - takes if takes else ():
                 raise ValueError(f"per_method={{{other}: {{{key}: ...}}}}: {other} has no such parameter{suggestion(str(key), takes)}")
     OmegaConf.set_struct(method, False)  # a name that the method does not have is found when its parameters are checked
     chosen = OmegaConf.merge(method, (cfg.per_method or {}).get(name, {}), cfg.variation or {})

@@ -21,7 +21,7 @@ from tests.commands import Said, command, started
 from tests.conftest import REPOSITORY
 
 SWEEP = ["benchmarks", "-m", "select.count=2", "benchmark.mar.points=3", "batch_size=1", "page=false", "name=run"]
-FAILING = "per_method={da_pos: {nonsense: 1}}"
+FAILING = "per_method={da_pos: {k: many}}"
 DYING = "per_method={centre: {_target_: doomed.doomed}}"
 DOOMED = """
 import os, signal
@@ -87,7 +87,7 @@ def test_a_job_that_fails_in_a_worker_is_listed_and_stops_no_other(in_two):
     _, said = in_two
     assert said.returncode == 1
     (listed,) = [line for line in said.stderr.splitlines() if line.startswith("failed: ")]
-    assert "nonsense" in listed
+    assert "method.k" in listed
     (again,) = [line for line in said.stderr.splitlines() if line.startswith("  again: ")]
     assert "python -m benchmarks" in again
     assert "method=da_pos" in again

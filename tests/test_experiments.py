@@ -165,19 +165,23 @@ def test_the_plan_counts_passes():
 
 def test_fig6_compares_its_least_value_with_the_papers(tmp_path):
     values = {0.1: 0.0, 0.2: 0.2, 0.5: 0.4}
+    common = {"dataset": "d", "model": "m", "method": "da_pos", "engine": "torch", "seed": 0}
+    records = [{**common, "job": f"a{alpha_step}", "parameters": {"alpha_step": alpha_step, "fc": 0.95}} for alpha_step in values]
     rows = pd.DataFrame(
         {
+            "job": record["job"],
             "method": "da_pos",
             "metric": "mar",
             "image": f"{i}",
-            "value": 0.1 + 0.01 * i + extra,
-            "hyperparameters": json.dumps({"alpha_step": alpha_step, "fc": 0.95}),
+            "digest": f"{i}",
+            "seed": 0,
+            "value": 0.1 + 0.01 * i + values[record["parameters"]["alpha_step"]],
+            "hyperparameters": json.dumps(record["parameters"]),
         }
-        for alpha_step, extra in values.items()
+        for record in records
         for i in range(12)
     )
-    record = {"model": "m", "dataset": "d"}
-    written = list(fig6(Run(tmp_path, rows, [record], {})))
+    written = list(fig6(Run(tmp_path, rows, records, {})))
     assert tmp_path / "fig6_tests.csv" in written
     (line,) = read(tmp_path, "fig6_tests").to_dict("records")
     assert (line["A"], line["B"]) == ("da_pos alpha_step=0.1", "da_pos alpha_step=0.2")

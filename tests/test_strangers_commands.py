@@ -66,7 +66,7 @@ def bench(place, monkeypatch, capsys):
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         monkeypatch.setattr(run.Report, "outs", ())
         monkeypatch.setattr(sys, "argv", ["benchmarks", "--config-dir", "conf", *([model] if model else []), *arguments])
-        monkeypatch.delenv("DA_DEBUG", raising=False)
+        monkeypatch.setenv("DA_DEBUG", "0")  # what the command sets is undone after the test
         code = benchmarks.__main__.main()
         return code, *capsys.readouterr()
 
