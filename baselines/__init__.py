@@ -1,1 +1,5 @@
-"""The methods that Dynamic Ablation is compared with."""
+"""Attribution methods to compare with: one function each."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,25 +6,35 @@ import numpy as np
 import torch
 from skimage.filters import sobel
 
+from da.arguments import LABELS, arguments
 from da.types import Attribution, Images, LabelModel, Rngs, Targets
 
 __version__ = "1"
 
 
-def random_map(model: LabelModel, images: Images, targets: Targets, *, rngs: Rngs) -> Attribution:
+def random_map(
+    model: LabelModel, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0
+) -> Attribution:
     """Uniform noise, each image's own."""
+    _, images, _, rngs = arguments(LABELS, model, images, targets, rngs, seed)
     h, w = images.shape[-2:]
     return Attribution(torch.from_numpy(np.stack([rng.random((h, w), dtype=np.float32) for rng in rngs])).to(images.device))
 
 
-def centre_disc(model: LabelModel, images: Images, targets: Targets, *, rngs: Rngs) -> Attribution:
+def centre_disc(
+    model: LabelModel, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0
+) -> Attribution:
     """The nearer the centre, the more important: photographers aim."""
+    _, images, _, rngs = arguments(LABELS, model, images, targets, rngs, seed)
     h, w = images.shape[-2:]
     rows, columns = torch.meshgrid(torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2, indexing="ij")
     return Attribution(-(rows.square() + columns.square()).sqrt().expand(len(images), h, w).to(images.device))
 
 
-def sobel_edges(model: LabelModel, images: Images, targets: Targets, *, rngs: Rngs) -> Attribution:
+def sobel_edges(
+    model: LabelModel, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0
+) -> Attribution:
     """The magnitude of the brightness's edges; looks like an explanation and is none (Adebayo et al., NeurIPS 2018)."""
+    _, images, _, rngs = arguments(LABELS, model, images, targets, rngs, seed)
     maps = [sobel(image) for image in images.mean(1).cpu().numpy()]
     return Attribution(torch.from_numpy(np.stack(maps)).float().to(images.device))

@@ -1,6 +1,5 @@
 """Dynamic Ablation: rule-guided, decision-based attribution."""
 
-import os
+import lazy_loader
 
-# Before PyTorch is imported: its idle threads would spin for milliseconds after each operation, on the cores that the engine is to use.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

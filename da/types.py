@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Images = Float[Tensor, "n 3 h w"]
 Targets = Int[Tensor, " n"]
@@ -60,7 +63,8 @@ class Attribution:
 
     saliency: higher is more important. kept: the final mask, where the method ends in one (for a negative rule: the pixels
     to remove). status: one word an image, ``"ok"`` unless a premise failed. queries: forward passes spent on each image, where
-    they differ between the images of a batch. extras: further per-image numbers for the rows.
+    they differ between the images of a batch. targets: the class explained of each image, where the method says. negative: whether
+    ``kept`` is what must be absent. extras: further per-image numbers for the rows.
     """
 
     saliency: Saliency
@@ -69,3 +73,26 @@ class Attribution:
     queries: Int[Tensor, " n"] | None = None
     extras: Mapping[str, Float[Tensor, " n"]] = field(default_factory=dict)
     trace: Trace | None = None
+    targets: Targets | None = None
+    negative: bool = False
+
+    def rule(self, class_names: Sequence[str] | None = None) -> str:
+        """The rule of each image in words, a line each. Raises ValueError for a method that ends in no mask, which has none."""
+        from da.rule import text
+
+        if self.kept is None or self.targets is None:
+            raise ValueError("this method ranks pixels and ends in no mask: da.explain finds the smallest share of them that is a rule")
+        sign = "negative" if self.negative else "positive"
+        pairs = zip(self.kept.cpu().numpy(), self.targets.tolist(), strict=True)
+        return "\n".join(text(mask, _name(target, class_names), sign) for mask, target in pairs)
+
+    def plot(self, images: Images, class_names: Sequence[str] | None = None) -> Figure:
+        """A row an image: the image, the kept region where there is one, and the map. Returns a matplotlib ``Figure``."""
+        from da.plot import rows_of_pictures
+
+        names = ["image"] * len(images) if self.targets is None else [_name(target, class_names) for target in self.targets.tolist()]
+        return rows_of_pictures(images, self, names)
+
+
+def _name(target: int, class_names: Sequence[str] | None) -> str:
+    return f"class {target}" if class_names is None else str(class_names[target])

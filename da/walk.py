@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from da.arguments import LABELS, arguments
 from da.circles import segment_masks, segments_inside
 from da.fill import Fill, filled, masked
 from da.speculate import Lookahead
@@ -25,9 +26,10 @@ NOTHING_ACCEPTED = "nothing_accepted"
 def dynamic_ablation(
     model: LabelModel,
     images: Images,
-    targets: Targets,
+    targets: Targets | None = None,
     *,
-    rngs: Rngs,
+    rngs: Rngs | None = None,
+    seed: int = 0,
     rule: str = "positive",
     k: int = 4,
     sp_num: int | None = 500,
@@ -60,6 +62,7 @@ def dynamic_ablation(
     start is uniform: centres over the image, radii in [0, 1) before line 8. Nothing accepted: the mask stays all ones, the map zero.
     A vacuous rule keeps the empty mask, the smallest that gives y.
     """
+    model, images, targets, rngs = arguments(LABELS, model, images, targets, rngs, seed)
     _check(rule=rule, k=k, alpha_step=alpha_step, fc=fc, iterations=iterations, speculate=speculate)
     n, _, h, w = images.shape
     segments = superpixels(images, sp_num)
@@ -119,6 +122,8 @@ def dynamic_ablation(
         queries=lookahead.queries + 1 if speculate > 1 else None,
         extras={"accepted": count.float(), "superpixels": segments.count.float()},
         trace=Trace(decided, torch.stack(states, 1), torch.stack(shares, 1)) if trace else Trace(decided),
+        targets=targets,
+        negative=rule == "negative",
     )
 
 

@@ -1,1 +1,1 @@
-"""The store, statistics, tables and figures."""
+"""What was computed and what it shows: the store, statistics, tables, figures and the page."""

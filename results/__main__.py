@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from benchmarks.bad_input import DEBUG
-from benchmarks.places import any_file_names, expanded
+from benchmarks.inputs.messages import DEBUG
+from benchmarks.inputs.places import any_file_names, expanded
 
 
 class OneLine(argparse.ArgumentParser):
@@ -114,7 +114,7 @@ def summary(args: argparse.Namespace) -> int:
     else:
         from rich.console import Console
 
-        from benchmarks.report import short_table  # what draws takes a second to import
+        from benchmarks.app.report import short_table  # what draws takes a second to import
         from results.export import WIDTH
 
         Console(markup=False, width=None if Console().is_terminal else WIDTH).print(short_table(found))
@@ -128,7 +128,7 @@ def summary(args: argparse.Namespace) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Compute a sample again."""
-    from benchmarks import verify as verification
+    from benchmarks.jobs import verify as verification
 
     verdicts = verification.verify(args.run, sample=args.sample, seed=args.seed)
     if args.json:
@@ -149,9 +149,9 @@ def verify(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Compare two runs, or methods."""
-    from benchmarks.pictures import ForPage
+    from benchmarks.app.pictures import ForPage
     from results import compare as comparing
-    from results.page import write_comparison
+    from results.page.page import write_comparison
 
     comparison = comparing.compare(args.runs, args.methods, args.metrics)
     out = args.out or comparing.default_folder(args.runs, args.methods)
@@ -170,7 +170,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def page(args: argparse.Namespace) -> int:
     """Write a run's page."""
-    from benchmarks import report
+    from benchmarks.app import report
 
     path = report.page(args.run)
     print(json.dumps({"page": str(path), "bytes": path.stat().st_size}) if args.json else path)
@@ -189,8 +189,8 @@ def status(args: argparse.Namespace) -> int:
 
 def compact(args: argparse.Namespace) -> int:
     """Merge small parts."""
-    from results.compact import compact as merge
-    from results.compact import keys_of
+    from results.store.compact import compact as merge
+    from results.store.compact import keys_of
 
     done = [merge(store, key) for store, key in keys_of(args.paths)]
     if args.json:

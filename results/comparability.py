@@ -13,7 +13,7 @@ import pandas as pd
 
 from results import tables
 from results.records import PREDICTED, columns, configuration, images_of, named_by, settings, word
-from results.store import FAILED, Store, digest
+from results.store.store import FAILED, Store, digest
 
 SECTIONS = {"model": "model.", "dataset": "dataset.", "engine": "engine.", "method": "param."}  # what a setting belongs to
 BY_CONTENT = ("model.weights", "model.net.weights", "dataset.root", "param.mask_seed")  # told by hashes, by the images, by the seed

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results.store import ImageKey, digest
+from results.store.store import ImageKey, digest
+from results.targets import with_current_names
 
 VERSION = 2
 NAMED = ("dataset", "model", "method", "engine")  # columns of every row
@@ -40,6 +41,7 @@ def records(out: Path) -> list[dict[str, Any]]:
     for record in found:
         if record.get("version", 1) > VERSION:
             raise ValueError(f"{out} was written by a later version of this program (records of form {record['version']}): update it")
+        record["config"] = with_current_names(record.get("config") or {})
         record["store"] = os.path.normpath(out / record["store"])  # relative to the run, so that both can be elsewhere
         if isinstance(name := record.get("images"), str):
             if name not in lists:
@@ -48,6 +50,8 @@ def records(out: Path) -> list[dict[str, Any]]:
     if not found:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     found.sort(key=lambda record: record.get("place") or [0, 0])
+    newest = {identity(record): record for record in sorted(found, key=lambda record: record.get("started") or 0)}
+    found = [record for record in found if newest[identity(record)] is record]  # a job of one name has one record, but for functions moved
     later = [settings(record).items() for record in found if record.get("version", 1) == VERSION]
     return [record for record in found if record.get("version", 1) == VERSION or not _written_again(record, later)]
 

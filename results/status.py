@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from results.records import images_of, records
-from results.store import ImageKey, Store
+from results.store.store import ImageKey, Store
 from results.times import finished_times
 
 PLAN = "plan.json"  # what a sweep is going to do, written in the run's folder when it starts

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from results.records import PREDICTED, columns, images_of, records, varying
-from results.store import FAILED, Store, retried
-from results.tables import SUMMARY, groups, line, means, settled, typed
+from results.store.store import FAILED, Store, retried
+from results.tables import SUMMARY, groups, in_method_order, line, means, typed
 
 Record = Mapping[str, Any]
 NEEDED = ["image", "digest", "status", "metric", "value"]
@@ -67,7 +67,7 @@ def summary(out: Path) -> pd.DataFrame:
     if not there:
         return pd.DataFrame()
     heads = [pd.DataFrame({"record": [i]}).assign(**_scalars(columns(jobs[i], names))) for i in there]
-    head = settled(pd.concat(heads, ignore_index=True), names)
+    head = in_method_order(pd.concat(heads, ignore_index=True), names)
     by = groups(head)
     of_groups = [(values, group["record"].tolist()) for values, group in head.groupby(by, dropna=False, sort=False)]
     lists = {_list(record): Images.of(record) for record in {_list(record): record for record in jobs}.values()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from results.records import NAMED, SECTIONS, columns, configuration, images_of, named_by, records, varying
 from results.statistics import Comparison, bootstrap_interval, compare_family
-from results.store import FAILED, Store
+from results.store.store import FAILED, Store
 
 METHOD_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # the paper's Fig. 3
 REFERENCES = ("random", "centre", "sobel")  # know nothing of the model; listed last
@@ -48,10 +48,10 @@ def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: S
     names, named = varying(every), named_by(every)
     frames = [_job_rows(record, names, named) for record in jobs]
     rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
-    return rows if rows.empty else settled(rows, names)
+    return rows if rows.empty else in_method_order(rows, names)
 
 
-def settled(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def in_method_order(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Rows in the order of their methods and within one in that of the sweep, each setting's column ``typed``."""
     return typed(rows, names).sort_values("method", key=lambda names: names.map(method_place), kind="stable", ignore_index=True)
 

@@ -15,7 +15,15 @@ from tests.conftest import REPOSITORY
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["benchmarks.run", "benchmarks.report", "benchmarks.beyond", "benchmarks.insertion", "benchmarks.mar", "captum.attr", "onnxruntime"]
+    [
+        "benchmarks.app.run",
+        "benchmarks.app.report",
+        "results.artefacts.evaluation",
+        "benchmarks.measures.insertion",
+        "benchmarks.measures.mar",
+        "captum.attr",
+        "onnxruntime",
+    ]
 )
 
 

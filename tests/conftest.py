@@ -19,11 +19,11 @@ from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.utils import instantiate  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from benchmarks import sources  # noqa: E402
-from benchmarks.bad_input import CONFIGURATIONS  # noqa: E402
-from benchmarks.datasets import demo  # noqa: E402
-from benchmarks.engines import Engine, torch_engine  # noqa: E402
-from benchmarks.models import Model, build  # noqa: E402
+from benchmarks.data.sets import demo  # noqa: E402
+from benchmarks.engines.engine import Engine, torch_engine  # noqa: E402
+from benchmarks.inputs.messages import CONFIGURATIONS  # noqa: E402
+from benchmarks.keys import sources  # noqa: E402
+from benchmarks.models.classifier import Model, build  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))

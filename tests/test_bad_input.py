@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks.bad_input import suggestion
-from benchmarks.datasets import demo
-from benchmarks.parameters import check, check_settings
+from benchmarks.data.sets import demo
+from benchmarks.inputs.messages import suggestion
+from benchmarks.inputs.parameters import check, check_settings
 from tests.commands import command, started
 from tests.conftest import configured
 
@@ -40,7 +40,7 @@ BENCHMARKS = [
     ("-m method=da_pos,rise method.masks=3", 2, "for one method of a sweep: per_method={NAME: {masks: VALUE}}"),
     ("method.k=three", 1, "method.k='three': give a whole number"),
     ("+method.kk=3", 1, "method.kk: dynamic_ablation has no such parameter (did you mean k?); it takes rule, k"),
-    ("method._target_=baselines.rise.rise", 1, "method.masks is needed by rise: add +method.masks=VALUE"),
+    ("method._target_=baselines.rise", 1, "method.masks is needed by rise: add +method.masks=VALUE"),
     ("method._target_=nowhere.nothing", 1, "No module named 'nowhere'"),
     ("method.k=0 select.count=1", 1, "every image failed"),
     ("model=resnet19", 2, "model=resnet19: no such model (did you mean resnet18?)"),
@@ -114,9 +114,9 @@ OTHERS = [
     ("da", "cup.png method=da_neg", "give the method as --method NAME"),
     ("da", "cup.png --seed x", "invalid int value: 'x'"),
     ("benchmarks", "--methods da_pos", "unrecognized arguments: --methods"),
-    ("benchmarks.train_cifar100", "--root empty --out a.safetensors", "--download fetches CIFAR-100"),
-    ("benchmarks.train_cifar100", "--root empty --out a.pth", "give a name that ends in .safetensors"),
-    ("benchmarks.train_cifar100", "--folder empty --test-folder empty --out a.safetensors", "holds no image files"),
+    ("benchmarks.tools.train_cifar100", "--root empty --out a.safetensors", "--download fetches CIFAR-100"),
+    ("benchmarks.tools.train_cifar100", "--root empty --out a.pth", "give a name that ends in .safetensors"),
+    ("benchmarks.tools.train_cifar100", "--folder empty --test-folder empty --out a.safetensors", "holds no image files"),
 ]
 
 
@@ -155,7 +155,7 @@ def test_others(folder, module, arguments, message):
         ("benchmarks", "method=da_poss"),
         ("da", "absent.jpg"),
         ("results", "verify absent"),
-        ("benchmarks.train_cifar100", "--folder empty --test-folder empty --out a.safetensors"),
+        ("benchmarks.tools.train_cifar100", "--folder empty --test-folder empty --out a.safetensors"),
     ],
 )
 def test_debug_shows_the_traceback(folder, module, arguments):

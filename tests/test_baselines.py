@@ -12,13 +12,13 @@ from captum.attr import GuidedBackprop, LayerGradCam, Saliency
 from torch import nn
 from torch.nn.functional import interpolate, relu
 
-from baselines.cam import cam
-from baselines.gradcam import gradcam
-from baselines.gradient import gradient
-from baselines.guided_backprop import guided_backprop
-from baselines.occlusion import kernel_shap, occlusion
+from baselines.cams.cam import cam
+from baselines.cams.gradcam import gradcam
+from baselines.gradients.gradient import gradient
+from baselines.gradients.guided_backprop import guided_backprop
+from baselines.perturbation.occlusion import kernel_shap, occlusion
+from baselines.perturbation.rise import random_masks, rise
 from baselines.references import centre_disc, random_map, sobel_edges
-from baselines.rise import random_masks, rise
 from da.types import ScoreModel
 from tests.conftest import PatchNet, rngs, textured
 

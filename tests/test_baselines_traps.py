@@ -12,14 +12,14 @@ from captum.attr import Saliency
 from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor, nn
 
-from baselines.cam import cam
-from baselines.gradcam import gradcam
-from baselines.gradient import gradient
-from baselines.guided_backprop import guided_backprop
-from baselines.integrated_gradients import integrated_gradients, smoothgrad
-from baselines.occlusion import kernel_shap, occlusion
+from baselines.cams.cam import cam
+from baselines.cams.gradcam import gradcam
+from baselines.gradients.gradient import gradient
+from baselines.gradients.guided_backprop import guided_backprop
+from baselines.gradients.integrated_gradients import integrated_gradients, smoothgrad
+from baselines.perturbation.occlusion import kernel_shap, occlusion
+from baselines.perturbation.rise import random_masks, rise
 from baselines.references import centre_disc, random_map, sobel_edges
-from baselines.rise import random_masks, rise
 from da.superpixels import superpixels
 from tests.conftest import rngs, textured
 

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks.access import LabelView, NotFiniteError, ScoreView, access, counted
-from benchmarks.engines import Engine, torch_engine
-from benchmarks.insertion import falling_order, importance_rank, insertion_game
-from benchmarks.mar import minimum_attribution_ratio, prefix_shares
-from benchmarks.rng import image_rng
+from benchmarks.engines.engine import Engine, torch_engine
+from benchmarks.engines.views import LabelView, NotFiniteError, ScoreView, access, counted
+from benchmarks.measures.insertion import insertion_game
+from benchmarks.measures.mar import minimum_attribution_ratio
+from da.ranking import falling_order, importance_rank, prefix_shares
+from da.rng import image_rng
 from da.types import Attribution, LabelModel, ScoreModel
 from tests.conftest import PatchNet, planted_model, rngs, textured
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.datasets import demo
+from benchmarks.data.sets import demo
 from tests.commands import command, started
 from tests.conftest import REPOSITORY
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks import report
-from benchmarks.workers import threads
+from benchmarks.app import report
+from benchmarks.app.workers import threads
 from results.summary import summary
 from results.tables import load, summarise
 from tests.commands import Said, command, started

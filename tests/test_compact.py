@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from results.__main__ import main
-from results.compact import STALE, compact
-from results.store import Store, digest
+from results.store.compact import STALE, compact
+from results.store.store import Store, digest
 from tests.commands import SERVER
 
 CONFIG = {"method": "m"}

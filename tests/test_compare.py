@@ -14,7 +14,7 @@ import pytest
 
 from results.compare import compare, default_folder, markdown, write
 from results.statistics import compare as paired
-from results.store import Store
+from results.store.store import Store
 from tests.commands import command
 from tests.conftest import REPOSITORY
 
@@ -43,7 +43,7 @@ def run(root: Path, name: str, methods: dict[str, float], images: int = 12, firs
             "weights_sha256": record.get("weights", "w"),
         }
         model = {"size": 8, "crop_pct": 1, "interpolation": "bilinear", "mean": [0, 0, 0], "std": [1, 1, 1]}
-        settings = {"model": model, "dataset": {"_target_": "benchmarks.datasets.demo"}, "method": {}}
+        settings = {"model": model, "dataset": {"_target_": "benchmarks.data.demo"}, "method": {}}
         content |= {"config": settings | {"benchmark": {"mar": {"points": record.get("points", 32)}}}, "class_names": ["zero", "one"]}
         (root / name / "jobs" / f"{method}.json").write_text(json.dumps(content))
     return root / name

@@ -12,8 +12,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
-from benchmarks.bad_input import cause
-from benchmarks.weights import WeightsError
+from benchmarks.inputs.messages import cause
+from benchmarks.models.weights import WeightsError
 from tests.conftest import REPOSITORY, configured
 
 

@@ -8,8 +8,8 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from benchmarks.configured import composed
-from benchmarks.control_flow import looks_at_values
+from benchmarks.engines.control_flow import looks_at_values
+from benchmarks.inputs.compose import composed
 from tests.strangers.networks import Base
 
 

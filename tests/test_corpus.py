@@ -181,7 +181,7 @@ def test_weights_that_would_run_code_or_are_another_models_are_refused(folder):
 
 def test_transparent_and_deep_images_are_what_people_see(tmp_path):
     corpus.make(tmp_path / "images")
-    from benchmarks.datasets import image_folder
+    from benchmarks.data.sets import image_folder
 
     found = {photograph.id: photograph for photograph in image_folder(str(tmp_path / "images")).photographs}
     deep = found["sixteen.png"].load()

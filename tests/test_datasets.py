@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.datasets import (
+from benchmarks.data.sets import (
     UnreadableError,
     cifar100,
     class_folder,
@@ -22,7 +22,7 @@ from benchmarks.datasets import (
     upright_rgb,
     wnid_folder,
 )
-from benchmarks.models import Preprocessing, class_names
+from benchmarks.models.classifier import Preprocessing, class_names
 
 SMALL = Preprocessing(32, 1.0, "bilinear", (0.0,) * 3, (1.0,) * 3)
 

@@ -28,9 +28,9 @@ from hydra.utils import get_method
 from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
-import benchmarks.resolvers  # noqa: F401 (configurations use them)
-from benchmarks.bad_input import CONFIGURATIONS
-from benchmarks.datasets import demo
+import benchmarks.inputs.resolvers  # noqa: F401 (configurations use them)
+from benchmarks.data.sets import demo
+from benchmarks.inputs.messages import CONFIGURATIONS
 from tests.commands import Said, command
 from tests.conftest import REPOSITORY
 

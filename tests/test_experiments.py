@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from benchmarks.artefacts import Run, fig6
-from benchmarks.models import class_names
-from benchmarks.plan import duration, table, work
-from benchmarks.progress import Bar
+from benchmarks.app.progress import Bar
+from benchmarks.jobs.plan import duration, table, work
+from benchmarks.models.classifier import class_names
+from results.artefacts.paper import Run, fig6
 from results.paper import published
 from tests.commands import command
 from tests.conftest import configured
@@ -152,7 +152,7 @@ def test_the_bar_counts_images_queries_and_what_is_there_already():
 def test_the_plan_counts_passes():
     cfg = configured("method=ep")
     ep = {name: value for name, value in cfg.method.items() if name not in ("border", "levels")}
-    mar = {"_target_": "benchmarks.mar.minimum_attribution_ratio", "points": 32}
+    mar = {"_target_": "benchmarks.measures.minimum_attribution_ratio", "points": 32}
     job = work("m", "torch", 10, {**ep, "areas": [0.1, 0.2], "iterations": 800, "variant": "dual"}, [mar])
     assert (job.passes, job.gradients) == (1 + 2 + 32, 3200)
     unknown = work("m", "torch", 10, {"_target_": "mine.method"}, [mar])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.extremal_perturbation import _area_loss, extremal_masks, extremal_perturbation, gaussian, perturber
-from baselines.smooth_mask import SmoothMask
+from baselines.perturbation.extremal_perturbation import _area_loss, extremal_masks, extremal_perturbation, gaussian, perturber
+from baselines.perturbation.smooth_mask import SmoothMask
 from tests.conftest import configured, rngs, textured
 
 DEFAULTS = {key: value for key, value in configured("method=ep").method.items() if not str(key).startswith("_")}

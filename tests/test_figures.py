@@ -13,8 +13,9 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from benchmarks.pictures import save
-from results import figures, plots
+from benchmarks.app.pictures import save
+from results.figures import matplotlib as figures
+from results.figures import plotly as plots
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
-from benchmarks.bad_input import cause
-from benchmarks.configured import composed, make_job
+from benchmarks.inputs.compose import composed
+from benchmarks.inputs.messages import cause
+from benchmarks.jobs.resolve import make_job, resolve
 from tests.corpus import gradient
 
 FEW = {
@@ -106,7 +107,7 @@ def test_any_value_runs_or_is_an_error_that_names_its_key(folder, data):
     OmegaConf.update(cfg, key, value, merge=False, force_add=True)
     name = f"(method|{key})" if key in ("per_method", "variation") else key.rsplit(".", 1)[-1]
     try:
-        job = make_job(cfg)
+        job = make_job(resolve(cfg))
         job.run()
     except Exception as error:
         said = cause(error)

@@ -12,7 +12,7 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from baselines.guided_backprop import guided_backprop
+from baselines.gradients.guided_backprop import guided_backprop
 from tests.conftest import rngs, textured
 from tests.test_baselines_traps import vgg
 

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks import identity, sources
 from benchmarks.__main__ import main
-from benchmarks.configured import make_job
+from benchmarks.jobs.resolve import make_job, resolve
+from benchmarks.keys import identity, sources
 from results.comparability import incomplete
 from results.compare import compare
 from results.records import columns, configuration, named_by, records, varying
@@ -149,7 +149,7 @@ def test_a_hyper_parameter_that_a_job_lacks_is_another_line(folder, monkeypatch)
 
 def test_two_methods_of_one_name_are_two_records(folder, monkeypatch):
     found = run(monkeypatch, "-m", "method=sobel,centre", "method_name=X")
-    assert found["method._target_"].tolist() == ["baselines.references.sobel_edges", "baselines.references.centre_disc"]
+    assert found["method._target_"].tolist() == ["baselines.sobel_edges", "baselines.references.centre_disc"]
     assert found["insertion_consistency_auc"].notna().all()
 
 
@@ -216,7 +216,7 @@ def test_corrected_labels_are_measured_anew_and_nothing_else(folder, monkeypatch
         (folder / "classes" / name).mkdir(parents=True)
     shutil.copy(folder / "one" / "0.png", folder / "classes" / "cat")
     shutil.copy(folder / "one" / "1.png", folder / "classes" / "dog")
-    arguments = ["method=sobel", "dataset._target_=benchmarks.datasets.class_folder", "dataset.root=classes", "dataset.name=pets"]
+    arguments = ["method=sobel", "dataset._target_=benchmarks.data.class_folder", "dataset.root=classes", "dataset.name=pets"]
     run(monkeypatch, *arguments, "+dataset.class_names=[cat,dog]", name="labels")
     before = load(Path("runs/labels")).query("metric == 'insertion_accuracy'")
     run(monkeypatch, *arguments, "+dataset.class_names=[dog,cat]", name="other")
@@ -364,14 +364,14 @@ def test_functions_of_one_name_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     for pair in (("made.f3", "made.f4"), ("made.left.method", "made.right.method")):
         assert len({json.dumps(identity.described({"_target_": target})) for target in pair}) == 2
-        values = [{"_target_": "da.walk.dynamic_ablation", "fill": {"_target_": "hydra.utils.get_object", "path": path}} for path in pair]
+        values = [{"_target_": "da.dynamic_ablation", "fill": {"_target_": "hydra.utils.get_object", "path": path}} for path in pair]
         assert identity.described(values[0]) != identity.described(values[1])
 
 
 def test_declared_versions_fit_the_sources():
-    """A source of ours that changed: raise the ``__version__`` of what it can change, then run python -m benchmarks.versions."""
+    """A source of ours that changed: raise the ``__version__`` of what it can change, then run python -m benchmarks.tools.versions."""
     stated = json.loads((Path(identity.__file__).parent / identity.VERSIONS).read_text())
-    assert stated == identity.current(), "raise __version__ where numbers can change, then: python -m benchmarks.versions"
+    assert stated == identity.current(), "raise __version__ where numbers can change, then: python -m benchmarks.tools.versions"
 
 
 def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
@@ -419,7 +419,7 @@ def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
 
 
 def test_stated_or_left_out_a_default_has_one_key():
-    given = {"_target_": "da.walk.dynamic_ablation", "k": 4}
+    given = {"_target_": "da.dynamic_ablation", "k": 4}
     assert identity.described(given) == identity.described(given | {"fc": 0.95})
     assert identity.described(given) != identity.described(given | {"fc": 0.9})
 
@@ -429,4 +429,4 @@ def test_recorded_configurations_keep_their_keys(tmp_path):
     stated = json.loads((Path(__file__).parent / "reference" / "keys.json").read_text())
     assert len(stated) == 10
     for text, keys in stated.items():
-        assert make_job(configured(*text.split(), f"store={tmp_path}")).keys == keys, text
+        assert make_job(resolve(configured(*text.split(), f"store={tmp_path}"))).keys == keys, text

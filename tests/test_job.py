@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.datasets import ImageSet, Photograph, demo
-from benchmarks.engines import Engine, torch_engine
-from benchmarks.insertion import insertion_game
-from benchmarks.job import Job
-from benchmarks.mar import minimum_attribution_ratio
-from benchmarks.rng import image_rng
+from benchmarks.data.sets import ImageSet, Photograph, demo
+from benchmarks.engines.engine import Engine, torch_engine
+from benchmarks.jobs.job import Job
+from benchmarks.measures.insertion import insertion_game
+from benchmarks.measures.mar import minimum_attribution_ratio
+from da.rng import image_rng
 from da.types import Attribution, LabelModel
 from da.walk import dynamic_ablation
-from results.store import Store
+from results.store.store import Store
 from tests.conftest import forget_sources, planted_model, textured
 
 MEASURES = {
@@ -82,7 +82,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, planted):
     interruptions, left = 0, []
     while True:
         resumed = job(tmp_path / "broken", planted[0], planted[1], replace(planted[2], forward=forward), batch_size=2)
-        left.append(len(resumed.left()))
+        left.append(len(resumed.pending()))
         try:
             resumed.run()
             break
@@ -98,7 +98,7 @@ def test_a_second_run_computes_nothing_and_more_images_only_the_new(tmp_path, pl
     images, model, engine = planted
     few = job(tmp_path / "s", replace(images, photographs=images.photographs[:4]), model, engine)
     assert few.run() == 4
-    assert job(tmp_path / "s", images, model, engine).left() == list(job(tmp_path / "s", images, model, engine).contents)[4:]
+    assert job(tmp_path / "s", images, model, engine).pending() == list(job(tmp_path / "s", images, model, engine).contents)[4:]
     assert job(tmp_path / "s", images, model, engine).run() == 2
 
     def forward(images: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def test_an_image_of_which_a_measure_says_nothing_is_done_all_the_same(tmp_path,
 
     silent = job(tmp_path / "s", *planted, benchmarks={"silent": partial(of_some)}, batch_size=6)
     silent.run()
-    assert silent.left() == []
+    assert silent.pending() == []
     values = written(silent).query("what == 'silent'").set_index("image")["value"]
     assert values["1.png"] == 0.5
     assert values.isna().sum() == 5
@@ -151,7 +151,7 @@ def test_another_version_of_a_method_or_measure_starts_new_results(tmp_path, pla
     assert method_changed["prediction"] == before["prediction"]
     assert all(method_changed[name] != before[name] for name in ("attribution", "insertion", "mar"))
     monkeypatch.undo()
-    monkeypatch.setattr("benchmarks.mar.__version__", "of tomorrow")
+    monkeypatch.setattr("benchmarks.measures.mar.__version__", "of tomorrow")
     measure_changed = job(tmp_path, *planted).keys
     assert {name for name in before if measure_changed[name] != before[name]} == {"mar"}
     (tmp_path / "mine.py").write_text("def mine(model, images, targets, *, rngs):\n    return images.mean(1)\n")

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from benchmarks import artefacts
 from benchmarks.__main__ import main
-from benchmarks.run_parts import Run
+from results.artefacts import paper as artefacts
+from results.artefacts.parts import Run
 from results.comparability import mixture
 from results.compare import compare
 from results.records import records

@@ -13,14 +13,14 @@ from PIL import Image
 from torch import nn
 
 import da.__main__
-from benchmarks.access import ScoreView
-from benchmarks.beyond import _iou, spearman, ssim, top_pixels
-from benchmarks.datasets import ImageSet, Photograph, UnreadableError, correct_for_all, demo, mosaics
-from benchmarks.models import Preprocessing
-from benchmarks.pointing import grid_pointing
-from benchmarks.randomise import randomised
-from benchmarks.sufficiency import sufficient_shares
+from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, correct_for_all, demo, mosaics
+from benchmarks.engines.views import ScoreView
+from benchmarks.measures.pointing import grid_pointing
+from benchmarks.measures.sufficiency import sufficient_shares
+from benchmarks.models.classifier import Preprocessing
+from benchmarks.models.randomise import randomised
 from da.types import Attribution
+from results.artefacts.evaluation import _iou, spearman, ssim, top_pixels
 from tests.commands import command
 from tests.conftest import rngs, textured
 from tests.test_cli import COFFEE

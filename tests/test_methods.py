@@ -8,13 +8,13 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
-from benchmarks import plan
-from benchmarks.attribute import attribute
-from benchmarks.configured import with_model
-from benchmarks.engines import Engine, torch_engine
-from benchmarks.models import Model, build
-from benchmarks.provenance import target_name
-from benchmarks.rng import image_rng
+from benchmarks.engines.engine import Engine, torch_engine
+from benchmarks.jobs import plan
+from benchmarks.jobs.attribute import attribute
+from benchmarks.jobs.resolve import state_model
+from benchmarks.keys.provenance import target_name
+from benchmarks.models.classifier import Model, build
+from da.rng import image_rng
 from da.types import Attribution
 from tests.conftest import REPOSITORY, configured
 
@@ -66,7 +66,8 @@ def models() -> dict[str, tuple[Model, Engine]]:
 
 def small(name: str, model: Model):
     """A method of the catalogue with a small budget."""
-    cfg = with_model(configured(f"method={name}"), model)
+    cfg = configured(f"method={name}")
+    state_model(cfg, model)
     for key, value in SMALL.items():
         if key in cfg.method:
             cfg.method[key] = value

@@ -7,11 +7,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from benchmarks.access import LabelView, ScoreView
-from da.minimal import minimal_region
-from da.minimal_by_score import minimal_region_by_score
-from da.pieces import cut, graded, superpixels_in
-from da.search import Found, Settings, _Pieces, _remove, search
+from benchmarks.engines.views import LabelView, ScoreView
+from da.minimal.by_score import minimal_region_by_score
+from da.minimal.pieces import cut, graded, superpixels_in
+from da.minimal.region import minimal_region
+from da.minimal.search import Found, Settings, _Pieces, _remove, search
 from da.superpixels import superpixels
 from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
 

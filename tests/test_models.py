@@ -13,12 +13,12 @@ from hydra.utils import instantiate
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmarks.access import LabelView
-from benchmarks.bad_input import cause
-from benchmarks.datasets import demo, select, wnid_folder
-from benchmarks.engines import torch_engine
-from benchmarks.models import Normalised, build, class_names, timm_net
-from benchmarks.weights import WeightsError, read_state, state_sha256
+from benchmarks.data.sets import demo, select, wnid_folder
+from benchmarks.engines.engine import torch_engine
+from benchmarks.engines.views import LabelView
+from benchmarks.inputs.messages import cause
+from benchmarks.models.classifier import Normalised, build, class_names, timm_net
+from benchmarks.models.weights import WeightsError, read_state, state_sha256
 from tests.conftest import REPOSITORY, configured
 
 REFERENCE = REPOSITORY / "tests" / "reference"

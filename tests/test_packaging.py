@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.datasets import demo
+from benchmarks.data.sets import demo
 from tests.conftest import REPOSITORY
 
 COFFEE = str(demo().photographs[1].source)

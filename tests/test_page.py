@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks.walks import replay
+from da.replay import replay
 from da.walk import dynamic_ablation
-from results import charts, gallery, page, tables
+from results import tables
+from results.figures import charts
+from results.page import gallery, page
 from tests.commands import command
 from tests.conftest import Labels, PatchNet, textured
 
@@ -184,7 +186,7 @@ def test_a_page_is_made_again_from_the_store_also_without_the_photographs(run):
     shutil.copytree(run, gone)
     for path in (gone / "jobs").glob("*.json"):
         record = json.loads(path.read_text())
-        record["config"]["dataset"] = {"_target_": "benchmarks.datasets.image_folder", "root": str(folder / "nowhere")}
+        record["config"]["dataset"] = {"_target_": "benchmarks.data.image_folder", "root": str(folder / "nowhere")}
         path.write_text(json.dumps(record))
     said = command("results", "page", "runs/gone", cwd=folder)
     assert said.returncode == 0, said.stderr

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from results.figures import grid_of_pictures, heat_map, insertion_curves
+from results.figures.matplotlib import grid_of_pictures, heat_map, insertion_curves
 from results.statistics import bootstrap_interval
 from results.tables import curves, load, summarise
 

@@ -11,10 +11,10 @@ from hydra.utils import instantiate
 from scipy.ndimage import convolve, gaussian_filter
 from torch.nn.functional import conv2d
 
-from benchmarks.access import ScoreView
-from benchmarks.configured import resolved_values
-from benchmarks.datasets import demo, select
-from benchmarks.rise_metrics import box_blur, changed_pixels, raster_rank, rise_metrics
+from benchmarks.data.sets import demo, select
+from benchmarks.engines.views import ScoreView
+from benchmarks.inputs.compose import resolved_values
+from benchmarks.measures.eclique import box_blur, changed_pixels, raster_rank, rise_metrics
 from da.types import Attribution
 from tests.conftest import configured, rngs, textured
 from tests.test_job import job, written

@@ -8,11 +8,11 @@ import shutil
 import pytest
 import torch
 
-from benchmarks import decisions
-from benchmarks.auto import settle
-from benchmarks.configured import make_job
-from benchmarks.engines import compile_engine
-from benchmarks.speed import LINES, main
+from benchmarks.engines.auto import fastest_engine
+from benchmarks.engines.engine import compile_engine
+from benchmarks.jobs.resolve import make_job, resolve
+from benchmarks.tools import decisions
+from benchmarks.tools.speed import LINES, main
 from tests.conftest import configured, planted_model, textured
 
 
@@ -24,37 +24,37 @@ def cache(tmp_path, monkeypatch):
 
 def test_the_fastest_engine_is_chosen_once_and_its_results_are_its_own(cache):
     cfg = configured("engine=auto", "engine.candidates=[torch,onnxruntime]", "engine.batch=2")
-    said = settle(cfg)
+    _, said = fastest_engine(cfg.engine, cfg.model)
     (kept,) = cache.glob("auto-*.json")
     name, found = json.loads(kept.read_text())
     rates = {engine: int(rate.split()[0]) for engine, rate in found.items()}
     assert rates[name] == max(rates.values())
     assert said.startswith(f"engine=auto: {name} for efficientnet_lite0 (")
-    assert make_job(cfg).keys == make_job(configured(f"engine={name}", "engine.batch=2")).keys
+    assert make_job(resolve(cfg)).keys == make_job(resolve(configured(f"engine={name}", "engine.batch=2"))).keys
     slower = min(rates, key=rates.__getitem__)
     kept.write_text(json.dumps([slower, found]))
-    again = configured("engine=auto", "engine.candidates=[torch,onnxruntime]", "engine.batch=2")
-    assert settle(again).startswith(f"engine=auto: {slower} ")  # remembered, not measured again
+    assert resolve(cfg).engine_choice.startswith(f"engine=auto: {slower} ")  # remembered, not measured again
 
 
 def test_an_engine_that_cannot_run_is_passed_over():
     cfg = configured("engine=auto", "engine.candidates=[onnxruntime,torch]", "engine.precision=bf16", "engine.batch=2")
-    assert "onnxruntime does not run: engine.precision='bf16'" in settle(cfg)
-    assert cfg.engine._target_ == "benchmarks.engines.torch_engine"
-    assert (cfg.engine.precision, cfg.engine.batch) == ("bf16", 2)
+    engine, said = fastest_engine(cfg.engine, cfg.model)
+    assert "onnxruntime does not run: engine.precision='bf16'" in said
+    assert engine._target_ == "benchmarks.engines.torch_engine"
+    assert (engine.precision, engine.batch) == ("bf16", 2)
+    cfg = configured("engine=auto", "engine.candidates=[onnxruntime]", "engine.precision=bf16")
     with pytest.raises(ValueError, match="none runs"):
-        settle(configured("engine=auto", "engine.candidates=[onnxruntime]", "engine.precision=bf16"))
+        fastest_engine(cfg.engine, cfg.model)
 
 
 def test_other_engines_are_left_alone():
     cfg = configured("engine=onnxruntime")
-    assert settle(cfg) == ""
-    assert cfg.engine == configured("engine=onnxruntime").engine
+    assert fastest_engine(cfg.engine, cfg.model) == (cfg.engine, "")
 
 
 @pytest.mark.parametrize("line", sorted(set(LINES) - {"rise"}))  # which streams 9000 masks
 def test_every_line_measures_something(line, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("benchmarks.speed.ENGINES", {"torch": {}, "onnxruntime": {}})
+    monkeypatch.setattr("benchmarks.tools.speed.ENGINES", {"torch": {}, "onnxruntime": {}})
     assert (
         main(["--engine", "torch", "--batch", "1", "--rounds", "1", "--size", "2", "--lines", line, "--json", str(tmp_path / "s.json")])
         == 0
@@ -70,7 +70,7 @@ def test_every_line_measures_something(line, tmp_path, capsys, monkeypatch):
 
 
 def test_an_engine_that_cannot_run_is_said_and_the_others_are_measured(capsys, monkeypatch):
-    monkeypatch.setattr("benchmarks.speed.ENGINES", {"torch": {}, "onnxruntime": {"precision": "bf16"}})
+    monkeypatch.setattr("benchmarks.tools.speed.ENGINES", {"torch": {}, "onnxruntime": {"precision": "bf16"}})
     assert main(["--engine", "torch", "--batch", "1", "--rounds", "1", "--size", "1", "--lines", "engines"]) == 0
     said = capsys.readouterr()
     assert "engine onnxruntime does not run here: engine.precision='bf16'" in said.err

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.__main__ import main
-from results.compact import compact
 from results.status import PLAN, described, status
-from results.store import Store, digest, write_part
+from results.store.compact import compact
+from results.store.store import Store, digest, write_part
 from results.times import finished_times
 
 KEYS = {name: digest({"kind": name}) for name in ("prediction", "attribution", "mar")}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.store import Store, canonical, digest
+from results.store.store import Store, canonical, digest
 
 CONFIG = {"method": "m", "seed": 0}
 

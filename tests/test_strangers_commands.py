@@ -18,12 +18,14 @@ from PIL import Image
 import benchmarks.__main__
 import da.__main__
 import results.__main__
-from benchmarks import own_folders, picture_file, places, run
-from benchmarks.bad_input import suggestion
-from benchmarks.command_line import alone, as_given, elements, split_flags
-from benchmarks.configured import composed, judge
-from benchmarks.datasets import demo
-from benchmarks.engines import reference_engine
+from benchmarks.app import picture_file
+from benchmarks.data.sets import demo
+from benchmarks.engines.engine import reference_engine
+from benchmarks.inputs import own_folders, places
+from benchmarks.inputs.command_line import alone, as_given, elements, split_flags
+from benchmarks.inputs.compose import composed
+from benchmarks.inputs.messages import suggestion
+from benchmarks.jobs.selection import judge
 from tests.commands import command, started
 
 COFFEE = Path(str(demo().photographs[1].source))
@@ -60,11 +62,9 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def bench(place, monkeypatch, capsys):
     """``python -m benchmarks`` in this process, on a small network: its exit code, what it printed and what it said."""
-    monkeypatch.setattr(run, "FAILED_UNWRITTEN", [])
 
     def call(*arguments: str, model: str = "model=tiny") -> tuple[int, str, str]:
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        monkeypatch.setattr(run.Report, "outs", ())
         monkeypatch.setattr(sys, "argv", ["benchmarks", "--config-dir", "conf", *([model] if model else []), *arguments])
         monkeypatch.setenv("DA_DEBUG", "0")  # what the command sets is undone after the test
         code = benchmarks.__main__.main()
@@ -162,7 +162,7 @@ def test_runs_are_named_as_given_alone_and_in_sweeps(bench, place):
 def test_paths_begin_at_home_wherever_they_are_given(bench, place):
     shutil.copytree(place / "conf", place / "mine")
     (place / "mine" / "dataset").mkdir()
-    (place / "mine" / "dataset" / "theirs.yaml").write_text("_target_: benchmarks.datasets.image_folder\nroot: ~/photos\nname: theirs\n")
+    (place / "mine" / "dataset" / "theirs.yaml").write_text("_target_: benchmarks.data.image_folder\nroot: ~/photos\nname: theirs\n")
     arguments = ["--config-dir=~/mine", "method=sobel", "store=~/kept", "out=~/x", "benchmark=[]"]
     for dataset in (["dataset=theirs"], ["dataset=image_folder", "dataset.root=~/photos", "dataset.name=1e3"]):
         code, _, err = bench(*arguments, *dataset)
@@ -186,7 +186,7 @@ def own(folder: Path, **files: str) -> None:
 
 def test_own_configurations_come_before_the_shipped_ones(bench, place):
     sobel = "_target_: baselines.references.{}\n_partial_: true\n"
-    mar = "# @package benchmark.mar\n_target_: benchmarks.mar.minimum_attribution_ratio\n_partial_: true\n"
+    mar = "# @package benchmark.mar\n_target_: benchmarks.measures.minimum_attribution_ratio\n_partial_: true\n"
     mar += "smallest: 0.5\npoints: 3\nfill: black\n"
     demo_of_one = "# @package _global_\nname: mine\nselect: {count: 1}\n"
     own(place / "conf", method__sobel=sobel.format("centre_disc"), benchmark__mar=mar, experiment__demo=demo_of_one, model__resnet18=TINY)
@@ -200,7 +200,7 @@ def test_own_configurations_come_before_the_shipped_ones(bench, place):
     assert "method/rise.yml" in err
     assert "name ends in .yaml" in err
     found = composed("method=sobel", "experiment=demo", "model=resnet18")
-    assert (found.method._target_, found.name, found.model.name) == ("baselines.references.centre_disc", "mine", "tiny")
+    assert (found.method._target_, found.name, found.model.name) == ("baselines.centre_disc", "mine", "tiny")
     assert (found.benchmark.mar.points, found.budgets.smoke) == (3, {})
     assert judge(found, "resnet18").name == "tiny"
 
@@ -209,7 +209,7 @@ def test_own_configurations_come_before_the_shipped_ones(bench, place):
     "way", ["--config-dir conf", "-cd conf", "--config-dir=conf", "hydra.searchpath=[file://CONF]", "hydra.searchpath=[conf]"]
 )
 def test_every_way_to_name_a_folder(place, way, monkeypatch, capsys):
-    own(place / "conf", method__rise="_target_: baselines.references.centre_disc\n_partial_: true\n")
+    own(place / "conf", method__rise="_target_: baselines.centre_disc\n_partial_: true\n")
     words = way.replace("CONF", str(place / "conf")).split()
     for order in (["method=rise", *words], [*words, "method=rise"]):
         monkeypatch.setattr(sys, "argv", ["benchmarks", *order, "--cfg", "job", "--package", "method"])
@@ -217,13 +217,13 @@ def test_every_way_to_name_a_folder(place, way, monkeypatch, capsys):
         out, err = capsys.readouterr()
         assert "centre_disc" in out
         assert err.count("note: method/rise.yaml of") == 1
-        assert composed("method=rise").method._target_ == "baselines.references.centre_disc"
+        assert composed("method=rise").method._target_ == "baselines.centre_disc"
     assert own_folders.use(None) == []
-    assert composed("method=rise").method._target_ == "baselines.rise.rise"
+    assert composed("method=rise").method._target_ == "baselines.rise"
 
 
 def test_own_configurations_in_the_workers_of_a_sweep_and_in_its_plan(place):
-    own(place / "conf", method__sobel="_target_: baselines.references.centre_disc\n_partial_: true\n")
+    own(place / "conf", method__sobel="_target_: baselines.centre_disc\n_partial_: true\n")
     launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     given = ["method=sobel,random", *launcher, "-m", "--config-dir", "conf", "model=tiny", *FEW, "name=1e3"]
     said = started("benchmarks", *given, cwd=place, OMP_NUM_THREADS="")
@@ -232,7 +232,7 @@ def test_own_configurations_in_the_workers_of_a_sweep_and_in_its_plan(place):
         record["method"]: record["config"]["method"]["_target_"]
         for record in (json.loads(path.read_text()) for path in (place / "runs" / "1e3" / "jobs").glob("*.json"))
     }
-    assert targets["sobel"] == "baselines.references.centre_disc"
+    assert targets["sobel"] == "baselines.centre_disc"
     assert said.stderr.count("note: method/sobel.yaml of") == 1
 
 
@@ -370,7 +370,7 @@ def test_verified_is_by_the_network_itself(place, capsys, monkeypatch):
 
     code, out, _ = explain(capsys, "coffee", "--json")
     assert json.loads(out)["verified"] is True
-    load = da.__main__.load
+    load = explain_command.load
 
     def other(model: str, engine: str):
         found, there = load(model, engine)
@@ -381,7 +381,7 @@ def test_verified_is_by_the_network_itself(place, capsys, monkeypatch):
 
         return found, replace(there, module=Opposite())
 
-    monkeypatch.setattr(da.__main__, "load", other)
+    monkeypatch.setattr(explain_command, "load", other)
     code, out, _ = explain(capsys, "coffee", "--json")
     assert (code, json.loads(out)["verified"]) == (0, False)
     code, out, _ = explain(capsys, "coffee")
@@ -432,8 +432,10 @@ def test_a_model_that_does_not_export_runs_by_torch_with_a_note(place, capsys):
 
 def test_what_is_given_to_da_is_used_or_refused(place, capsys, monkeypatch):
     seen = []
-    monkeypatch.setattr(da.__main__, "explain", lambda cfg, *of: seen.append((cfg.seed, cfg.engine.batch, str(cfg.engine._target_))) or {})
-    monkeypatch.setattr(da.__main__, "words", lambda answer: "")
+    monkeypatch.setattr(
+        explain_command, "explain", lambda cfg, *of: seen.append((cfg.seed, cfg.engine.batch, str(cfg.engine._target_))) or {}
+    )
+    monkeypatch.setattr(explain_command, "words", lambda answer: "")
     assert explain(capsys, "coffee", "seed=5", "engine=torch", "engine.batch=3")[0] == 0
     assert seen[0] == (5, 3, "benchmarks.engines.torch_engine")
     for arguments in (
@@ -482,12 +484,12 @@ def test_without_a_cache_that_can_be_written(place, monkeypatch, variables, tmp_
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(places.atexit, "register", lambda *of: None)
-    said = places.settle_cache()
+    said = places.ensure_cache()
     folder = Path(os.environ["XDG_CACHE_HOME"])
     assert "a temporary one is used" in said
     assert folder.is_dir()
     assert places.writable(folder / "dynamic-ablation")
-    assert places.settle_cache() == ""  # now there is one
+    assert places.ensure_cache() == ""  # now there is one
     places._remove(folder, os.getpid())
     assert not folder.exists()
     assert not Path("/nonexistent").exists()

@@ -10,15 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torchvision
 
-from benchmarks import folders
-from benchmarks.datasets import (
-    cifar100,
-    class_folder,
-    image_folder,
-    imagenet,
-    wnid_folder,
-)
-from benchmarks.models import class_names
+from benchmarks.data import folders
+from benchmarks.data.sets import cifar100, class_folder, image_folder, imagenet, wnid_folder
+from benchmarks.models.classifier import class_names
 from tests.corpus import gradient
 from tests.strangers.reading import make_theirs, picture, pixels
 

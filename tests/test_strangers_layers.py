@@ -14,12 +14,12 @@ from pytorch_grad_cam.base_cam import BaseCAM
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from baselines.cam import cam
-from baselines.gradcam import gradcam
-from baselines.guided_backprop import guided_backprop
-from baselines.layers import enlarged, readable
-from benchmarks.access import counted
-from benchmarks.randomise import randomised
+from baselines.cams.cam import cam
+from baselines.cams.gradcam import gradcam
+from baselines.cams.layers import enlarged, readable
+from baselines.gradients.guided_backprop import guided_backprop
+from benchmarks.engines.views import counted
+from benchmarks.models.randomise import randomised
 from tests.conftest import rngs, textured
 from tests.strangers.networks import StoreActs, make
 

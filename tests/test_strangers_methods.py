@@ -15,15 +15,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.integrated_gradients import integrated_gradients, smoothgrad
-from baselines.occlusion import kernel_shap, occlusion
-from baselines.rise import rise
-from benchmarks.access import access
-from benchmarks.attribute import attribute
-from benchmarks.datasets import ImageSet
-from benchmarks.engines import Engine, torch_engine
-from benchmarks.models import Model, build
-from benchmarks.untouched import settings_kept, untouched
+from baselines.gradients.integrated_gradients import integrated_gradients, smoothgrad
+from baselines.perturbation.occlusion import kernel_shap, occlusion
+from baselines.perturbation.rise import rise
+from benchmarks.data.sets import ImageSet
+from benchmarks.engines.engine import Engine, torch_engine
+from benchmarks.engines.views import access
+from benchmarks.jobs.attribute import attribute
+from benchmarks.jobs.untouched import settings_kept, untouched
+from benchmarks.models.classifier import Model, build
 from da.types import Attribution, LabelModel, ScoreModel
 from tests.conftest import rngs, textured
 from tests.strangers import methods

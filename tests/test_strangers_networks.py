@@ -12,15 +12,16 @@ import torch
 from hydra.errors import InstantiationException
 from torch import nn
 
-from baselines.guided_backprop import guided_backprop
-from benchmarks.access import LabelView, ScoreView, View, reference_view
-from benchmarks.attribute import attribute
-from benchmarks.auto import fall_back
-from benchmarks.bad_input import cause
-from benchmarks.configured import composed, load
-from benchmarks.engines import EngineError
-from benchmarks.models import _unwrapped, build
-from benchmarks.probes import probes
+from baselines.gradients.guided_backprop import guided_backprop
+from benchmarks.engines.auto import or_torch
+from benchmarks.engines.engine import EngineError
+from benchmarks.engines.loading import load
+from benchmarks.engines.probes import probes
+from benchmarks.engines.views import LabelView, ScoreView, View, reference_view
+from benchmarks.inputs.compose import composed
+from benchmarks.inputs.messages import cause
+from benchmarks.jobs.attribute import attribute
+from benchmarks.models.classifier import _unwrapped, build
 from tests.strangers.networks import Base, StoreActs, make
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -204,13 +205,13 @@ def test_labels_are_no_scores():
 def test_a_default_engine_gives_way_to_pytorch_with_a_note():
     cfg = composed("engine=onnxruntime", "engine.batch=1")
     cfg.model = json.loads(model_json("early"))
-    assert "networks.py:" in fall_back(cfg)
-    assert cfg.engine._target_ == "benchmarks.engines.torch_engine"
-    assert cfg.engine.batch == 1
-    assert fall_back(cfg) == ""
+    engine, said = or_torch(cfg.engine, cfg.model)
+    assert "networks.py:" in said
+    assert (engine._target_, engine.batch) == ("benchmarks.engines.torch_engine", 1)
+    assert or_torch(engine, cfg.model) == (engine, "")
     cfg.model = json.loads(model_json("single"))
     with pytest.raises(ValueError, match=r"model\.outputs=sigmoid"):
-        fall_back(cfg)
+        or_torch(cfg.engine, cfg.model)
 
 
 def test_verification_is_by_the_network_itself():

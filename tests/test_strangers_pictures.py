@@ -14,17 +14,10 @@ from hydra.utils import instantiate
 from PIL import Image
 from torchvision.transforms.functional import InterpolationMode, center_crop, pil_to_tensor, resize
 
-from benchmarks import photographs
-from benchmarks.configured import composed
-from benchmarks.datasets import (
-    Mosaic,
-    Photograph,
-    UnreadableError,
-    image_folder,
-    prepare,
-    prepared,
-)
-from benchmarks.models import Preprocessing
+from benchmarks.data import photographs
+from benchmarks.data.sets import Mosaic, Photograph, UnreadableError, image_folder, prepare, prepared
+from benchmarks.inputs.compose import composed
+from benchmarks.models.classifier import Preprocessing
 from tests.corpus import gradient
 from tests.strangers import depths, exif
 from tests.strangers.reading import make_theirs, outcome, picture, pixels

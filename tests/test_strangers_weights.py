@@ -13,15 +13,16 @@ from hydra.utils import instantiate
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmarks.access import View
-from benchmarks.bad_input import cause
-from benchmarks.configured import composed, load
-from benchmarks.models import Model
-from benchmarks.onnx_graph import external_files
-from benchmarks.probes import probes
-from benchmarks.state import state_sha256
-from benchmarks.weights import WeightsError
-from benchmarks.weights import load as load_weights
+from benchmarks.engines.loading import load
+from benchmarks.engines.probes import probes
+from benchmarks.engines.views import View
+from benchmarks.inputs.compose import composed
+from benchmarks.inputs.messages import cause
+from benchmarks.models.classifier import Model
+from benchmarks.models.onnx_graph import external_files
+from benchmarks.models.state import state_sha256
+from benchmarks.models.weights import WeightsError
+from benchmarks.models.weights import load as load_weights
 from tests.strangers.networks import Base, make
 
 TORCH = json.dumps({"_target_": "benchmarks.engines.torch_engine", "_partial_": True, "batch": 4, "device": "cpu"})

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap
 
-from results.compact import compact
-from results.scale import synthetic
+from benchmarks.tools.store_scale import synthetic
 from results.statistics import MOST_RESAMPLED, bootstrap_interval
-from results.store import Store, digest
+from results.store.compact import compact
+from results.store.store import Store, digest
 from results.summary import summary
 from results.tables import load, summarise
 

@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 
 from benchmarks.__main__ import expand_shards
-from benchmarks.configured import shard_of
-from results import store as stores
-from results.store import Store, StoreError, write_atomically
+from benchmarks.jobs.resolve import shard_of
+from results.store import store as stores
+from results.store.store import Store, StoreError, write_atomically
 from tests.commands import command
 from tests.conftest import REPOSITORY
 

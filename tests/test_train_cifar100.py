@@ -13,12 +13,12 @@ from hydra.utils import instantiate
 from PIL import Image
 from safetensors import safe_open
 
-from benchmarks import train_cifar100
-from benchmarks.datasets import class_folder
-from benchmarks.engines import torch_engine
-from benchmarks.models import cifar100_vgg16_bn, class_names
-from benchmarks.train_cifar100 import MEAN, STD, Recipe, accuracy, arrays, augmented, main, train
-from benchmarks.weights import read_state, state_sha256
+from benchmarks.data.sets import class_folder
+from benchmarks.engines.engine import torch_engine
+from benchmarks.models.classifier import cifar100_vgg16_bn, class_names
+from benchmarks.models.weights import read_state, state_sha256
+from benchmarks.tools import train_cifar100
+from benchmarks.tools.train_cifar100 import MEAN, STD, Recipe, accuracy, arrays, augmented, main, train
 from tests.conftest import configured
 
 CLASSES = ("apple", "bus", "worm")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.access import LabelView
-from benchmarks.rng import image_rng
+from benchmarks.engines.views import LabelView
 from da.circles import segment_masks, segments_inside
+from da.rng import image_rng
 from da.superpixels import superpixels
 from da.walk import dynamic_ablation
 from tests.conftest import Labels, PatchNet, rngs, textured

@@ -9,10 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.datasets import (
-    Photograph,
-    UnreadableError,
-)
+from benchmarks.data.sets import Photograph, UnreadableError
 from tests.corpus import gradient
 
 STRANGERS = Path(__file__).parent

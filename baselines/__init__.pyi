@@ -1,0 +1,13 @@
+from .cams.cam import cam as cam
+from .cams.gradcam import gradcam as gradcam
+from .gradients.gradient import gradient as gradient
+from .gradients.guided_backprop import guided_backprop as guided_backprop
+from .gradients.integrated_gradients import integrated_gradients as integrated_gradients
+from .gradients.integrated_gradients import smoothgrad as smoothgrad
+from .perturbation.extremal_perturbation import extremal_perturbation as extremal_perturbation
+from .perturbation.occlusion import kernel_shap as kernel_shap
+from .perturbation.occlusion import occlusion as occlusion
+from .perturbation.rise import rise as rise
+from .references import centre_disc as centre_disc
+from .references import random_map as random_map
+from .references import sobel_edges as sobel_edges

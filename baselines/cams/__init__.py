@@ -1,0 +1,1 @@
+"""Methods that weigh the feature maps of one layer."""

@@ -1,0 +1,102 @@
+"""Any class activation map of the package pytorch-grad-cam."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baselines.cams.layers import feature_maps
+from baselines.copies import copied
+from da.arguments import MODULE, arguments
+from da.types import Attribution, Images, Rngs, Targets
+
+__version__ = "3"
+
+
+def cam(
+    model: nn.Module,
+    images: Images,
+    targets: Targets | None = None,
+    *,
+    rngs: Rngs | None = None,
+    seed: int = 0,
+    variant: str = "ScoreCAM",
+    layer: str | None = None,
+) -> Attribution:
+    """A class activation map of ``pytorch-grad-cam`` (the extra ``grad-cam``), an image at a time.
+
+    variant: the class's name there: ScoreCAM (Wang et al., CVPR workshops 2020), AblationCAM (Ramaswamy et al., WACV 2020),
+    GradCAMPlusPlus, EigenCAM and so on. layer: as for GradCAM. The package scales each map to [0, 1].
+
+    It runs on a copy of the model, because the package changes the training mode, writes gradients and swaps layers, and with no
+    activation in place, because the package keeps the layer's output without copying it.
+
+    Raises ValueError where the package is missing, and for a variant or layer that there is not.
+    """
+    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    try:
+        import pytorch_grad_cam
+        from pytorch_grad_cam.base_cam import BaseCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    except ImportError:
+        raise ValueError("cam needs pytorch-grad-cam: pip install 'dynamic-ablation[grad-cam]'") from None
+    kinds: dict[str, Any] = {
+        name: kind for name, kind in vars(pytorch_grad_cam).items() if inspect.isclass(kind) and issubclass(kind, BaseCAM)
+    }
+    if variant not in kinds:
+        raise ValueError(f"variant={variant!r}: choose one of {', '.join(sorted(kinds))}")
+    own = _copy(model).requires_grad_(variant == "ShapleyCAM")  # whose second derivatives of a linear head are 0, not missing
+    found = []
+    with feature_maps(own, layer, images[:1]) as maps, torch.enable_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        explain = kinds[variant](model=_Network(own, maps), target_layers=[maps[0]])  # it prints a progress bar an image
+        maps[0].register_forward_hook(_apart)  # after the package's hooks
+        for image, target, rng in zip(images, targets.tolist(), rngs, strict=True):
+            with _numpy_seeded(rng):
+                one = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[ClassifierOutputTarget(target)])
+            found.append(torch.from_numpy(one[0]).float())
+            explain.activations_and_grads.activations, explain.activations_and_grads.gradients = [], []  # it would detach them in place
+    return Attribution(torch.stack(found).to(images.device))
+
+
+class _Network(nn.Module):
+    """A network with its feature maps among its modules, where AblationCAM looks for what it replaces."""
+
+    def __init__(self, net: nn.Module, maps: nn.Module) -> None:
+        super().__init__()
+        self.net, self.maps = net, maps
+
+    def forward(self, images: Tensor) -> Any:
+        """The network's own output."""
+        return self.net(images)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """A copy that shares the weights' memory, takes no gradients of them and does nothing in place."""
+    own = copied(model, frozen=True)
+    for module in own.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return own
+
+
+def _apart(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """What follows the layer gets a tensor of its own, so that an addition in place there does not reach the package's."""
+    return output.clone()
+
+
+@contextmanager
+def _numpy_seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Some variants draw from NumPy's global stream: give them the image's, and put the global one back."""
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(int(rng.integers(2**32)))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002

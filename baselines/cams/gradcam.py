@@ -1,0 +1,31 @@
+"""GradCAM."""
+
+from __future__ import annotations
+
+from captum.attr import LayerGradCam
+from torch import nn
+
+from baselines.cams.layers import enlarged, feature_maps
+from da.arguments import MODULE, arguments
+from da.types import Attribution, Images, Rngs, Targets
+
+__version__ = "2"
+
+
+def gradcam(
+    model: nn.Module, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0, layer: str | None = None
+) -> Attribution:
+    """A layer's feature maps, weighted by the class logit's mean gradients, summed, negative values cut (Selvaraju et al., ICCV 2017).
+
+    layer: dotted name of a module whose output is spatial, ``[n, channels, height, width]`` or ``[n, height, width, channels]``; of a
+    module that runs more than once, the last run. One forward and one backward pass an image. Captum's ``LayerGradCam`` with
+    ``relu_attributions=True``, enlarged bilinearly with ``align_corners=False``. A map with no positive value is all zero, and one of
+    a layer of 1 x 1 is constant: it ranks the pixels at random, like any tie.
+
+    Raises ValueError, naming layers that there are, for a name that the model does not have, or a layer that does not run, has no
+    spatial output, or one of which it cannot be said which axis is which.
+    """
+    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    with feature_maps(model, layer, images) as maps:
+        small = LayerGradCam(model, maps[0]).attribute(images.detach().clone().requires_grad_(), target=targets, relu_attributions=True)
+    return Attribution(enlarged(small.detach()[:, 0], images.shape[-2:]))

@@ -1,0 +1,1 @@
+"""Methods that use the gradient of the class with respect to the image."""

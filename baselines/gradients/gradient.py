@@ -1,0 +1,21 @@
+"""Gradient saliency."""
+
+from __future__ import annotations
+
+from captum.attr import Saliency
+from torch import nn
+
+from da.arguments import MODULE, arguments
+from da.types import Attribution, Images, Rngs, Targets
+
+__version__ = "1"
+
+
+def gradient(model: nn.Module, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0) -> Attribution:
+    """The magnitude of the class logit's gradient, its largest over the channels (Simonyan, Vedaldi and Zisserman, ICLR workshop 2014).
+
+    model: logits of images in [0, 1]. One forward and one backward pass an image. Captum's ``Saliency`` with ``abs=True``.
+    """
+    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    gradients = Saliency(model).attribute(images.detach().clone().requires_grad_(), target=targets, abs=True)
+    return Attribution(gradients.detach().amax(1))

@@ -1,0 +1,213 @@
+"""Extremal Perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+
+from baselines.perturbation.smooth_mask import SmoothMask
+from da.arguments import MODULE, arguments
+from da.fill import IMAGENET_MEAN
+from da.types import Attribution, Images, Rngs, Targets
+
+__version__ = "4"
+
+SIDE = 224  # step and sigma are pixels of an image of this side
+Perturb = Callable[[Tensor], Tensor]
+Border = str | Sequence[float]
+
+
+def extremal_perturbation(
+    model: nn.Module,
+    images: Images,
+    targets: Targets | None = None,
+    *,
+    rngs: Rngs | None = None,
+    seed: int = 0,
+    areas: Sequence[float] = (0.025, 0.05, 0.1, 0.2),
+    perturbation: str = "blur",
+    levels: int = 8,
+    blur: float = 20,
+    border: Border = IMAGENET_MEAN,
+    variant: str = "preserve",
+    reward: str = "simple",
+    iterations: int = 800,
+    step: int = 7,
+    sigma: int = 21,
+    coldness: float = 20,
+    learning_rate: float = 0.01,
+    momentum: float = 0.9,
+    dampening: float = 0.9,
+    area_weight: float = 300,
+    area_growth: float = 1.0035,
+    jitter: bool = True,
+    smooth: float = 0.09,
+) -> Attribution:
+    """The smooth mask of a given area under which the class scores highest, summed over areas (Fong, Patrick, Vedaldi, ICCV 2019).
+
+    areas: fractions of the image and its margin. perturbation: ``blur`` (a pyramid of ``levels`` Gaussians up to ``blur`` pixels, the
+    last the image; around the image lies the colour ``border``) or ``fade`` (to black, in [0, 1] pixel space). variant: ``preserve``
+    the class, ``delete`` it, or ``dual``. reward: the class's logit (``simple``), or that less the largest other (``contrastive``).
+    step, sigma: of the mask's grid and kernel, in pixels of an image of side 224; blur likewise. smooth: sigma of the final blur over
+    the shorter side. Rows of images and areas are optimised together, each on its own: one forward and one backward pass an
+    iteration, image and area, twice that for ``dual``.
+
+    Extras: ``probability_A``, the class's softmax probability under the final mask of each area A. Raises ValueError for a value out
+    of range.
+    """
+    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    masks = extremal_masks(
+        model, images, targets, areas=areas, perturbation=perturbation, levels=levels, blur=blur, border=border, variant=variant,
+        reward=reward, iterations=iterations, step=step, sigma=sigma, coldness=coldness, learning_rate=learning_rate,
+        momentum=momentum, dampening=dampening, area_weight=area_weight, area_growth=area_growth, jitter=jitter,
+    )  # fmt: skip
+    show = perturber(images, len(areas), perturbation, levels, blur, border)
+    with torch.no_grad():
+        rows = targets.repeat_interleave(len(areas))
+        scores = model(show(masks.flatten(0, 1))).softmax(1).gather(1, rows[:, None]).view(len(images), -1)
+    sd = smooth * min(images.shape[-2:])
+    total = masks.sum(1)
+    return Attribution(
+        gaussian(total[:, None], sd, (0.0,))[:, 0],
+        extras={f"probability_{area:g}": scores[:, a] for a, area in enumerate(areas)},
+    )
+
+
+def extremal_masks(
+    model: nn.Module,
+    images: Images,
+    targets: Targets,
+    *,
+    areas: Sequence[float],
+    perturbation: str,
+    levels: int,
+    blur: float,
+    border: Border,
+    variant: str,
+    reward: str,
+    iterations: int,
+    step: int,
+    sigma: int,
+    coldness: float,
+    learning_rate: float,
+    momentum: float,
+    dampening: float,
+    area_weight: float,
+    area_growth: float,
+    jitter: bool,
+) -> Float[Tensor, "n areas h w"]:
+    """The optimised masks in [0, 1]; see ``extremal_perturbation``."""
+    _check(areas, perturbation, variant, reward, iterations, step, sigma, coldness, levels, border)
+    n, _, h, w = images.shape
+    scale = min(h, w) / SIDE
+    pixels = max(1, round(step * scale)), max(1, round(sigma * scale))
+    smooth = SmoothMask((h, w), step=pixels[0], sigma=pixels[1], coldness=coldness, device=images.device)
+    show = perturber(images, len(areas), perturbation, levels, blur, border)
+    rows = targets.repeat_interleave(len(areas))
+    share = images.new_tensor(list(areas)).repeat(n)
+    parameters = images.new_ones(n * len(areas), *smooth.grid)
+    velocity = torch.zeros_like(parameters)
+    for t in range(iterations):
+        parameters.requires_grad_()
+        masks = smooth(parameters)
+        inner = smooth.crop(masks)
+        gain = masks.new_zeros(())
+        for kept, sign in ((inner, 1), (1 - inner, -1)):
+            if variant == ("delete" if sign == 1 else "preserve"):
+                continue
+            shown = show(kept)
+            gain = gain + sign * _reward(model(shown.flip(-1) if jitter and t % 2 == 0 else shown), rows, reward).sum()
+        loss = area_weight * area_growth**t * _area_loss(masks.flatten(1), share).sum() - gain
+        (gradient,) = torch.autograd.grad(loss, parameters)
+        velocity = gradient if t == 0 else momentum * velocity + (1 - dampening) * gradient
+        parameters = (parameters.detach() - learning_rate * velocity).clamp(0, 1)
+    with torch.no_grad():
+        return smooth.crop(smooth(parameters)).reshape(n, len(areas), h, w)
+
+
+def perturber(images: Images, areas: int, perturbation: str, levels: int, blur: float, border: Border) -> Perturb:
+    """A function of masks ``[n * areas, h, w]`` to perturbed images: where a mask is 1 the image shows, where it is 0 nothing of it."""
+    if perturbation == "fade":
+        return lambda masks: masks[:, None] * images.repeat_interleave(areas, 0)
+    top = blur * min(images.shape[-2:]) / SIDE
+    pyramid = torch.stack([gaussian(images, top * (1 - level / (levels - 1)), border) for level in range(levels)], 1)
+    # For each image, level and pixel three channels and their differences to the next level: a mask reads one row a pixel.
+    table = torch.cat([pyramid[:, :-1], pyramid.diff(dim=1)], 2).permute(0, 1, 3, 4, 2).reshape(-1, 6)
+    n, _, h, w = images.shape
+    first = torch.arange(n, device=images.device).repeat_interleave(areas)[:, None] * (levels - 1) * h * w
+    pixel = first + torch.arange(h * w, device=images.device)
+
+    def blurred(masks: Tensor) -> Tensor:
+        at = (masks * (levels - 1)).flatten(1)
+        low = at.detach().long().clamp_(0, levels - 2)
+        row = table.index_select(0, torch.add(pixel, low, alpha=h * w).flatten()).view(len(masks), h * w, 6)
+        shown = torch.addcmul(row[..., :3], row[..., 3:], (at - low)[..., None])
+        return shown.view(-1, h, w, 3).permute(0, 3, 1, 2)
+
+    return blurred
+
+
+def gaussian(images: Float[Tensor, "m c h w"], sigma: float, border: Border) -> Float[Tensor, "m c h w"]:
+    """Gaussian blur, cut at four sigma. border: the colour around the image, a number a channel, or ``reflect``."""
+    if sigma <= 0:
+        return images
+    mode, colour = ("reflect", 0.0) if isinstance(border, str) else ("constant", images.new_tensor(list(border)).view(1, -1, 1, 1))
+    blurred = gaussian_filter((images - colour).cpu().numpy(), (0, 0, sigma, sigma), mode=mode, truncate=4)
+    return torch.from_numpy(blurred).to(images) + colour
+
+
+def _area_loss(masks: Float[Tensor, "r p"], share: Float[Tensor, " r"]) -> Float[Tensor, " r"]:
+    """Mean squared difference of the sorted mask and a step that is 1 on its largest ``share`` of values.
+
+    Without sorting: ``sum(m^2) + sum over the largest (1 - 2 m)``. Of values that tie at the edge the last in raster order are in.
+    """
+    p = masks.shape[1]
+    values = masks.detach()
+    largest = p - (p * (1 - share)).long()
+    edge = values.new_empty(len(values), 1)
+    for k in set(largest.tolist()):
+        edge[largest == k] = values[largest == k].kthvalue(p - k + 1, dim=1, keepdim=True).values
+    above, tied = values > edge, values == edge
+    room = largest[:, None] - above.sum(1, keepdim=True)
+    inside = above | (tied & (tied.flip(1).cumsum(1).flip(1) <= room))
+    return (masks.square() + inside * (1 - 2 * masks)).sum(1) / p
+
+
+def _reward(logits: Float[Tensor, "r classes"], rows: Int[Tensor, " r"], reward: str) -> Float[Tensor, " r"]:
+    score = logits.gather(1, rows[:, None])[:, 0]
+    if reward == "simple":
+        return score
+    return score - logits.scatter(1, rows[:, None], -torch.inf).amax(1)
+
+
+def _check(
+    areas: Sequence[float],
+    perturbation: str,
+    variant: str,
+    reward: str,
+    iterations: int,
+    step: int,
+    sigma: int,
+    coldness: float,
+    levels: int,
+    border: Border,
+) -> None:
+    if not areas or not all(0 < area < 1 for area in areas):
+        raise ValueError(f"areas={list(areas)}: give fractions of the image between 0 and 1")
+    for name, value, known in (
+        ("perturbation", perturbation, ("blur", "fade")),
+        ("variant", variant, ("preserve", "delete", "dual")),
+        ("reward", reward, ("simple", "contrastive")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}={value!r}: choose {', '.join(known)}")
+    if isinstance(border, str) and border != "reflect":
+        raise ValueError(f"border={border!r}: choose reflect, or three numbers (red, green, blue)")
+    if min(iterations, step, sigma) < 1 or levels < 2:
+        raise ValueError(f"iterations={iterations}, step={step}, sigma={sigma} must be at least 1 and levels={levels} at least 2")
+    if not 0 < coldness <= 80:
+        raise ValueError(f"coldness={coldness}: more than 0 and at most 80, where its exponentials still are finite")

@@ -1,0 +1,1 @@
+"""The commands: running jobs, reporting on them, explaining one photograph."""

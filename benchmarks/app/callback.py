@@ -1,0 +1,125 @@
+"""Hydra's callback: plans a sweep before its first job, reports after the last."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.text import Text
+
+from benchmarks.app.failures import fail, failures, forget
+from benchmarks.app.process import prepare
+from benchmarks.app.session import current
+from benchmarks.app.workers import Origin
+from benchmarks.engines.loading import load
+from benchmarks.engines.rate import seconds_a_pass
+from benchmarks.inputs.compose import composed
+from benchmarks.inputs.places import expanded
+from benchmarks.jobs import plan
+from benchmarks.jobs.record import of_all_shards
+from benchmarks.jobs.resolve import ResolvedConfig, resolve
+from results.export import WIDTH
+from results.status import PLAN
+from results.store.files import write_atomically
+
+
+class Report(Callback):
+    """After the last job: tables and figures, and what failed."""
+
+    def __init__(self) -> None:
+        self.origin = Origin()
+        self.runs: dict[Path, list[dict[str, Any]]] = {}  # of a sweep: what is expected in which run's folder
+        self.names: dict[Path, str] = {}  # theirs
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """In a worker, work as the process that started the sweep would."""
+        session = current()
+        session.started = self.origin.started
+        if self.origin.work_as_started(config):
+            session.is_worker = True
+            session.bar.silence()
+            prepare()
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Forget the failures of the last time."""
+        forget(Path(expanded(config.out)))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Say what the sweep is going to do."""
+        session = current()
+        session.sweep = (self, config)
+        everyone, jobs = arguments_of(config), list[ResolvedConfig]()
+        self.origin = Origin(jobs=len(everyone))
+        for arguments in everyone:
+            out, expected = Path(expanded(config.out)), {"overrides": of_all_shards(arguments), "images": 0, "started": time.time()}
+            with suppress(Exception):  # the job that cannot be composed will say why
+                cfg = composed(*arguments)
+                out = Path(expanded(cfg.out))
+                self.names[out] = cfg.name
+                choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
+                jobs.append(resolve(cfg, arguments, choice[-1] if choice else "da_pos"))
+                expected["images"] = plan.image_count(jobs[-1])
+            self.runs.setdefault(out, []).append(expected)
+        for out, left in self.runs.items():
+            forget(out)
+            with suppress(OSError):  # the jobs will say so
+                write_atomically(out / PLAN, json.dumps(left, indent=1).encode())
+        if jobs:
+            self._show(jobs)
+
+    def _show(self, jobs: list[ResolvedConfig]) -> None:
+        """Print the plan of a sweep, with the time that it will take."""
+        session, work, cost = current(), [plan.planned(job) for job in jobs], dict[tuple[str, str], tuple[float, float]]()
+        session.bar.expect(sum(job.images for job in work))
+        for job, of_job in zip(jobs, work, strict=True):
+            if (key := (of_job.model, of_job.engine)) not in cost:
+                model, engine = load(job.model_json, job.engine_json)
+                cost[key] = seconds_a_pass(engine, model.preprocessing.size)
+        wide = session.console if session.console.is_terminal else Console(stderr=True, width=WIDTH, markup=False)
+        wide.print(plan.table(work, cost))
+
+    def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write tables and figures of a run that succeeded."""
+        session, out = current(), Path(expanded(config.out))
+        session.bar.stop()
+        session.runs = (out,)
+        if all(failure["rows"] for failure in failures(out)):
+            self._report(out, config)
+
+    def _report(self, out: Path, config: Any) -> None:
+        from benchmarks.app import report  # only now: what draws takes a second to import
+
+        try:
+            report.write(out, config)
+        except Exception as error:  # Hydra would make a warning of it
+            fail(out, error, None)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Write tables and figures of what succeeded, and list what failed."""
+        session = current()
+        session.sweep = None
+        session.bar.stop()
+        session.runs = tuple(self.runs)
+        for out, jobs in self.runs.items():
+            failed = failures(out)
+            worked = sum(not failure["rows"] for failure in failed) < len(jobs)  # else, what lies there is of another command
+            if worked and any((out / "jobs").glob("*.json")):
+                self._report(out, OmegaConf.merge(config, {"name": self.names.get(out, config.name)}))
+            for failure in failed:
+                said = f" {failure['error']}\n  again: {failure['command']}"
+                session.console.print(Text.assemble(("failed:", "red"), said), soft_wrap=True)
+
+
+def arguments_of(config: DictConfig) -> list[list[str]]:
+    """The overrides of each job of a sweep, as the sweeper will make them."""
+    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
+    return [arguments for batch in BasicSweeper.split_arguments(overrides, None) for arguments in batch]

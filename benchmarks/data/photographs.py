@@ -1,0 +1,156 @@
+"""A photograph: its content, by which results are kept, and the tensor that a model is shown."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+
+from cachetools import LRUCache
+from jaxtyping import Float
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.transforms.functional import InterpolationMode, center_crop, pil_modes_mapping, pil_to_tensor, resize
+
+from benchmarks.data.decoding import UnreadableError, ValueRange, upright_rgb
+from benchmarks.models.classifier import Preprocessing
+
+LARGEST = 2**26  # pixels of an enlarged picture, a quarter of a gigabyte
+MARGIN = 4  # pixels around a part that its enlargement looks at, at least
+KEPT = 2**29  # bytes of prepared photographs that stay in memory
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One image. id: stable, names the image in every row; label: class index, None where unknown; source: a file or pixels.
+
+    value_range: the values of black and white, None for those of the file's type.
+    """
+
+    id: str
+    label: int | None
+    source: Path | Image.Image = field(compare=False)
+    value_range: ValueRange | None = field(default=None, kw_only=True)
+
+    def digest(self) -> str:
+        """SHA-256 of the file or of the pixels, and of ``value_range`` where one is given. Raises UnreadableError."""
+        if isinstance(self.source, Path):
+            try:
+                stat = self.source.stat()
+                content = _file_digest(self.source, stat.st_mtime_ns, stat.st_size)
+            except OSError as error:
+                raise UnreadableError(f"{error.strerror or error}") from None
+        else:  # as it is seen: its bytes say neither its shape nor what they mean; those of a square are enough
+            seen = self.load()
+            shape = b"" if seen.width == seen.height else f"{seen.width} x {seen.height} ".encode()
+            content = hashlib.sha256(shape + seen.tobytes()).hexdigest()
+        return hashlib.sha256(f"{content} {self.value_range}".encode()).hexdigest() if self.value_range else content
+
+    def load(self) -> Image.Image:
+        """The picture upright, 8-bit RGB. Raises UnreadableError."""
+        try:
+            with Image.open(self.source) if isinstance(self.source, Path) else self.source.copy() as image:
+                return upright_rgb(image, self.value_range)
+        except Exception as error:  # what Pillow raises depends on what is damaged
+            said = str(error) if isinstance(error, UnreadableError | OSError) else f"{type(error).__name__}: {error}"
+            if isinstance(error, UnidentifiedImageError):
+                said = "Pillow knows no such file; where it is a picture, save it as PNG with 8 bits a value"
+            raise UnreadableError(f"{self.id} cannot be read: {said}") from None
+
+    def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
+        """The picture as the model is shown it. Raises UnreadableError."""
+        return prepare(self.load(), preprocessing)
+
+
+@dataclass(frozen=True)
+class Mosaic(Photograph):
+    """``cells`` x ``cells`` photographs side by side, row by row, each cropped to a square of ``side`` pixels; put together when loaded."""
+
+    pieces: tuple[Photograph, ...]
+    cells: int
+    side: int
+
+    def digest(self) -> str:
+        """SHA-256 of the pieces' digests and of how they lie. Raises UnreadableError."""
+        return hashlib.sha256(" ".join([f"{self.side} uncropped", *(piece.digest() for piece in self.pieces)]).encode()).hexdigest()
+
+    def load(self) -> Image.Image:
+        """The picture, 8-bit RGB. Raises UnreadableError where a piece cannot be read."""
+        canvas = Image.new("RGB", (self.cells * self.side,) * 2)
+        for place, piece in enumerate(self.pieces):
+            square = ImageOps.fit(piece.load(), (self.side, self.side), Image.Resampling.BICUBIC)
+            canvas.paste(square, (place % self.cells * self.side, place // self.cells * self.side))
+        return canvas
+
+    def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
+        """The whole picture, so that its cells are of one size. Raises UnreadableError."""
+        return prepare(self.load(), replace(preprocessing, crop_pct=1.0))
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A named list of photographs."""
+
+    name: str
+    photographs: tuple[Photograph, ...]
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+
+@lru_cache(maxsize=100_000)
+def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def prepared(photograph: Photograph, digest: str, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
+    """A photograph ready for a model, kept in memory for the next setting of a sweep. Raises UnreadableError.
+
+    digest: the beginning of its ``Photograph.digest()``, as listed; a file that has changed since is not shown under it.
+    """
+    key, keep = (photograph.id, type(photograph), digest, preprocessing), _decided_by_digest(photograph)
+    if keep and (known := _PREPARED.get(key)) is not None:
+        return known
+    pixels = photograph.tensor(preprocessing)
+    if not photograph.digest().startswith(digest):
+        raise UnreadableError(f"{photograph.id} has changed since it was listed: run the command again")
+    if keep and pixels.nbytes <= KEPT:
+        _PREPARED[key] = pixels
+    return pixels
+
+
+_PREPARED: LRUCache[object, Tensor] = LRUCache(KEPT, getsizeof=lambda pixels: pixels.nbytes)
+
+
+def _decided_by_digest(photograph: Photograph) -> bool:
+    """Whether the digest is all that decides the pixels: not where a class of the user's has its own way of loading."""
+    pieces = photograph.pieces if type(photograph) is Mosaic else ()
+    return type(photograph) in (Photograph, Mosaic) and all(map(_decided_by_digest, pieces))
+
+
+def prepare(image: Image.Image, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
+    """Resize the shorter side to ``size / crop_pct``, crop the centre, scale to [0, 1]. Normalisation is the model's."""
+    size, interpolation = preprocessing.size, InterpolationMode(preprocessing.interpolation)
+    shorter = round(size / preprocessing.crop_pct)
+    width, height = (int(shorter * side / min(image.size)) for side in image.size)
+    if width * height > LARGEST and width * height > image.width * image.height:  # such as a strip of 1 x 30000
+        cropped = _enlarged_centre(image, (width, height), size, pil_modes_mapping[interpolation])
+    else:
+        cropped = center_crop(resize(image, [shorter], interpolation, antialias=True), [size, size])
+    return pil_to_tensor(cropped).float() / 255
+
+
+def _enlarged_centre(image: Image.Image, enlarged: tuple[int, int], size: int, interpolation: int) -> Image.Image:
+    """The centre of an enlarged picture, ``size`` pixels a side, without making the rest of it.
+
+    Pillow enlarges rows, then columns; given a box of both it may do it the other way round, with other rounding.
+    """
+    (x0, x1), (y0, y1) = (
+        (round((new - size) / 2) * old / new, min((round((new - size) / 2) + size) * old / new, old))
+        for old, new in zip(image.size, enlarged, strict=True)
+    )
+    left, top = max(0, int(x0) - MARGIN), max(0, int(y0) - MARGIN)
+    part = image.crop((left, top, min(int(x1) + 1 + MARGIN, image.width), min(int(y1) + 1 + MARGIN, image.height)))
+    rows = part.resize((size, part.height), interpolation, (x0 - left, 0, x1 - left, part.height))
+    return rows.resize((size, size), interpolation, (0, y0 - top, size, y1 - top))

@@ -1,0 +1,5 @@
+"""How forward passes are computed, and what a method may see of a model."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,104 @@
+"""Whether a configured function takes what its configuration gives it: names and types, before anything is computed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from benchmarks.inputs.messages import suggestion
+
+WORDS = {
+    "greater_than": "a number greater than 0",
+    "greater_than_equal": "a number of at least 0",
+    "is_instance_of": "a list",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "none_required": "null",
+    "dict_type": "a mapping, {name: value}",
+}
+
+SETTINGS: dict[str, Any] = {
+    "seed": NonNegativeInt,
+    "batch_size": PositiveInt | None,
+    "measure_memory": bool,
+    "method_name": str | None,
+    "per_method": dict[str, dict[str, Any]] | None,
+    "variation": dict[str, Any] | None,
+    "select.count": int | None,
+    "select.order": Literal["first", "random"],
+    "select.correct_for": list[str] | None,
+}
+
+CLOSED = {"select": ("count", "order", "correct_for"), "tracking": ("enabled", "project", "mode", "group")}
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Check the application's own values. Raises ValueError for one of another type, and for a key that nothing reads."""
+    for group, known in CLOSED.items():
+        if not OmegaConf.is_dict(cfg[group]):
+            raise ValueError(f"{group}={cfg[group]}: give its keys one by one, such as {group}.{known[0]}=VALUE")
+        for given in map(str, cfg[group]):
+            if given not in known:
+                raise ValueError(f"{group}.{given}: there is no such key{suggestion(given, known)}; {group} has {', '.join(known)}")
+    for name, kind in SETTINGS.items():
+        value = OmegaConf.select(cfg, name)
+        _check(name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
+
+
+def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
+    """The parameters of a method that are no hyper-parameters: one that can make its own random streams is given them here."""
+    found = inspect.signature(function).parameters
+    own = found.get("rngs")
+    return frozenset({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"})
+
+
+def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], unchecked: Collection[str] = ()) -> None:
+    """Check the keyword arguments of a function against its signature and annotations; where it has none, anything goes.
+
+    where: what stands before the keywords in messages, such as ``method.``. unchecked: those of which only the name counts. Raises
+    ValueError for a name that the function does not take, one that it lacks, and a value of another type.
+    """
+    parameters = inspect.signature(function).parameters
+    reserved = given_by_the_harness(function)
+    keywords = {name for name, p in parameters.items() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)} - reserved
+    name_of = getattr(function, "__name__", str(function))
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for name in given:
+            if name not in keywords:
+                takes = ", ".join(p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in reserved) or "none"
+                raise ValueError(f"{where}{name}: {name_of} has no such parameter{suggestion(name, keywords)}; it takes {takes}")
+    for name, p in parameters.items():
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and name not in given and name != "rngs":
+            raise ValueError(f"{where}{name} is needed by {name_of}: add +{where}{name}=VALUE")
+    try:
+        hints = typing.get_type_hints(function)
+    except (NameError, TypeError):  # names that exist for type checkers alone
+        return
+    for name, value in given.items():
+        if name not in unchecked:
+            _check_finite(f"{where}{name}", value)
+            _check(f"{where}{name}", value, hints.get(name, Any))
+
+
+def _check_finite(name: str, value: Any) -> None:
+    try:
+        json.dumps(value, allow_nan=False, default=str)
+    except ValueError:
+        raise ValueError(f"{name}={value!r}: give finite numbers") from None
+
+
+def _check(name: str, value: Any, kind: Any) -> None:
+    try:
+        TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except PydanticUserError:  # a type that brings its own configuration
+        return
+    except ValidationError as error:
+        wanted = dict.fromkeys(WORDS.get(found["type"], str(found["msg"]).removeprefix("Input should be ")) for found in error.errors())
+        raise ValueError(f"{name}={value!r}: give {' or '.join(wanted)}") from None

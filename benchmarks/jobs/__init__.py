@@ -1,0 +1,1 @@
+"""From a configuration to stored results: resolving, planning, computing, identifying, verifying."""

@@ -1,0 +1,98 @@
+"""Call a method with the access it asks for, check what it returns, and split it by image."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.engines.engine import Engine
+from benchmarks.engines.views import LabelView, Passes, ScoreView, View, access, counted
+from benchmarks.jobs.result_checks import checked
+from benchmarks.jobs.untouched import settings_kept, untouched
+from benchmarks.keys.provenance import target_name
+from benchmarks.models.classifier import Model
+from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
+from results.store.store import Arrays
+
+UNREPEATABLE = "unrepeatable"  # two passes of the model over the same images differ
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One image's attribution, ready for the store."""
+
+    status: str
+    numbers: dict[str, float]
+    arrays: Arrays
+
+
+def attribute(
+    method: Callable[..., Any],
+    model: Model,
+    engine: Engine,
+    images: Images,
+    targets: Targets,
+    rngs: Rngs,
+    measured: AbstractContextManager[object] | None = None,
+) -> tuple[Attribution, Passes]:
+    """Call a method with the access it asks for, and count the passes it makes for all the images together.
+
+    Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. The images
+    are a copy, and the model and the process's settings are put back afterwards. measured: entered around the call alone.
+
+    Raises ValueError for a method that needs gradients of a black box, one that changes the model or its input, and for a result of
+    the wrong kind, shape or count of queries.
+    """
+    n, wanted, name = len(images), access(method), target_name(method).rsplit(".", 1)[-1]
+    if wanted is nn.Module and not model.differentiable:
+        raise ValueError(f"{name} needs gradients, and {model.name} is a black box: choose a method that only queries")
+    if wanted is nn.Module:
+        same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
+        images, targets = images[same].contiguous(memory_format=torch.channels_last), targets[same]
+        rngs = [*rngs, *(copy.deepcopy(rngs[-1]) for _ in range(engine.batch - n))]
+    shown, asked, measured = images.clone(), targets.clone(), measured or nullcontext()
+    with untouched(engine.module, name, images), settings_kept(rngs[0]):
+        if wanted is nn.Module:
+            with counted(engine.module) as passes, measured:
+                result = method(engine.module, shown, asked, rngs=rngs)
+            spent = Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
+        else:
+            view: View = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
+            with measured:
+                result = method(view, shown, asked, rngs=rngs)
+            passes = spent = Passes(view.queries)
+    for what, given, kept in (("images", shown, images), ("targets", asked, targets)):
+        if not torch.equal(given, kept):
+            raise ValueError(f"{name} wrote into its {what}: it may change a copy, {what}.clone()")
+    attribution = checked(result, images, name)
+    if attribution.queries is not None and int(attribution.queries.sum()) != passes.forward:
+        raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {passes.forward}")
+    if not getattr(engine, "repeatable", True):
+        said = attribution.status or (OK,) * len(images)
+        attribution = replace(attribution, status=tuple(UNREPEATABLE if status == OK else status for status in said))
+    return attribution, spent
+
+
+def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -> Iterator[Outcome | str]:
+    """Split an attribution of a batch into the outcomes of its first ``n`` images."""
+    saliency = attribution.saliency.cpu().numpy()
+    for i in range(n):
+        if not np.isfinite(saliency[i]).all():
+            yield "the saliency map has values that are not finite"
+            continue
+        queries = float(attribution.queries[i]) if attribution.queries is not None else passes.forward / n
+        numbers = {"queries": queries, "backwards": passes.backward / n, "seconds": seconds}
+        numbers |= {name: float(values[i]) for name, values in attribution.extras.items()}
+        arrays: Arrays = {"saliency": saliency[i]}
+        if attribution.kept is not None:
+            arrays["kept"] = np.packbits(attribution.kept[i].cpu().numpy())
+        if attribution.trace is not None:
+            arrays |= {f"trace_{name}": value[i].cpu().numpy() for name, value in vars(attribution.trace).items() if value is not None}
+        yield Outcome(attribution.status[i] if attribution.status else OK, numbers, arrays)

@@ -1,0 +1,80 @@
+"""The images of a job: those of its data set that its rule selects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+
+from benchmarks.data.photographs import ImageSet, Photograph, prepared
+from benchmarks.data.sets import UnreadableError, correct_for_all, select
+from benchmarks.engines.loading import load
+from benchmarks.engines.views import LabelView
+from benchmarks.inputs.compose import as_json, composed
+from benchmarks.inputs.messages import cause
+
+
+def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: int, judges: Mapping[str, str], engine: str) -> ImageSet:
+    """The data set's selected images.
+
+    Parameters
+    ----------
+    dataset : the configuration of the data set.
+    rule : ``select`` of the configuration.
+    judges : see ``judges_of``; only images that all these models classify correctly are taken.
+    engine : JSON of the engine's configuration, by which they do.
+
+    """
+    images: ImageSet = instantiate(dataset)
+    if not judges:
+        return select(images, n=rule["count"], order=rule["order"], seed=seed)
+    shuffled = select(images, n=None, order=rule["order"], seed=seed)
+    classifiers = [partial(class_of, model, engine) for model in judges.values()]
+    return correct_for_all(shuffled, classifiers, n=rule["count"])
+
+
+def judges_of(rule: Mapping[str, Any], model: str) -> dict[str, str]:
+    """JSON of the configuration of each model of ``select.correct_for``: a name of ``conf/model``, or ``model``, the job's own."""
+    found = {}
+    for name in rule["correct_for"] or ():
+        try:
+            found[str(name)] = model if name == "model" else as_json(composed(f"model={name}").model)
+        except HydraException as error:
+            raise ValueError(f"select.correct_for: {cause(error)}") from None
+    return found
+
+
+def accuracies(
+    dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: int, judges: Mapping[str, str], engine: str, chosen: ImageSet
+) -> dict[str, float]:
+    """Accuracy of the models that an image had to please, over the images looked at to find the chosen ones, and how many these were."""
+    if not judges:
+        return {}
+    every = select(instantiate(dataset), n=None, order=rule["order"], seed=seed).photographs
+    looked = [photograph for photograph in every[: every.index(chosen.photographs[-1]) + 1] if photograph.label is not None]
+    found: dict[str, float] = {"images": len(looked)}
+    for name, model in judges.items():
+        found[name] = sum(class_of(model, engine, photograph) == photograph.label for photograph in looked) / len(looked)
+    return found
+
+
+def class_of(model_json: str, engine_json: str, photograph: Photograph) -> int | None:
+    """The class a model gives to a photograph, None where it cannot be read."""
+    try:
+        return _class_of(model_json, engine_json, photograph, f"{photograph!r} {photograph.digest()}")
+    except UnreadableError:
+        return None
+
+
+@lru_cache(maxsize=100_000)
+def _class_of(model_json: str, engine_json: str, photograph: Photograph, source: str) -> int | None:
+    """Remembered, ``source`` telling photographs of one name apart."""
+    model, engine = load(model_json, engine_json)
+    try:
+        pixels = prepared(photograph, photograph.digest()[:16], model.preprocessing)
+    except UnreadableError:
+        return None
+    return int(LabelView(engine)(pixels[None].to(engine.device)))

@@ -1,0 +1,113 @@
+"""Compute a random sample of a run again and compare."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import OmegaConf
+
+from benchmarks.data.sets import ImageSet
+from benchmarks.inputs.messages import cause, debugging
+from benchmarks.inputs.places import find_from
+from benchmarks.jobs.job import image_key
+from benchmarks.jobs.resolve import make_job, resolve
+from results.records import images_of, records, stored_as
+from results.store.store import ImageKey, Store
+
+MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One image of one job, computed again.
+
+    difference: the largest of its ``rows`` numbers. reason: why it could not be computed again, or does not match. computed: whether
+    there is something to compare; without it nothing is said of the numbers.
+    """
+
+    method: str
+    model: str
+    image: str
+    rows: int
+    difference: float
+    reason: str = ""
+    computed: bool = True
+
+    @property
+    def matches(self) -> bool:
+        """Whether every number is the same, bit for bit."""
+        return not self.reason and self.difference == 0
+
+
+def verify(out: Path, *, sample: int = 5, seed: int = 0) -> list[Verdict]:
+    """Compute ``sample`` images of a run's jobs again, in a store of their own, and compare all their rows but the timings.
+
+    Raises ValueError where there is no run, and where none of the images can be computed again.
+    """
+    jobs = records(out)
+    every = [(job, i) for job in jobs for i in range(len(job["images"]))]
+    if not every:
+        raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
+    chosen = np.random.default_rng(seed).permutation(len(every))[:sample]
+    verdicts = [_again(*every[i]) for i in sorted(chosen)]
+    if not any(verdict.computed for verdict in verdicts):
+        raise ValueError(f"nothing of {out} can be computed again here: {verdicts[0].method} {verdicts[0].image}: {verdicts[0].reason}")
+    return verdicts
+
+
+def _again(record: dict[str, Any], i: int) -> Verdict:
+    image: ImageKey = (record["images"][i][0], record["images"][i][1])
+    named = {"method": record["method"], "model": record["model"], "image": image[0]}
+    under = {name: images_of(record, name)[i] for name in record["keys"]}
+    there = _rows(Store(Path(record["store"])), record["keys"], under)
+    if not len(there):
+        return Verdict(**named, rows=0, difference=np.nan, reason="it was not computed", computed=False)
+    with tempfile.TemporaryDirectory() as folder:
+        cfg = OmegaConf.create(record["config"] | {"store": folder, "select": {"count": None, "order": "first", "correct_for": None}})
+        try:
+            find_from(record.get("folder"), cfg)
+            job = make_job(resolve(cfg))
+        except Exception as error:  # such as images or weights that have moved, or a package that is not there
+            if debugging():
+                raise
+            return Verdict(**named, rows=len(there), difference=np.nan, reason=cause(error), computed=False)
+        found = [photograph for photograph in job.images.photographs if image_key(photograph) == image]
+        if not found:
+            return Verdict(**named, rows=len(there), difference=np.nan, reason="the image is gone or has changed", computed=False)
+        job = replace(job, images=ImageSet(job.images.name, tuple(found)))
+        changed = [name for name, key in record["keys"].items() if "configs" in record and job.keys.get(name) != key]
+        if changed:  # whatever the numbers of this image are
+            now = json.loads(json.dumps(job.configs[changed[0]]))  # as the record is read
+            why = f"{', '.join(changed)}: {differing(record['configs'][changed[0]], now)} changed since"
+            return Verdict(**named, rows=len(there), difference=np.nan, reason=why)
+        job.run()
+        here = _rows(job.store, job.keys, {name: stored_as(name, image, found[0].label) for name in job.keys})
+    both = there.merge(here, on=["metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
+    if (both["_merge"] != "both").any():
+        return Verdict(**named, rows=len(both), difference=np.nan, reason="other metrics than then")
+    difference = (both["value_there"] - both["value_here"]).abs()
+    same_gap = both["value_there"].isna() & both["value_here"].isna()
+    largest = float(difference.mask(same_gap, 0).fillna(np.inf).max())
+    return Verdict(**named, rows=len(both), difference=largest, reason="" if largest == 0 else "the numbers differ")
+
+
+def differing(then: Any, now: Any, where: str = "") -> str:
+    """The first place where two configurations behind a key differ, such as ``method.function.version``."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*now, *then]):
+            if found := differing(then.get(name), now.get(name), f"{where}.{name}" if where else name):
+                return found
+        return ""
+    return where if then != now else ""
+
+
+def _rows(store: Store, keys: dict[str, str], under: dict[str, ImageKey]) -> pd.DataFrame:
+    frames = [store.rows(key, [under[name]]) for name, key in keys.items()]
+    rows = pd.concat([frame for frame in frames if len(frame)]) if any(map(len, frames)) else pd.DataFrame(columns=["metric", "x", "value"])
+    return rows.loc[~rows["metric"].isin(MEASURED), ["metric", "x", "value"]]

@@ -1,0 +1,66 @@
+"""How much of an image suffices, by several meanings of sufficient and of absent, for any ranking of the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from da.fill import Fill, filled, masked
+from da.ranking import importance_rank, prefix_shares
+from da.types import Attribution, Images, Rngs, ScoreModel, Targets
+
+__version__ = "1"
+
+CRITERIA = ("top1", "share", "threshold")
+
+
+def sufficient_shares(
+    model: ScoreModel,
+    images: Images,
+    targets: Targets,
+    labels: Sequence[int | None],
+    attribution: Attribution,
+    *,
+    rngs: Rngs,
+    criteria: Mapping[str, float | None],
+    fills: Sequence[Fill],
+    smallest: float,
+    points: int,
+) -> pd.DataFrame:
+    """The share of top-ranked pixels from which on the rest can be replaced, for every criterion and fill.
+
+    criteria: ``top1`` (the class is still the predicted one), ``share`` (it has at least this share of the whole image's probability),
+    ``threshold`` (at least this probability). Shares are tried at ``points``, geometric from ``smallest`` to 1: one forward pass a share
+    and fill, and one for the whole image. An image whose whole does not meet a threshold has no value for it.
+
+    Returns rows ``image, metric, x, value``, metric ``mar_CRITERION_FILL``. Raises ValueError for an unknown criterion.
+    """
+    if unknown := [name for name in criteria if name not in CRITERIA]:
+        raise ValueError(f"benchmark.sufficiency.criteria has {unknown[0]}: choose of {', '.join(CRITERIA)}")
+    shares = prefix_shares(smallest, points)
+    rank = importance_rank(attribution.saliency, rngs)
+    whole = model(images).gather(1, targets[:, None])[:, 0]
+    rows = []
+    for fill in fills:
+        blank = filled(images, fill, "fills")
+        scores = torch.stack([model(masked(images, blank, rank < round(s * rank[0].numel()))) for s in shares], 1)
+        of_class = scores.gather(2, targets[:, None, None].expand(-1, len(shares), 1))[..., 0]
+        for criterion, level in criteria.items():
+            if criterion == "top1":
+                holds = scores.argmax(2) == targets[:, None]
+            else:
+                holds = of_class >= float(level or 0) * (whole[:, None] if criterion == "share" else 1)
+            for i, held in enumerate(holds.cpu().numpy()):
+                if criterion == "threshold" and float(whole[i]) < float(level or 0):
+                    continue
+                held[-1] = True  # the whole image is enough
+                rows.append((i, f"mar_{criterion}_{fill if isinstance(fill, str) else 'colour'}", np.nan, shares[_from_there_on(held)]))
+    return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])
+
+
+def _from_there_on(held: NDArray[np.bool_]) -> int:
+    return int(np.flatnonzero(~held).max(initial=-1)) + 1

@@ -1,0 +1,1 @@
+"""Programs beside the benchmark: speed, decisions of engines, training, versions."""

@@ -1,1 +1,0 @@
-"""The Hydra configuration: what runs."""

@@ -1,0 +1,14 @@
+from .certificate import Certificate as Certificate
+from .certificate import certify as certify
+from .explanation import Explanation as Explanation
+from .explanation import Region as Region
+from .explanation import disjoint_regions as disjoint_regions
+from .explanation import explain as explain
+from .minimal import minimal_region as minimal_region
+from .minimal import minimal_region_by_score as minimal_region_by_score
+from .models import label_model as label_model
+from .models import score_model as score_model
+from .types import Attribution as Attribution
+from .types import LabelModel as LabelModel
+from .types import ScoreModel as ScoreModel
+from .walk import dynamic_ablation as dynamic_ablation

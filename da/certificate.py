@@ -1,0 +1,90 @@
+"""Whether a region satisfies its rule, and whether any part of it could go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from da.arguments import LABELS, arguments
+from da.fill import Fill, filled, masked
+from da.superpixels import superpixels
+from da.types import Images, LabelModel, Masks, Targets
+
+LEAST_PIXELS = 10  # of a superpixel, on average
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known of one region.
+
+    verified: whether the rule holds for it. minimal: whether, besides, it is 1-minimal over superpixels: without its share of any one
+    of them the rule is broken. superfluous: the superpixels whose share can go, by their index. shares: superpixels that the region has a
+    share of. queries: spent.
+    """
+
+    verified: bool
+    minimal: bool
+    superfluous: tuple[int, ...]
+    shares: int
+    queries: int
+
+
+def certify(
+    model: LabelModel,
+    images: Images,
+    kept: Masks,
+    targets: Targets | None = None,
+    *,
+    rule: str = "positive",
+    sp_num: int = 250,
+    fill: Fill = "black",
+) -> list[Certificate]:
+    """Verify regions, and try each without its share of every superpixel.
+
+    Parameters
+    ----------
+    model : LabelModel
+        See ``label_model``.
+    images : Tensor
+        ``[n, 3, h, w]`` in [0, 1].
+    kept : Tensor
+        The regions, booleans ``[n, h, w]``; of a negative rule, the pixels to remove.
+    targets : Tensor, optional
+        The classes ``[n]``; left out, the model's own predictions.
+    rule : str
+        ``"positive"``: the region alone has the class; ``"negative"``: without it the class is lost.
+    sp_num : int
+        Superpixels asked of SLIC, fewer where they would have less than 10 pixels, as ``minimal_region`` does.
+    fill : Fill
+        What replaces the other pixels, see ``da.fill.filled``.
+
+    Returns
+    -------
+    list of Certificate
+        One an image. Queries: one, and one for each superpixel that the region has a share of.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another kind, shape or range.
+
+    """
+    asked, images, classes, _ = arguments(LABELS, model, images, targets, None, 0)
+    if kept.dtype != torch.bool or kept.shape != (len(images), *images.shape[-2:]):
+        raise ValueError(f"kept of {kept.dtype} and shape {[*kept.shape]}: give booleans [n, h, w], of the size of the images")
+    if rule not in ("positive", "negative"):
+        raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
+    segments = superpixels(images, min(sp_num, max(images.shape[-2] * images.shape[-1] // LEAST_PIXELS, 1)))
+    blank = filled(images, fill)
+    shown, hidden = (images, blank) if rule == "positive" else (blank, images)
+    found = []
+    for i, mask in enumerate(kept.to(images.device)):
+        of_region = segments.index[i][mask].unique()
+        masks = torch.stack([mask, *(mask & (segments.index[i] != one) for one in of_region)])
+        row = slice(i, i + 1)
+        answers = [asked(masked(shown[row], hidden[row], one[None])) == classes[row] for one in masks]
+        holds = (torch.cat(answers) == (rule == "positive")).tolist()
+        superfluous = tuple(int(one) for one, held in zip(of_region, holds[1:], strict=True) if held)
+        found.append(Certificate(holds[0], holds[0] and not superfluous, superfluous, len(of_region), len(masks)))
+    return found

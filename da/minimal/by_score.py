@@ -1,0 +1,54 @@
+"""Small regions that keep enough of the class's probability, with a certificate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from da.arguments import SCORES, arguments
+from da.minimal.region import __version__ as search_version
+from da.minimal.region import regions
+from da.minimal.search import Settings
+from da.settings import with_settings
+from da.types import Attribution, Images, Rngs, ScoreModel, Targets
+
+__version__ = f"1, search {search_version}"
+
+
+@with_settings(Settings, leave_out=("rule",))
+def minimal_region_by_score(
+    model: ScoreModel,
+    images: Images,
+    targets: Targets | None = None,
+    *,
+    rngs: Rngs | None = None,
+    seed: int = 0,
+    criterion: str = "share",
+    level: float = 0.9,
+    settings: Settings,
+) -> Attribution:
+    """``minimal_region`` with another meaning of sufficient: the region alone has enough of the class's probability.
+
+    criterion: ``share`` (at least ``level`` of the whole image's probability) or ``threshold`` (at least ``level``; the status is
+    ``unsatisfiable`` where the whole image has less). One of the ``budget`` queries is for the whole image. The rule is Pos-R.
+
+    Raises ValueError for a hyper-parameter out of range.
+    """
+    if criterion not in ("share", "threshold"):
+        raise ValueError(f"criterion={criterion!r}: choose share or threshold")
+    if not 0 < level <= 1:
+        raise ValueError(f"level={level}: a share or probability above 0, at most 1")
+    if settings.budget < 3:
+        raise ValueError(f"budget={settings.budget}: give at least 3 queries, of which one is for the whole image")
+    model, images, classes, rngs = arguments(SCORES, model, images, targets, rngs, seed)
+    whole = model(images).gather(1, classes[:, None])[:, 0]
+    needed = level * whole if criterion == "share" else torch.full_like(whole, level)
+
+    def accepts(shown: Images, rows: Tensor) -> Tensor:
+        return model(shown).gather(1, classes[rows, None])[:, 0] >= needed[rows]
+
+    found = regions(accepts, images, classes, rngs, replace(settings, budget=settings.budget - 1), reachable=(whole >= needed).tolist())
+    assert found.queries is not None
+    return replace(found, queries=found.queries + 1)

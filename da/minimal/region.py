@@ -1,0 +1,119 @@
+"""Small sufficient regions with a certificate: a walk of circles, then removal of ever smaller pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from da.arguments import LABELS, arguments
+from da.fill import filled, masked
+from da.minimal.pieces import Mask
+from da.minimal.search import Found, Search, Settings, search
+from da.settings import with_settings
+from da.superpixels import superpixels
+from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
+from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
+
+__version__ = "11"
+
+Accepts = Callable[[Images, Tensor], Tensor]
+
+
+@with_settings(Settings)
+def minimal_region(
+    model: LabelModel,
+    images: Images,
+    targets: Targets | None = None,
+    *,
+    rngs: Rngs | None = None,
+    seed: int = 0,
+    settings: Settings,
+) -> Attribution:
+    """Find a region that decides the class and of which no single superpixel's share can go, within ``budget`` label queries an image.
+
+    First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. The region is
+    cut into ``2 ** start`` coherent pieces, and these are removed by probabilistic delta debugging (Wang et al., ESEC/FSE 2021): each has a
+    probability of being needed; the group whose removal promises most area is tried; where that fails its members become likelier.
+    Then pieces that are needed are cut in two, those of most superpixels first, and the same goes on with the halves: as in hierarchical
+    delta debugging (Misherghi and Su, ICSE 2006), all that is superfluous goes in few, large pieces. Once the budget affords no
+    more cuts, what remains is checked until no single superpixel's share of it can go. Queries that are left then are spent in the same
+    way; where they end before the next check does, the region that was checked is returned.
+
+    rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). sp_num: superpixels asked of SLIC, fewer
+    where they would have less than 10 pixels; cuts follow their borders, then go through them. prior: probability that a piece is
+    needed at first; prior_half: of a half; prior_again: of what is tried again. refine: queries kept back for each cut; verify: for
+    each share's check, half of that once a check has ended. smallest: share of the image below which no half is made of a
+    superpixel. fill: what replaces the rest.
+
+    Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
+    image, and a map that agrees with the rule: the region on top, then what was removed last, each of these steps being a
+    region that was verified; around the walk's region the masks that were accepted last; within a step, what is nearer to the steps
+    above. Extras: ``certified`` (1: without what the region has of any one superpixel, the rule is broken),
+    ``checked`` shares known to be needed, of ``pieces``, of which ``coarse`` lie in several superpixels, as their cuts were not
+    reached; ``superpixels`` obtained.
+
+    Raises ValueError for a hyper-parameter out of range.
+    """
+
+    model, images, classes, rngs = arguments(LABELS, model, images, targets, rngs, seed)
+
+    def accepts(shown: Images, rows: Tensor) -> Tensor:
+        return (model(shown) == classes[rows]) == (settings.rule == "positive")
+
+    return regions(accepts, images, classes, rngs, settings)
+
+
+def regions(
+    accepts: Accepts, images: Images, targets: Targets, rngs: Rngs, settings: Settings, reachable: Sequence[bool] | None = None
+) -> Attribution:
+    """Run every image's search side by side: one batch asks for all that still go on.
+
+    accepts: whether the rule holds for shown images ``[m, 3, h, w]`` of the rows ``[m]`` of ``images``. reachable: whether it can hold
+    at all, where that is known beforehand.
+    """
+    n, _, h, w = images.shape
+    segments = superpixels(images, min(settings.sp_num, max(h * w // 10, 1)))
+    blank = filled(images, settings.fill)
+    positive = settings.rule == "positive"
+
+    def decide(masks: list[Mask], rows: list[int]) -> list[bool]:
+        at = torch.tensor(rows, device=images.device)
+        pixels = torch.from_numpy(np.stack(masks)).to(images.device)
+        shown = masked(images[at], blank[at], pixels if positive else ~pixels)
+        answers: list[bool] = accepts(shown, at).tolist()
+        return answers
+
+    # The wholly ablated image must not have the class. Shown by Pos-R's empty region, and by all that Neg-R can remove.
+    everything = np.ones((h, w), bool)
+    ablated = decide([~everything if positive else everything] * n, list(range(n)))
+    statuses = [VACUOUS if positive and holds else UNSATISFIABLE if not positive and not holds else OK for holds in ablated]
+    statuses = [UNSATISFIABLE if reachable and not reachable[i] else status for i, status in enumerate(statuses)]
+    found = [Found(~everything if status == VACUOUS else everything, np.zeros((h, w)), queries=1) for status in statuses]
+    searches: dict[int, tuple[Search, Mask]] = {}
+    for i in range(n):
+        if statuses[i] == OK:
+            start = segments.index[i].cpu().numpy(), segments.centres[i, : int(segments.count[i])].cpu().numpy()
+            one = search(*start, rngs[i], settings)
+            searches[i] = one, next(one)
+    while searches:
+        rows = list(searches)
+        for i, held in zip(rows, decide([searches[i][1] for i in rows], rows), strict=True):
+            try:
+                searches[i] = searches[i][0], searches[i][0].send(held)
+            except StopIteration as stop:
+                found[i] = stop.value
+                del searches[i]
+    numbers = {name: [float(getattr(of, name)) for of in found] for name in ("pieces", "checked", "coarse")}
+    numbers["certified"] = [float(of.certified) for of in found]
+    return Attribution(
+        saliency=torch.from_numpy(np.stack([of.layer / max(of.layer.max(), 1) for of in found])).to(images),
+        kept=torch.from_numpy(np.stack([of.region for of in found])).to(images.device),
+        status=tuple(NOTHING_ACCEPTED if status == OK and not of.changed else status for status, of in zip(statuses, found, strict=True)),
+        queries=torch.tensor([of.queries for of in found]),
+        targets=targets,
+        negative=not positive,
+        extras={name: torch.tensor(values) for name, values in numbers.items()} | {"superpixels": segments.count.float()},
+    )

@@ -1,0 +1,179 @@
+"""Models as methods see them: predicted classes, or probabilities, of images in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from da.types import Images, Labels, Scores
+
+Network = nn.Module | Callable[[Tensor], Any]
+
+
+class _Asked:
+    """A network or any other callable, asked a batch of one size at a time: an image's answer is the same whoever shares its call."""
+
+    def __init__(self, network: Network, mean: Sequence[float] | None, std: Sequence[float] | None, batch: int) -> None:
+        if not callable(network):
+            raise TypeError(f"{type(network).__name__} cannot be called: give a torch.nn.Module, or a function of images [m, 3, h, w]")
+        if isinstance(network, LabelView | ScoreView):
+            raise TypeError("this is a label or score model already: give it to the method as it is")
+        if (mean is None) != (std is None):
+            raise ValueError("give both mean and std, or neither for a network that takes images in [0, 1]")
+        for name, values in (("mean", mean), ("std", std)):
+            if values is not None and (len(values) != 3 or not all(np.isfinite(values))):
+                raise ValueError(f"{name}={list(values)}: give three numbers, of red, green and blue in [0, 1]")
+        if std is not None and min(std) <= 0:
+            raise ValueError(f"std={list(std)}: give three numbers above 0")
+        if batch < 1:
+            raise ValueError(f"batch={batch}: at least 1 image at a time")
+        self.network, self.mean, self.std, self.batch = network, mean, std, batch
+        self.queries = 0
+
+    def answers(self, images: Images) -> Iterator[Any]:
+        """What the network returns for each batch, with the number of its rows that count."""
+        self.queries += len(images)
+        with torch.no_grad(), _evaluating(self.network) as device:
+            for part in images.split(self.batch):
+                padded = torch.cat([part, part[-1:].expand(self.batch - len(part), -1, -1, -1)])
+                if self.mean is not None and self.std is not None:
+                    mean, std = (padded.new_tensor(list(values)).view(1, 3, 1, 1) for values in (self.mean, self.std))
+                    padded = (padded - mean) / std
+                yield _tensor(self.network(padded if device is None else padded.to(device)))[: len(part)].to(images.device)
+
+
+class LabelView(_Asked):
+    """A label model, see ``label_model``. queries: images asked about so far."""
+
+    def __call__(self, images: Images, /) -> Labels:
+        """Predicted classes ``[m]`` of images ``[m, 3, h, w]``."""
+        return torch.cat([answer.argmax(1) if answer.ndim == 2 else answer.long() for answer in map(_classes, self.answers(images))])
+
+
+class ScoreView(_Asked):
+    """A score model, see ``score_model``. queries: images asked about so far."""
+
+    def __init__(self, network: Network, mean: Any, std: Any, batch: int, outputs: str) -> None:
+        super().__init__(network, mean, std, batch)
+        if outputs not in ("logits", "probabilities"):
+            raise ValueError(f"outputs={outputs!r}: choose logits or probabilities")
+        self.outputs = outputs
+
+    def __call__(self, images: Images, /) -> Scores:
+        """Probabilities ``[m, classes]`` of images ``[m, 3, h, w]``."""
+        found = torch.cat([_scores(answer) for answer in self.answers(images)]).float()
+        if self.outputs == "logits":
+            return found.softmax(1)
+        if not ((found >= 0) & (found <= 1 + 1e-4)).all():
+            raise ValueError("outputs='probabilities', and the network returned values beyond 0 and 1: give outputs='logits'")
+        return found
+
+
+def label_model(network: Network, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, batch: int = 8) -> LabelView:
+    """A model of which only the predicted classes can be seen: all that a decision-based method asks for.
+
+    Parameters
+    ----------
+    network : torch.nn.Module or callable
+        Images ``[m, 3, h, w]`` to logits or probabilities ``[m, classes]`` or, of a callable, to classes ``[m]``: a tensor, an array or
+        a list. A module is asked in evaluation mode, without gradients, on its own device.
+    mean, std : three floats each, optional
+        Subtracted from, and divided into, images in [0, 1]. Left out, the network is shown the images as they are.
+    batch : int
+        Images at a time. Fewer are padded, so that an image's answer does not depend on the others.
+
+    Returns
+    -------
+    LabelView
+        A callable from images ``[m, 3, h, w]`` in [0, 1] to classes ``[m]``, which counts its ``queries``.
+
+    Raises
+    ------
+    TypeError
+        For what cannot be called and, once asked, for answers that are neither scores nor classes.
+    ValueError
+        For a mean, std or batch out of range.
+
+    """
+    return LabelView(network, mean, std, batch)
+
+
+def score_model(
+    network: Network,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    batch: int = 8,
+    outputs: str = "logits",
+) -> ScoreView:
+    """A model of which the classes' probabilities can be seen: what RISE asks for.
+
+    Parameters
+    ----------
+    network, mean, std, batch
+        As of ``label_model``; the network returns scores ``[m, classes]``.
+    outputs : str
+        What these are: ``"logits"``, of which the softmax is taken, or ``"probabilities"``.
+
+    Returns
+    -------
+    ScoreView
+        A callable from images ``[m, 3, h, w]`` in [0, 1] to probabilities ``[m, classes]``, which counts its ``queries``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As ``label_model``; ValueError also for probabilities beyond 0 and 1.
+
+    """
+    return ScoreView(network, mean, std, batch, outputs)
+
+
+@contextmanager
+def _evaluating(network: Network) -> Iterator[torch.device | None]:
+    """A module in evaluation mode, and afterwards each of its layers as it was; its device, None of another callable."""
+    if not isinstance(network, nn.Module):
+        yield None
+        return
+    training = [layer for layer in network.modules() if layer.training]
+    network.eval()
+    try:
+        yield next((weights.device for weights in (*network.parameters(), *network.buffers())), None)
+    finally:
+        for layer in training:
+            layer.training = True
+
+
+def _tensor(answer: Any) -> Tensor:
+    try:
+        return answer.detach() if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"the network returned {type(answer).__name__}: give a function of its scores, such as lambda images: net(images).logits"
+        ) from None
+
+
+def _classes(answer: Tensor) -> Tensor:
+    if answer.ndim == 2 and answer.shape[1] > 1:
+        return _scores(answer)
+    if answer.ndim != 1 or answer.is_floating_point():
+        kind = str(answer.dtype).removeprefix("torch.")
+        raise TypeError(
+            f"the network returned {kind} of shape {[*answer.shape]}: give scores [m, classes], or classes [m] as whole numbers"
+        )
+    return answer
+
+
+def _scores(answer: Tensor) -> Tensor:
+    if answer.ndim != 2 or not answer.is_floating_point():
+        raise TypeError(
+            f"the network returned {str(answer.dtype).removeprefix('torch.')} of shape {[*answer.shape]}: give scores [m, classes]"
+        )
+    if not torch.isfinite(answer.amax(1)).all():  # a class that is ruled out has -inf
+        raise ValueError("the network returned scores that are not finite")
+    return answer

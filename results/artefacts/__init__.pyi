@@ -1,0 +1,13 @@
+from .evaluation import criteria as criteria
+from .evaluation import pointing as pointing
+from .evaluation import sanity as sanity
+from .evaluation import stability as stability
+from .paper import fig5 as fig5
+from .paper import fig6 as fig6
+from .paper import runtime as runtime
+from .paper import table1 as table1
+from .paper import table2 as table2
+from .pictures import fig1 as fig1
+from .pictures import fig2 as fig2
+from .pictures import fig3 as fig3
+from .pictures import fig4 as fig4

@@ -1,0 +1,1 @@
+"""Figures: static ones for papers, interactive ones for the page."""
