@@ -18,6 +18,7 @@ from PIL import Image
 import benchmarks.__main__
 import da.__main__
 import results.__main__
+from benchmarks.app import explain as explain_command
 from benchmarks.app import picture_file
 from benchmarks.data.sets import demo
 from benchmarks.engines.engine import reference_engine
