@@ -10,17 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from results import comparability, tables
+from results import comparability, metrics, tables
 from results.comparability import Side
 from results.export import comparisons, number, to_csv, to_markdown
 from results.records import NAMED, nothing, records, settings, varying
 
-BY_REQUEST = ("mar_first", "queries", "backwards", "seconds")
 CAPTION = (
     "A - B over the images that both have: mean and 95 % bootstrap interval; paired Wilcoxon tests, corrected by Holm. Effect: the "
     "rank-biserial correlation, from -1 (A smaller on every image) to 1 (A larger on every image)."
 )
-MEASURES = tuple(metric for metric in tables.SUMMARY if metric not in BY_REQUEST)
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = (), metrics: Sequence
     """Compare the first run with the second, or methods of one run, metric by metric, paired over images.
 
     methods: the first is taken from the first run and the others, left out all, from the last; needed for a single run. metrics: left
-    out, the measures of ``tables.SUMMARY`` that both sides have. Of the settings (data set, model, method, hyper-parameters, engine), those
+    out, the measures (see ``metrics``) that both sides have. Of the settings (data set, model, method, hyper-parameters, engine), those
     that the two sides share are held fixed; where they have none in common, each of the one side meets each of the other. Images are paired
     by their content, whatever they are called, and count once, with their mean over the seeds.
 
@@ -101,7 +99,7 @@ def as_text(differences: pd.DataFrame) -> pd.DataFrame:
     """``Comparison.differences`` for readers."""
     shown = comparisons(differences)
     means = {f"mean {side.upper()}": differences[f"mean_{side}"].map(number) for side in ("a", "b")}
-    shown = shown.assign(metric=differences["metric"], better=differences["metric"].map(tables.better), **means)
+    shown = shown.assign(metric=differences["metric"], better=differences["metric"].map(lambda name: metrics.of(name).better), **means)
     return shown[["metric", "A", "B", *means, "A - B", "p (Holm)", "effect", "images", "better", "verdict"]]
 
 
@@ -193,7 +191,7 @@ def _metrics(rows: pd.DataFrame, pairs: Mapping[str, Sequence[tuple[str, str]]],
     single = set(rows.loc[rows["x"].isna() & rows["value"].notna(), "metric"]) & pairs.keys()
     if unknown := [metric for metric in wanted if metric not in single]:
         raise ValueError(f"--metrics {','.join(unknown)}: not measured on both sides; choose {', '.join(sorted(single))}")
-    chosen = list(wanted) or [metric for metric in MEASURES if metric in single]
+    chosen = list(wanted) or [name for name in metrics.single_numbers(rows) if name in single and not metrics.of(name).by_request]
     if not chosen:
         raise ValueError(f"no measure is on both sides; name what to compare by --metrics: {', '.join(sorted(single)) or 'nothing is'}")
     return chosen
@@ -226,5 +224,5 @@ def _limits(differences: pd.DataFrame) -> Iterator[str]:
         if (least := min(1.0, several * 2 / 2**n)) > 0.05:
             family = f" after Holm's correction over {several} pairs" if several > 1 else ""
             yield f"with {n} images p cannot be below {least:.2g}{family}, however large the difference"
-    for metric in sorted(set(tables.BATCHED) & set(differences["metric"])):
+    for metric in sorted(name for name in set(differences["metric"]) if metrics.of(name).batched):
         yield f"{metric} is a batch's mean at each of its images: it has no interval and no test"

@@ -6,6 +6,7 @@ A configuration's rows are under keys of its own, so the store is partitioned al
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,18 +20,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from results import metrics
 from results.records import PREDICTED, columns, images_of, records, varying
 from results.store.store import FAILED, Store, retried
-from results.tables import SUMMARY, groups, in_method_order, line, means, typed
+from results.tables import groups, in_method_order, line, means, typed
 
 Record = Mapping[str, Any]
-NEEDED = ["image", "digest", "status", "metric", "value"]
+NEEDED = ["image", "digest", "status", "metric", "x", "value"]
 
 
 @dataclass(frozen=True)
 class Columns:
     """Rows of one key, each image's from one part, ordered by image. place: of the image in the record. status: without
-    its details. metric: index in SUMMARY, or -1.
+    its details. metric: index in ``Names``, 0 where it is not one number an image.
     """
 
     place: NDArray[np.int64]
@@ -72,8 +74,13 @@ def summary(out: Path) -> pd.DataFrame:
     of_groups = [(values, group["record"].tolist()) for values, group in head.groupby(by, dropna=False, sort=False)]
     lists = {_list(record): Images.of(record) for record in {_list(record): record for record in jobs}.values()}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        lines = pool.map(lambda group: _line(dict(zip(by, group[0], strict=True)), [jobs[i] for i in group[1]], lists), of_groups)
-        return typed(pd.DataFrame([found for found in lines if found["statuses"]]), names)
+        known = Names()
+        found = list(pool.map(lambda group: _read_group([jobs[i] for i in group[1]], lists, known), of_groups))
+        others = {metric for _, values in found for metric in values} - set(metrics.CATALOGUE)
+        nothing = dict.fromkeys(metrics.in_order(others), np.zeros(0))
+        named = [dict(zip(by, values, strict=True)) for values, _ in of_groups]
+        lines = pool.map(lambda one, of: line(one, of[0], nothing | of[1]), named, found)
+        return typed(pd.DataFrame([of for of in lines if of["statuses"]]), names)
 
 
 def _list(record: Record) -> tuple[int, int]:
@@ -90,16 +97,35 @@ def _begun(record: Record) -> bool:
     return any(True for key in record["keys"].values() for _ in (Path(record["store"]) / key).glob("*.parquet"))
 
 
-def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[tuple[int, int], Images]) -> dict[str, Any]:
-    """A configuration's line, from the jobs that share it, such as those of several seeds."""
+class Names:
+    """The names of metrics by number, which threads give out together; 0 is none."""
+
+    def __init__(self) -> None:
+        self.listed = [""]
+        self._numbers = {"": 0}
+        self._lock = threading.Lock()
+
+    def number(self, name: str) -> int:
+        """The number of a name, a new one where it has none."""
+        with self._lock:
+            if name not in self._numbers:
+                self._numbers[name] = len(self.listed)
+                self.listed.append(name)
+            return self._numbers[name]
+
+
+def _read_group(
+    group: Sequence[Record], lists: Mapping[tuple[int, int], Images], known: Names
+) -> tuple[pd.DataFrame, dict[str, NDArray[np.float64]]]:
+    """What a configuration's line is of, from the jobs that share it, such as those of several seeds."""
     attributions, several = list[pd.DataFrame](), len(group) > 1
-    values: dict[str, list[NDArray[np.float64]]] = {metric: [] for metric in SUMMARY}
-    of_values: dict[str, list[NDArray[np.object_]]] = {metric: [] for metric in SUMMARY}  # their images, where an image can have several
+    values: dict[str, list[NDArray[np.float64]]] = {}
+    of_values: dict[str, list[NDArray[np.object_]]] = {}  # their images, where an image can have several
     for record in group:
         store, of_job = Store(Path(record["store"])), lists[_list(record)]
         seen = np.zeros(len(of_job.names), bool)
         for name, key in record["keys"].items():
-            rows = read(store, key, of_job.keys[name in PREDICTED])
+            rows = read(store, key, of_job.keys[name in PREDICTED], known)
             if name == "prediction":  # of these, only failures are results
                 rows = rows.take(rows.failed)
             first = np.flatnonzero(np.diff(rows.place, prepend=-1))
@@ -107,24 +133,27 @@ def _line(named: dict[str, Any], group: Sequence[Record], lists: Mapping[tuple[i
             seen[rows.place[first]] = True
             of = {"image": of_job.names[rows.place[first]], "status": rows.status[first]}
             attributions.append(pd.DataFrame(of).assign(seed=record["seed"]))
-            for i, metric in enumerate(SUMMARY):
-                known = (rows.metric == i) & ~np.isnan(rows.value)
-                values[metric].append(rows.value[known])
-                if several:
-                    of_values[metric].append(of_job.names[rows.place[known]])
+            there = ~np.isnan(rows.value)
+            for number in np.unique(rows.metric[there]).tolist():
+                metric = known.listed[number]
+                if not metric or (name in PREDICTED and metric not in metrics.CATALOGUE):  # a curve, or a number of the method's own
+                    continue
+                of_metric = (rows.metric == number) & there
+                values.setdefault(metric, []).append(rows.value[of_metric])
+                of_values.setdefault(metric, []).append(of_job.names[rows.place[of_metric]] if several else np.zeros(0, object))
     whole = {metric: np.concatenate(found) for metric, found in values.items()}
     if several:
         whole = {metric: means(np.concatenate(of_values[metric]), found) for metric, found in whole.items()}
-    return line(named, pd.concat(attributions, ignore_index=True), whole)
+    return pd.concat(attributions, ignore_index=True), whole
 
 
-def read(store: Store, key: str, images: pa.Array) -> Columns:
+def read(store: Store, key: str, images: pa.Array, known: Names) -> Columns:
     """The rows of a key's images that are there. images: ``image NUL digest`` of each."""
-    return retried(lambda: _read(store, key, images))
+    return retried(lambda: _read(store, key, images, known))
 
 
-def _read(store: Store, key: str, images: pa.Array) -> Columns:
-    parts = [_part(store, part, images) for part in sorted((store.root / key).glob("*.parquet"))]
+def _read(store: Store, key: str, images: pa.Array, known: Names) -> Columns:
+    parts = [_part(store, part, images, known) for part in sorted((store.root / key).glob("*.parquet"))]
     owner, failing = np.full(len(images), -1), np.zeros(len(images), bool)  # the part of each image: the first that did not fail
     for i, rows in enumerate(parts):
         here = np.zeros(len(images), bool)
@@ -140,25 +169,26 @@ def _read(store: Store, key: str, images: pa.Array) -> Columns:
     return whole if (np.diff(whole.place) >= 0).all() else whole.take(np.argsort(whole.place, kind="stable"))
 
 
-def _part(store: Store, part: Path, images: pa.Array) -> Columns:
+def _part(store: Store, part: Path, images: pa.Array, names: Names) -> Columns:
     """A part's rows of the images that are asked for; none of a part that cannot be read, which the store sets aside."""
     try:
         table = pq.read_table(part, columns=NEEDED, read_dictionary=["status", "metric"])
     except (pa.ArrowException, OSError):
         store.images(part)
-        table = pa.table({name: pa.array([], pa.float64() if name == "value" else pa.string()) for name in NEEDED})
+        table = pa.table({name: pa.array([], pa.float64() if name in ("x", "value") else pa.string()) for name in NEEDED})
     text = [table[name].cast(pa.large_string()) for name in ("image", "digest")]
     place = pc.index_in(pc.binary_join_element_wise(*text, pa.scalar("\0", pa.large_string())), images).combine_chunks()
     known = place.is_valid().to_numpy(zero_copy_only=False)
     status, of_status = _words(table["status"])
     metric, of_metric = _words(table["metric"])
-    numbers = np.array([SUMMARY.index(name) if name in SUMMARY else -1 for name in metric] or [-1])
+    numbers = np.array([names.number(name) for name in metric] or [0])
+    single = np.isnan(table["x"].to_numpy().astype(float))
     failing = np.array([word.startswith(FAILED) for word in status] or [False])
     return Columns(
         place.fill_null(0).to_numpy(zero_copy_only=False)[known].astype(np.int64),
         np.array([word.split(":")[0] for word in status] or [""], object)[of_status[known]],
         failing[of_status[known]],
-        numbers[of_metric[known]],
+        np.where(single[known], numbers[of_metric[known]], 0),
         table["value"].to_numpy()[known],
     )
 

@@ -12,27 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.records import NAMED, SECTIONS, columns, configuration, images_of, named_by, records, varying
+from results import metrics
+from results.records import NAMED, PREDICTED, SECTIONS, columns, configuration, images_of, named_by, records, varying
 from results.statistics import Comparison, bootstrap_interval, compare_family
 from results.store.store import FAILED, Store
 
 METHOD_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # the paper's Fig. 3
 REFERENCES = ("random", "centre", "sobel")  # know nothing of the model; listed last
-SUMMARY = (
-    "mar",
-    "mar_first",
-    "mar_holds",
-    "insertion_auc",
-    "insertion_consistency_auc",
-    "eclique_insertion_auc",
-    "eclique_deletion_auc",
-    "grid_pointing",
-    "queries",
-    "backwards",
-    "seconds",
-)
-LARGER = ("insertion_auc", "insertion_consistency_auc", "eclique_insertion_auc", "grid_pointing")  # is better
-BATCHED = ("seconds",)  # a batch's mean stands at each of its images: they are no sample, and have no interval
 
 
 def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
@@ -41,7 +27,8 @@ def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: S
     jobs: records of the run, left out all of them. among: further records, such as another run's, that its jobs are told apart from.
     Columns: ``NAMED``, ``seed``, the settings that differ between jobs (``records.varying``), ``job`` (the record's id), ``configuration``
     (in words, the same under every seed), ``image``, ``digest`` of its content, ``status`` of its attribution, ``label``,
-    ``prediction``, ``confidence``, ``metric``, ``x``, ``value``. Raises ValueError where there is no run.
+    ``prediction``, ``confidence``, ``measure`` (empty: of the attribution),
+    ``metric``, ``x``, ``value``. Raises ValueError where there is no run.
     """
     jobs = records(out) if jobs is None else jobs
     every = [*jobs, *among]
@@ -82,10 +69,12 @@ def method_place(name: str) -> tuple[int, str]:
 def _job_rows(record: Mapping[str, Any], names: Sequence[str], named: Sequence[str]) -> pd.DataFrame:
     store = Store(Path(str(record["store"])))
     labels = {(image, content): label for image, content, label in record["images"]}
-    frames = [store.rows(key, images_of(record, name)) for name, key in record["keys"].items()]
+    stored = {name: store.rows(key, images_of(record, name)) for name, key in record["keys"].items()}
+    frames = [frame.assign(measure="" if name in PREDICTED else name) for name, frame in stored.items()]
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True) if any(map(len, frames)) else pd.DataFrame()
     if rows.empty:
         return rows
+    rows.insert(list(rows.columns).index("metric"), "measure", rows.pop("measure"))
     rows["digest"] = rows["digest"].str.partition(" ")[0]  # without the label, see ``records.stored_as``
     image = pd.MultiIndex.from_frame(rows[["image", "digest"]])
     rows["label"] = pd.array([labels[key] for key in image], dtype="Int64")
@@ -108,11 +97,6 @@ def _job_rows(record: Mapping[str, Any], names: Sequence[str], named: Sequence[s
 def hyperparameters(parameters: Mapping[str, Any]) -> str:
     """A method's hyper-parameters as text, in the column of that name."""
     return json.dumps(parameters, sort_keys=True)
-
-
-def better(metric: str) -> str:
-    """Whether a smaller or a larger value of a metric is better; empty where neither is known to be."""
-    return "larger" if metric in LARGER else "smaller" if metric in SUMMARY else ""
 
 
 def groups(rows: pd.DataFrame) -> list[str]:
@@ -169,11 +153,11 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     attribution, ``METRIC_n``: how many have a value of a metric. Images whose computation failed have no values and are counted in
     ``failed``; the others all count, whatever their status.
     """
-    lines = []
+    lines, wanted = [], metrics.single_numbers(rows)
     by = groups(rows)
     for values, group in rows.groupby(by, dropna=False, sort=False):
         known = group[group["value"].notna()]
-        found = {metric: per_image(known[known["metric"] == metric]) for metric in SUMMARY}
+        found = {metric: per_image(known[known["metric"] == metric]) for metric in wanted}
         lines.append(line(dict(zip(by, values, strict=True)), group.assign(image=image_keys(group)), found))
     return typed(pd.DataFrame(lines), parameters(rows) if lines else [])
 
@@ -205,7 +189,7 @@ def line(named: Mapping[str, Any], attributions: pd.DataFrame, values: Mapping[s
     failed = first.loc[(statuses == FAILED) & ~first["image"].isin(there), "image"]
     found = {**named, "images": there.nunique(), "failed": failed.nunique()}
     for metric, of_metric in values.items():
-        low, high = bootstrap_interval(of_metric) if len(of_metric) and metric not in BATCHED else (np.nan, np.nan)
+        low, high = bootstrap_interval(of_metric) if len(of_metric) and not metrics.of(metric).batched else (np.nan, np.nan)
         found |= {metric: of_metric.mean() if len(of_metric) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}
         found[f"{metric}_n"] = len(of_metric)
     counts = ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
@@ -244,8 +228,8 @@ def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[
     """Compare the values of column ``of`` two by two on a metric, paired over the images both have (``statistics.compare_family``).
 
     rows: with everything but ``of`` and the seed held fixed; an image has the mean of its values under several seeds. Images are paired by
-    their content (``pairing``). pairs: those that make up the family, left out all of them. A metric of ``BATCHED`` has neither test nor
-    interval.
+    their content (``pairing``). pairs: those that make up the family, left out all of them. A batch's mean has
+    neither test nor interval.
 
     Returns ``a, b, metric, difference, low, high, p, p_holm, effect, n, verdict``. Raises ValueError where one of them has two values for
     an image, since a mean over settings would pass for a measurement.
@@ -265,6 +249,6 @@ def compared(found: Mapping[tuple[str, str], Comparison], metric: str) -> pd.Dat
     lines = [{"a": a, "b": b, "metric": metric, **asdict(c), "verdict": c.verdict} for (a, b), c in found.items()]
     names = ["a", "b", "metric", "difference", "low", "high", "p", "p_holm", "effect", "n", "verdict"]
     frame = pd.DataFrame(lines, columns=names)
-    if metric in BATCHED:
+    if metrics.of(metric).batched:
         frame = frame.assign(verdict=None, **dict.fromkeys(("low", "high", "p", "p_holm", "effect"), np.nan))
     return frame

@@ -25,6 +25,8 @@ from results.artefacts.parts import Run, counted, named, part_name, parts
 from results.export import WIDTH, to_csv, to_parquet
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
+from results.metrics import CATALOGUE
+from results.metrics import of as metric_of
 from results.records import configuration, named_by, nothing, records
 from results.store.store import unpacked
 from results.summary import summary as summary_of
@@ -105,9 +107,10 @@ def short_table(summary: pd.DataFrame) -> Table:
     counts = sorted(set(summary["images"]))
     title = f"Mean over {counts[0]} images" if len(counts) == 1 else "Mean over images"
     labelled = summary["insertion_auc"].notna().any()  # without labels, how often the class stays that of the whole image
-    auc = ("insertion_auc", "insertion AUC") if labelled else ("insertion_consistency_auc", "insertion AUC, own class")
-    metrics = {"mar": "MAR, mask", "mar_holds": "MAR, ranking", auc[0]: auc[1], "grid_pointing": "grid pointing"}
-    metrics = {metric: said for metric, said in metrics.items() if summary[metric].notna().any()}
+    left_out = "insertion_consistency_auc" if labelled else "insertion_auc"
+    every = [metric_of(str(name).removesuffix("_n")) for name in summary if str(name).endswith("_n")]
+    shown = [one for one in every if not one.cost and not one.by_request and one.name != left_out and summary[one.name].notna().any()]
+    metrics = {one.name: one.heading or one.name for one in shown if one.heading or one.name not in CATALOGUE}
     fewer = any(0 < line[f"{metric}_n"] < line["images"] for line in summary.to_dict("records") for metric in metrics)
     more = "; in brackets of how many images, where of fewer" if fewer else ""
     table = Table(title=f"{title} [95 % bootstrap interval]{more}", title_justify="left", box=SIMPLE_HEAD)

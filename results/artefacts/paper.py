@@ -21,6 +21,7 @@ from results.artefacts.parts import Run, counted, each, named
 from results.export import comparisons, interval, to_csv, to_latex, to_markdown, to_parquet
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
+from results.metrics import of as of_metric
 from results.paper import SETTINGS, beside, published
 from results.statistics import bootstrap_interval, compare_family
 
@@ -220,7 +221,7 @@ def _means(rows: pd.DataFrame, metrics: Sequence[str], by: list[str]) -> pd.Data
     lines = []
     for values, group in rows[rows["metric"].isin(metrics) & rows["value"].notna()].groupby([*by, "metric"], dropna=False, sort=False):
         found = tables.per_image(group)
-        low, high = bootstrap_interval(found) if group["metric"].iloc[0] not in tables.BATCHED else (np.nan, np.nan)
+        low, high = bootstrap_interval(found) if not of_metric(group["metric"].iloc[0]).batched else (np.nan, np.nan)
         where = {"model": group["model"].iloc[0], "dataset": group["dataset"].iloc[0]}
         where |= {
             name: value for name, value in json.loads(group["hyperparameters"].iloc[0]).items() if name in COMPARED and name not in by

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from results import tables
+from results import metrics, tables
 from results.export import csv_text
 from results.figures import plotly as plots
 
@@ -19,19 +19,6 @@ MOST_LINES = 24  # configurations in one chart of curves
 MOST_BOXES = 60
 MOST_TESTS = 12
 MOST_GRIDS = 60
-MEASURES = {
-    "mar": "MAR of the mask",
-    "mar_holds": "MAR of the ranking, share from which on it holds",
-    "mar_first": "MAR of the ranking, smallest share with the class",
-    "insertion_auc": "insertion AUC, accuracy",
-    "insertion_consistency_auc": "insertion AUC, consistency",
-    "eclique_insertion_auc": "insertion AUC as in eclique/RISE",
-    "eclique_deletion_auc": "deletion AUC as in eclique/RISE",
-    "grid_pointing": "grid pointing game",
-}
-COSTS = {"queries": "forward passes", "seconds": "seconds"}
-NAMES = MEASURES | COSTS | {"backwards": "backward passes"}
-SAMPLED = {metric: title for metric, title in (MEASURES | COSTS).items() if metric not in tables.BATCHED}  # a value for each image
 CURVES = {
     "insertion_accuracy": ("share of pixels kept", "accuracy"),
     "insertion_consistency": ("share of pixels kept", "share of images that keep their class"),
@@ -103,13 +90,13 @@ def ablation_curves(rows: pd.DataFrame) -> Chart:
             middle = tables.cell_text(central(held[other]))
             held = held[held[other].map(tables.cell_text) == middle]
             rest += f", {_short(other)}={middle}"
-        for metric, title in (MEASURES | COSTS).items():
+        for metric, title in metrics.titles(held, costs=True).items():
             of = held[(held["metric"] == metric) & held["value"].notna()]
             if of.empty or of[name].map(tables.cell_text).nunique() < 2:
                 continue
             of = of.assign(**{name: of[name].astype(float)})
             lines = pd.concat([tables.band(group, name).assign(configuration=label) for label, group in _told_apart(of, name)])
-            if metric in tables.BATCHED:
+            if metrics.of(metric).batched:
                 lines[["low", "high"]] = np.nan
             views.append(View(f"{title} by {_short(name)}{rest}", plots.lines(lines, _short(name), title, markers=True), lines))
     return Chart("ablation", "Ablation: one hyper-parameter", "A measure against one hyper-parameter, means with 95 % intervals.", views)
@@ -121,7 +108,7 @@ def ablation_grids(rows: pd.DataFrame) -> Chart:
     parameters = [name for name in _parameters(rows) if name.startswith("param.")]
     for i, a in enumerate(parameters):
         for b in parameters[i + 1 :]:
-            for metric, title in (MEASURES | COSTS).items():
+            for metric, title in metrics.titles(rows, costs=True).items():
                 of = rows[(rows["metric"] == metric) & rows["value"].notna() & rows[a].notna() & rows[b].notna()]
                 for label, group in _told_apart(of, a, b):
                     cells = group[[a, b]].drop_duplicates()
@@ -146,7 +133,7 @@ def _told_apart(rows: pd.DataFrame, *names: str) -> Iterator[tuple[str, pd.DataF
 def distributions(rows: pd.DataFrame) -> Chart:
     """A measure's values, one point an image, by configuration."""
     views = []
-    for metric, title in SAMPLED.items():
+    for metric, title in metrics.titles(rows, costs=True, by_image=True).items():
         of = rows[(rows["metric"] == metric) & rows["value"].notna()]
         if of.empty or of["configuration"].nunique() > MOST_BOXES:
             continue
@@ -159,7 +146,7 @@ def differences(rows: pd.DataFrame) -> Chart:
     """Each configuration's paired difference from one of them, chosen by its place and not by its numbers."""
     views: list[View] = []
     if 1 < (count := rows["configuration"].nunique()) <= MOST_BOXES:
-        for metric, title in MEASURES.items():
+        for metric, title in metrics.titles(rows).items():
             if views and count > MOST_TESTS:
                 break  # a sweep: one measure, since exact tests of many pairs take their time
             of = rows[(rows["metric"] == metric) & rows["value"].notna()]

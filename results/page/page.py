@@ -18,21 +18,19 @@ from jinja2 import Environment, PackageLoader
 from matplotlib import colormaps
 from plotly.offline import get_plotlyjs
 
-from results import comparability, tables
+from results import comparability, metrics, tables
 from results.compare import CAPTION, Comparison, as_text
 from results.export import NOTHING, csv_text, number, right_aligned, texts, with_intervals
 from results.figures import charts
-from results.figures.charts import COSTS, MEASURES, NAMES, Chart, View
+from results.figures.charts import Chart, View
 from results.figures.plotly import forest, scatter
 from results.page.gallery import Gallery, Source, gallery
 from results.paper import paper_value
 from results.store.store import write_atomically
 
 EMBEDDED = 4e6  # bytes of a run's own files inside its page; the others are linked
-BY_REQUEST = ("mar_first",)  # not in the table of a run
 TYPES = {".csv": "text/csv", ".md": "text/markdown", ".tex": "application/x-tex", ".png": "image/png", ".pdf": "application/pdf"}
-TIPS = {title: metric for metric, title in NAMES.items()}
-TIPS |= {"effect": "rank-biserial correlation: -1 where A is smaller on every image, 1 where it is larger on every image"}
+TIPS = {"effect": "rank-biserial correlation: -1 where A is smaller on every image, 1 where it is larger on every image"}
 TIPS |= {"p (Holm)": "of the paired Wilcoxon test, corrected for the pairs of the measure", "images": "that have a value"}
 FIGURES = {"fig1": "Image, what is kept, and map", "fig2": "States of the walk", "fig3": "Maps by method", "fig4": "Maps by model"}
 FIGURES |= {"fig5": "Insertion curves", "fig6": "MAR by alpha_step and fc", "table2": "MAR by k and sp_num"}
@@ -59,6 +57,7 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Source)
         "figures": _own_figures(out, records, sum(len(file["href"]) for one in shown for file in one["files"])),
         "charts": list(charts.charts(rows)),
         "gallery": gallery(rows, records, pictures),
+        "metrics": metrics.single_numbers(rows),
     }
     return _write(out / "index.html", page)
 
@@ -73,7 +72,7 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
     of_metric = comparison.images[comparison.images["metric"] == metric]
     first = list(dict.fromkeys(of_metric.sort_values("difference", key=lambda values: -values.abs())["image"]))
     differences = as_text(comparison.differences)
-    shown = table("headline", differences.assign(metric=[NAMES.get(name, name) for name in differences["metric"]]), CAPTION)
+    shown = table("headline", differences.assign(metric=[metrics.of(name).title for name in differences["metric"]]), CAPTION)
     shown["files"] = [_file("differences.csv", csv_text(comparison.differences).encode())]
     shown["files"].append(_file("images.csv", csv_text(comparison.images).encode()))
     compared = {side.upper(): list(dict.fromkeys(comparison.differences[side])) for side in ("a", "b")}
@@ -88,6 +87,7 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
         "figures": [],
         "charts": list(_compared_charts(comparison)),
         "gallery": gallery(rows[rows["image"].isin(first)], [*a.records, *b.records], pictures, first),
+        "metrics": metrics.single_numbers(rows),
     }
     return _write(out / "index.html", page)
 
@@ -97,23 +97,19 @@ def headline(rows: pd.DataFrame, records: Records) -> tuple[pd.DataFrame, str]:
     summary = tables.summarise(rows)
     by = [name for name in tables.groups(summary) if name == "method" or tables.varies(summary[name])]
     jobs = rows.drop_duplicates(tables.groups(rows))["job"]
-    metrics = (
-        {metric: title for metric, title in MEASURES.items() if metric not in BY_REQUEST and summary[metric].notna().any()}
-        if len(summary)
-        else {}
-    )
-    shown = with_intervals(summary, by, metrics).rename(columns=lambda name: name.removeprefix("param."))
-    for metric, title in COSTS.items():
-        shown.insert(len(shown.columns) - 2, title, summary[metric].map(number))
+    headings = {name: title for name, title in metrics.titles(rows).items() if not metrics.of(name).by_request}
+    shown = with_intervals(summary, by, headings).rename(columns=lambda name: name.removeprefix("param."))
+    for metric in ("queries", "seconds"):
+        shown.insert(len(shown.columns) - 2, metrics.of(metric).title, summary[metric].map(number))
     of_job = {record["job"]: record for record in records}
     paper = [paper_value(of_job[job]) for job in jobs]
     caption = (
         "Means over images with 95 % bootstrap intervals, in brackets of how many images where that is fewer; "
         "↓ smaller is better, ↑ larger is better."
     )
-    if "mar" in metrics and any(value is not None for value, _ in paper):
+    if "mar" in headings and any(value is not None for value, _ in paper):
         theirs = [NOTHING if value is None else f"{value:.3f}" + (f" ({differs})" if differs else "") for value, differs in paper]
-        shown.insert(1 + list(shown.columns).index(metrics["mar"]), "MAR, paper", theirs)
+        shown.insert(1 + list(shown.columns).index(headings["mar"]), "MAR, paper", theirs)
     return shown, caption
 
 
@@ -167,7 +163,7 @@ def _few(names: Sequence[str]) -> str:
 def _compared_charts(comparison: Comparison) -> Iterator[Chart]:
     views, points = [], []
     for metric, lines in comparison.differences.groupby("metric", sort=False):
-        title = NAMES.get(str(metric), str(metric))
+        title = metrics.of(str(metric)).title
         names = [f"{a} − {b}" for a, b in zip(lines["a"], lines["b"], strict=True)]
         views.append(View(title, forest(lines, f"{title}: A − B", names), lines))
         of = comparison.images[comparison.images["metric"] == metric]
@@ -219,6 +215,7 @@ def _file(name: str, content: bytes) -> dict[str, str]:
 def _write(path: Path, page: Mapping[str, Any]) -> Path:
     made: Gallery = page["gallery"]
     drawn: list[Chart] = page["charts"]
+    named = {name: metrics.of(name).title for name in page["metrics"]}
     data = {
         "title": page["title"],
         "commands": page["commands"],
@@ -228,15 +225,15 @@ def _write(path: Path, page: Mapping[str, Any]) -> Path:
         },
         "columns": made.columns,
         "rows": made.rows,
-        "names": NAMES,
+        "names": named,
         "palettes": {name: _palette(name) for name in PALETTES},
     }
     environment = Environment(loader=PackageLoader("results.page", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     own = {name: files("results.page").joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js", "gallery.js")}
     text = environment.get_template("page.html.j2").render(
         **page,
-        tips=TIPS,
-        better={title: tables.better(metric) for metric, title in NAMES.items()},
+        tips=TIPS | {title: name for name, title in named.items()},
+        better={title: metrics.of(name).better for name, title in named.items()},
         css=own["page.css"],
         script=own["page.js"] + own["gallery.js"],
         data=_script(data),

@@ -1,0 +1,79 @@
+"""The catalogue of measures: what each number is called, in which unit it is, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+SHARE = "share of the image"
+PROBABILITY = "share of images, or probability"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number an image.
+
+    title: in tables and charts; heading: in the table that a run prints, empty where it is not in it. better: ``smaller``, ``larger``, or
+    empty where neither is known to be. by_request: shown only where it is asked for. cost: what an attribution took, rather than how good
+    it is. batched: a batch's mean stands at each of its images, so that they are no sample and have no interval.
+    """
+
+    name: str
+    title: str
+    better: str = ""
+    unit: str = ""
+    heading: str = ""
+    by_request: bool = False
+    cost: bool = False
+    batched: bool = False
+
+
+CATALOGUE = {
+    metric.name: metric
+    for metric in (
+        Metric("mar", "MAR of the mask", "smaller", SHARE, "MAR, mask"),
+        Metric("mar_first", "MAR of the ranking, smallest share with the class", "smaller", SHARE, by_request=True),
+        Metric("mar_holds", "MAR of the ranking, share from which on it holds", "smaller", SHARE, "MAR, ranking"),
+        Metric("insertion_auc", "insertion AUC, accuracy", "larger", PROBABILITY, "insertion AUC"),
+        Metric("insertion_consistency_auc", "insertion AUC, consistency", "larger", PROBABILITY, "insertion AUC, own class"),
+        Metric("eclique_insertion_auc", "insertion AUC as in eclique/RISE", "larger", PROBABILITY),
+        Metric("eclique_deletion_auc", "deletion AUC as in eclique/RISE", "smaller", PROBABILITY),
+        Metric("grid_pointing", "grid pointing game", "larger", "share of positive attribution", "grid pointing"),
+        Metric("queries", "forward passes", "smaller", "an image", by_request=True, cost=True),
+        Metric("backwards", "backward passes", "smaller", "an image", by_request=True, cost=True),
+        Metric("seconds", "seconds", "smaller", "an image", by_request=True, cost=True, batched=True),
+    )
+}
+CRITERION = "mar_"  # how the names of MAR by criterion and fill start
+
+
+def of(name: str) -> Metric:
+    """What is known of a metric; of one that is not in the catalogue its name, and no direction."""
+    if name not in CATALOGUE and name.startswith(CRITERION):
+        return Metric(name, f"MAR, {name.removeprefix(CRITERION).replace('_', ', ')}", "smaller", SHARE)
+    return CATALOGUE.get(name) or Metric(name, name)
+
+
+def single_numbers(rows: pd.DataFrame) -> list[str]:
+    """The metrics of a summary: those of the catalogue, and before the costs those that the rows have of other measures, by name.
+
+    rows: ``measure, metric, x``, of which a measure's curve has values of ``x``; without ``measure`` the catalogue's alone.
+    """
+    others = set[str]()
+    if "measure" in rows:
+        others = set(rows.loc[(rows["measure"] != "") & rows["x"].isna() & rows["value"].notna(), "metric"]) - set(CATALOGUE)
+    return in_order(others)
+
+
+def in_order(others: set[str]) -> list[str]:
+    """The catalogue's metrics with others before the costs."""
+    measures = [name for name, metric in CATALOGUE.items() if not metric.cost]
+    return [*measures, *sorted(others), *(name for name, metric in CATALOGUE.items() if metric.cost)]
+
+
+def titles(rows: pd.DataFrame, *, costs: bool = False, by_image: bool = False) -> dict[str, str]:
+    """The titles of the metrics that rows have values of. costs: forward passes and seconds, too. by_image: without those of a batch."""
+    there = set(rows.loc[rows["value"].notna(), "metric"])
+    found = [of(name) for name in single_numbers(rows) if name in there and name != "backwards"]
+    return {one.name: one.title for one in found if (costs or not one.cost) and not (by_image and one.batched)}
