@@ -16,8 +16,23 @@ from torch import Tensor
 from da.types import Images
 
 COMPACTNESS = 10.0
-_CACHE: OrderedDict[tuple[str, int], NDArray[np.int32]] = OrderedDict()
-_CACHE_SIZE = 2048
+KEPT = 2**28  # bytes of maps that are kept for the next setting of a sweep: 1300 images of 224 x 224
+
+
+class _Recent(OrderedDict[tuple[str, int], NDArray[np.int32]]):
+    """Maps by image and number of superpixels, those used last, up to ``KEPT`` bytes."""
+
+    bytes_ = 0
+
+    def keep(self, key: tuple[str, int], segments: NDArray[np.int32]) -> None:
+        """Add a map, and drop those that were not used for longest."""
+        self[key] = segments
+        self.bytes_ += segments.nbytes
+        while self.bytes_ > KEPT and len(self) > 1:
+            self.bytes_ -= self.popitem(last=False)[1].nbytes
+
+
+_RECENT = _Recent()
 
 
 @dataclass(frozen=True)
@@ -58,12 +73,11 @@ def superpixels(images: Images, sp_num: int | None) -> Superpixels:
 def _segment(image: NDArray[np.float32], sp_num: int) -> NDArray[np.int32]:
     """SLIC of one image ``[h, w, 3]``, kept by content: the settings of a sweep visit an image hundreds of times."""
     key = (hashlib.sha256(image.tobytes()).hexdigest() + str(image.shape), sp_num)
-    if key not in _CACHE:
-        _CACHE[key] = slic(image, n_segments=sp_num, compactness=COMPACTNESS, start_label=0, channel_axis=-1).astype(np.int32)
-        if len(_CACHE) > _CACHE_SIZE:
-            _CACHE.popitem(last=False)
-    _CACHE.move_to_end(key)
-    return _CACHE[key]
+    if key not in _RECENT:
+        segments = slic(image, n_segments=sp_num, compactness=COMPACTNESS, start_label=0, channel_axis=-1).astype(np.int32)
+        _RECENT.keep(key, segments)
+    _RECENT.move_to_end(key)
+    return _RECENT[key]
 
 
 def _centres(segments: NDArray[np.int32], count: int) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from da.arguments import LABELS, arguments
 from da.circles import segment_masks, segments_inside
 from da.fill import Fill, filled, masked
+from da.passes import passes
 from da.speculate import Lookahead
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets, Trace
@@ -23,6 +25,13 @@ UNSATISFIABLE = "unsatisfiable"  # Neg-R: even the wholly ablated image still ha
 NOTHING_ACCEPTED = "nothing_accepted"
 
 
+def _passes(iterations: int = 500, speculate: int = 1, **_: Any) -> tuple[int, int]:
+    if speculate > 1:
+        raise TypeError("how many answers are thrown away depends on the image")
+    return iterations + 1, 0
+
+
+@passes(_passes)
 def dynamic_ablation(
     model: LabelModel,
     images: Images,

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results.store.store import ImageKey, digest
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from results.store.store import ImageKey, digest, write_atomically
 from results.targets import with_current_names
 
 VERSION = 2
@@ -30,17 +32,65 @@ PREDICTED = ("prediction", "attribution")  # what does not depend on an image's 
 Record = Mapping[str, Any]
 
 
+class LaterFormError(ValueError):
+    """A record that a later version of this program has written."""
+
+
+class JobRecord(BaseModel):
+    """What a job leaves in ``RUN/jobs``. Fields beyond these are kept as they are.
+
+    version: of the form; 1 is what had none. images: ``[id, digest, label]`` of each, or the name of the list of them in ``RUN/images``.
+    keys: of its results in the store, by what was computed. configs: the configurations behind the keys. config: the application's.
+    place: when its sweep began, and its number there. folder: where the command ran.
+    """
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    version: int = 1
+    dataset: str
+    model: str
+    method: str
+    engine: str
+    seed: int
+    parameters: dict[str, Any] = {}
+    store: str
+    keys: dict[str, str]
+    images: list[tuple[str, str, int | None]] | str
+    config: dict[str, Any] | None = None
+    class_names: list[str] = []
+
+    @classmethod
+    def read(cls, path: Path) -> dict[str, Any]:
+        """A record's file as plain values. Raises ValueError for one of a later form, and for what is no record."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and isinstance(form := content.get("version", 1), int) and form > VERSION:
+                raise LaterFormError(f"{path} was written by a later version of this program (records of form {form}): update it")
+            cls.model_validate(content)
+        except LaterFormError:
+            raise
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise ValueError(f"{path} is no record of a job ({where}: {first['msg']}): move it away, or run its command again") from None
+        except ValueError as error:
+            raise ValueError(f"{path} is no record of a job ({error}): move it away, or run its command again") from None
+        return dict(content)
+
+    def write(self, path: Path) -> None:
+        """Write the record's file, whole or not at all."""
+        write_atomically(path, json.dumps(self.model_dump(exclude_unset=True), indent=1).encode())
+
+
 def records(out: Path) -> list[dict[str, Any]]:
     """The records of a run in the order of its sweeps, each with the path of its store and its own id, ``job``.
 
     Raises ValueError where there is no run, or one that a later version of this program has written.
     """
     out = Path(out).expanduser()
-    found = [json.loads(path.read_text()) | {"job": path.stem} for path in sorted((out / "jobs").glob("*.json"))]
+    found = [JobRecord.read(path) | {"job": path.stem} for path in sorted((out / "jobs").glob("*.json"))]
     lists: dict[str, Any] = {}  # jobs on the same images share their list
     for record in found:
-        if record.get("version", 1) > VERSION:
-            raise ValueError(f"{out} was written by a later version of this program (records of form {record['version']}): update it")
         record["config"] = with_current_names(record.get("config") or {})
         record["store"] = os.path.normpath(out / record["store"])  # relative to the run, so that both can be elsewhere
         if isinstance(name := record.get("images"), str):

@@ -149,7 +149,7 @@ def test_a_hyper_parameter_that_a_job_lacks_is_another_line(folder, monkeypatch)
 
 def test_two_methods_of_one_name_are_two_records(folder, monkeypatch):
     found = run(monkeypatch, "-m", "method=sobel,centre", "method_name=X")
-    assert found["method._target_"].tolist() == ["baselines.sobel_edges", "baselines.references.centre_disc"]
+    assert found["method._target_"].tolist() == ["baselines.sobel_edges", "baselines.centre_disc"]
     assert found["insertion_consistency_auc"].notna().all()
 
 

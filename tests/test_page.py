@@ -47,7 +47,7 @@ def test_nothing_of_the_page_is_elsewhere(run):
     assert links
     assert all(link.startswith(("#", "data:")) for link in links)
     assert "@import" not in text
-    assert not re.search(r"url\(", page.files("results").joinpath("page.css").read_text())
+    assert not re.search(r"url\(", page.files("results.page").joinpath("page.css").read_text())
     table = text[text.index("<table>") : text.index("</table>")]  # without JavaScript
     assert re.findall(r"<td>(\w+)</td>", table)[:1] == ["da_pos"]
     assert table.count("<tr>") == 1 + 3

@@ -6,11 +6,13 @@ from captum.attr import Saliency
 from torch import nn
 
 from da.arguments import MODULE, arguments
+from da.passes import passes
 from da.types import Attribution, Images, Rngs, Targets
 
 __version__ = "1"
 
 
+@passes(lambda **_: (0, 1))
 def gradient(model: nn.Module, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0) -> Attribution:
     """The magnitude of the class logit's gradient, its largest over the channels (Simonyan, Vedaldi and Zisserman, ICLR workshop 2014).
 

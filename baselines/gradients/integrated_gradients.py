@@ -10,11 +10,13 @@ from torch import nn
 from baselines.perturbation.few_samples import FEW_SAMPLES, warn_once
 from da.arguments import MODULE, arguments
 from da.fill import Fill, filled
+from da.passes import passes
 from da.types import Attribution, Images, Rngs, Targets
 
 __version__ = "2"
 
 
+@passes(lambda steps, **_: (0, steps))
 def integrated_gradients(
     model: nn.Module,
     images: Images,
@@ -39,6 +41,7 @@ def integrated_gradients(
     return Attribution(integral.detach().sum(1).abs().float())
 
 
+@passes(lambda samples, **_: (0, samples))
 def smoothgrad(
     model: nn.Module,
     images: Images,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from baselines.perturbation.smooth_mask import SmoothMask
 from da.arguments import MODULE, arguments
 from da.fill import IMAGENET_MEAN
+from da.passes import passes
 from da.types import Attribution, Images, Rngs, Targets
 
 __version__ = "4"
@@ -21,6 +23,11 @@ Perturb = Callable[[Tensor], Tensor]
 Border = str | Sequence[float]
 
 
+def _passes(areas: Sequence[float], iterations: int, variant: str, **_: Any) -> tuple[int, int]:
+    return len(areas), iterations * len(areas) * (2 if variant == "dual" else 1)
+
+
+@passes(_passes)
 def extremal_perturbation(
     model: nn.Module,
     images: Images,

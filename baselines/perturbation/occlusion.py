@@ -8,6 +8,7 @@ from captum.attr import KernelShap, Occlusion
 from baselines.perturbation.few_samples import FEW_SAMPLES, warn_once
 from da.arguments import SCORES, arguments
 from da.fill import Fill, filled
+from da.passes import passes
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, Rngs, ScoreModel, Targets
 
@@ -49,6 +50,7 @@ def occlusion(
     return Attribution(drop.mean(1).float())
 
 
+@passes(lambda samples, **_: (samples, 0))
 def kernel_shap(
     model: ScoreModel,
     images: Images,

@@ -13,11 +13,13 @@ from torch import Tensor
 from baselines.perturbation.few_samples import FEW_SAMPLES
 from da.arguments import SCORES, arguments
 from da.fill import IMAGENET_MEAN, Fill, filled
+from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
 __version__ = "2"
 
 
+@passes(lambda masks, **_: (masks, 0))
 def rise(
     model: ScoreModel,
     images: Images,

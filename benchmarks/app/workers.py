@@ -48,6 +48,11 @@ def threads(config: DictConfig, jobs: int) -> int | None:
     if given := launcher.get("cpus_per_task"):
         return int(given)
     if str(launcher._target_).endswith("LocalLauncher"):  # submitit's, which starts all jobs at once
-        return max(1, len(os.sched_getaffinity(0)) // jobs)
+        return max(1, available_cores() // jobs)
     cores = os.environ.get("SLURM_CPUS_ON_NODE")  # not every cluster binds a job to its cores
     return int(cores) if cores else None
+
+
+def available_cores() -> int:
+    """The cores that this process may use; where the system does not say, all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

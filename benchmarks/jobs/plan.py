@@ -2,52 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.utils import get_object
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.engines.loading import load
 from benchmarks.jobs.resolve import ResolvedConfig, shard_of
-
-Parameters = Mapping[str, Any]
-
-
-def _walk(iterations: int, speculate: int, **_: Any) -> tuple[int, int]:
-    if speculate > 1:
-        raise TypeError("how many answers are thrown away depends on the image")
-    return iterations + 1, 0
-
-
-# Forward passes, and forward passes that are followed by a backward pass, of one image: docs/methods.md.
-ATTRIBUTION: dict[str, Callable[[Parameters], tuple[int, int]]] = {
-    "dynamic_ablation": lambda p: _walk(**p),
-    "minimal_region": lambda p: (p["budget"], 0),
-    "minimal_region_by_score": lambda p: (p["budget"], 0),
-    "rise": lambda p: (p["masks"], 0),
-    "extremal_perturbation": lambda p: (
-        len(p["areas"]),
-        p["iterations"] * len(p["areas"]) * (2 if p["variant"] == "dual" else 1),
-    ),
-    "gradient": lambda p: (0, 1),
-    "guided_backprop": lambda p: (0, 1),
-    "gradcam": lambda p: (0, 1),
-    "integrated_gradients": lambda p: (0, p["steps"]),
-    "smoothgrad": lambda p: (0, p["samples"]),
-    "kernel_shap": lambda p: (p["samples"], 0),
-    "random_map": lambda p: (0, 0),
-    "centre_disc": lambda p: (0, 0),
-    "sobel_edges": lambda p: (0, 0),
-}
-MEASURE: dict[str, Callable[[Parameters], int]] = {
-    "insertion_game": lambda p: len(p["shares"]),
-    "minimum_attribution_ratio": lambda p: p["points"],
-    "sufficient_shares": lambda p: 1 + len(p["fills"]) * p["points"],
-    "grid_pointing": lambda p: p["cells"] ** 2,
-    "rise_metrics": lambda p: 2 * (1 + -(-(224**2) // p["step"])),
-}
 
 
 @dataclass(frozen=True)
@@ -62,17 +26,18 @@ class Work:
 
 
 def work(model: str, engine: str, images: int, method: Mapping[str, Any], benchmarks: Sequence[Mapping[str, Any]]) -> Work:
-    """The passes of a job's configuration."""
-    name = str(method["_target_"]).rsplit(".", 1)[-1]
-    measured = [MEASURE.get(str(benchmark["_target_"]).rsplit(".", 1)[-1]) for benchmark in benchmarks]
-    if name not in ATTRIBUTION or None in measured:
-        return Work(model, engine, images, None, None)
+    """The passes of a job's configuration, by what its functions declare (``da.passes``); one more is for the prediction."""
     try:
-        passes, gradients = ATTRIBUTION[name](method)
-        passes += 1 + sum(of(benchmark) for of, benchmark in zip(measured, benchmarks, strict=True) if of)
-    except (KeyError, TypeError):  # a hyper-parameter is missing or not a number; the job will say so
+        forward, backward = zip(*(_declared(node) for node in (method, *benchmarks)), strict=True)
+    except Exception:  # nothing is declared, or it depends on the image; of a configuration that is wrong the job will say so
         return Work(model, engine, images, None, None)
-    return Work(model, engine, images, passes, gradients)
+    return Work(model, engine, images, 1 + sum(forward), sum(backward))
+
+
+def _declared(node: Mapping[str, Any]) -> tuple[int, int]:
+    function = get_object(str(node["_target_"]))
+    forward, backward = function.passes(**{name: value for name, value in node.items() if not name.startswith("_")})
+    return int(forward), int(backward)
 
 
 def planned(config: ResolvedConfig) -> Work:

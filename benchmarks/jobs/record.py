@@ -18,7 +18,7 @@ from benchmarks.jobs.job import Job
 from benchmarks.jobs.resolve import ResolvedConfig
 from benchmarks.jobs.selection import accuracies
 from benchmarks.keys.provenance import provenance
-from results.records import VERSION, identity
+from results.records import VERSION, JobRecord, identity
 from results.store.files import write_atomically
 from results.store.store import digest
 
@@ -56,7 +56,7 @@ def write_record(job: Job, config: ResolvedConfig, overrides: Sequence[str], sta
     }
     path = out / "jobs" / f"{identity(content, but='select.count')}-{config['select'].get('count') or 'all'}.json"
     content["place"] = place(path, started)
-    write_atomically(path, json.dumps(content, indent=1).encode())
+    JobRecord(**content).write(path)
     for other in path.parent.glob(f"{path.stem.partition('-')[0]}-*.json"):  # the same job on more or fewer images, of another command
         with suppress(FileNotFoundError):  # another shard has done so
             if other != path and json.loads(other.read_text())["place"][0] != started:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from da.fill import Fill, filled
+from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
@@ -23,6 +24,7 @@ CHUNK = 64  # images shown at a time, about
 ENDPOINTS = ("both", "start", "end", "neither")
 
 
+@passes(lambda step, **_: (2 * (1 + -(-(224**2) // step)), 0))
 def rise_metrics(
     model: ScoreModel,
     images: Images,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from da.fill import Fill, filled, masked
+from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, LabelModel, Rngs, Targets
 
@@ -27,6 +28,7 @@ def keeps_class(
         yield share, model(masked(images, blank, kept))
 
 
+@passes(lambda shares, **_: (len(shares), 0))
 def insertion_game(
     model: LabelModel,
     images: Images,

@@ -9,11 +9,13 @@ import pandas as pd
 import torch
 from torch.nn.functional import interpolate
 
+from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
 __version__ = "2"
 
 
+@passes(lambda cells, **_: (cells**2, 0))
 def grid_pointing(
     model: ScoreModel,
     images: Images,

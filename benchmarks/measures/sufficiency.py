@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from da.fill import Fill, filled, masked
+from da.passes import passes
 from da.ranking import importance_rank, prefix_shares
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
@@ -18,6 +19,7 @@ __version__ = "1"
 CRITERIA = ("top1", "share", "threshold")
 
 
+@passes(lambda fills, points, **_: (1 + len(fills) * points, 0))
 def sufficient_shares(
     model: ScoreModel,
     images: Images,

@@ -169,7 +169,7 @@ def engines(setup: Setup) -> Iterator[Rate]:
                 engine: Engine = instantiate(composed(*given).engine)(setup.model)
                 engine.forward(setup.images)
             except Exception as error:  # such as no compiler, or a package that is not installed: the others can be measured
-                Console(stderr=True).print(f"engine {name} does not run here: {cause(error).splitlines()[0]}", highlight=False)
+                print(f"engine {name} does not run here: {cause(error).splitlines()[0]}", file=sys.stderr, flush=True)
                 continue
 
             def forward(engine: Engine = engine) -> int:
@@ -271,7 +271,10 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         print(f"error: {cause(error)}", file=sys.stderr)
         return 2
-    found = [one for line in args.lines for one in LINES[line](here)]
+    found: list[Rate | Value] = []
+    for line in args.lines:
+        print(f"measuring {line} ...", file=sys.stderr, flush=True)  # a line takes up to minutes
+        found += LINES[line](here)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
     device = torch.cuda.get_device_name() if here.engine.device.type == "cuda" else machine
     caption = f"{here.model.name}, {args.engine}, batch {args.batch}, {args.rounds} rounds; {device}"

@@ -12,6 +12,7 @@ from da.arguments import LABELS, arguments
 from da.fill import filled, masked
 from da.minimal.pieces import Mask
 from da.minimal.search import Found, Search, Settings, search
+from da.passes import passes
 from da.settings import with_settings
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
@@ -22,6 +23,7 @@ __version__ = "11"
 Accepts = Callable[[Images, Tensor], Tensor]
 
 
+@passes(lambda budget, **_: (budget, 0))
 @with_settings(Settings)
 def minimal_region(
     model: LabelModel,

@@ -23,7 +23,7 @@ from da.rng import image_rng
 from da.types import OK
 from results import tables
 from results.artefacts.paper import table
-from results.artefacts.parts import Pictured, Run, named
+from results.artefacts.parts import Run, StoredAttribution, named, stored_attributions
 from results.export import interval, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
@@ -109,7 +109,7 @@ def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
     for of in by_configuration(run):
         by_image: dict[tuple[str, str], list[dict[str, NDArray[Any]]]] = {}
         for record in of.jobs:
-            for shown in run.pictures(record, most=len(record["images"])):
+            for shown in stored_attributions(record):
                 image, seed = shown.key[0], record["seed"]
                 first = {"top": top_pixels(shown.arrays["saliency"], top, image_rng(seed, "ties", image))}
                 region = {"region": np.unpackbits(shown.arrays["kept"]) > 0} if "kept" in shown.arrays and shown.status == OK else {}
@@ -140,10 +140,10 @@ def sanity(run: Run) -> Iterator[Path]:
     run = replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))
     lines = []
     for of in by_configuration(run, but=["model.randomise"]):
-        maps_: dict[str, dict[tuple[int, tuple[str, str]], Pictured]] = {}
+        maps_: dict[str, dict[tuple[int, tuple[str, str]], StoredAttribution]] = {}
         for record in of.jobs:
             here = maps_.setdefault(json.dumps(record["config"]["model"].get("randomise")), {})
-            here |= {(record["seed"], shown.key): shown for shown in run.pictures(record, most=len(record["images"]))}
+            here |= {(record["seed"], shown.key): shown for shown in stored_attributions(record)}
         trained = maps_.pop("null", {})
         for layers, found in maps_.items():
             first, last = json.loads(layers)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.records import columns, configuration, named_by, word
-from results.store.store import Arrays, ImageKey, digest
+from results.store.store import Arrays, ImageKey, Store, digest
 
 Records = list[dict[str, Any]]
 
@@ -31,6 +31,27 @@ class Pictured:
     arrays: Arrays
     words: str
     status: str
+
+
+@dataclass(frozen=True)
+class StoredAttribution:
+    """What the store has of one image of a job. status: of the attribution."""
+
+    key: ImageKey
+    arrays: Arrays
+    status: str
+
+
+def stored_attributions(record: dict[str, Any]) -> Iterator[StoredAttribution]:
+    """The attributions of a job, without the photographs that they are of; each part of the store is read once."""
+    store, key = Store(Path(record["store"])), record["keys"]["attribution"]
+    index = store.index(key)
+    images = [(image, content) for image, content, _ in record["images"] if (image, content) in index]
+    if not images:
+        return
+    rows, arrays = store.rows(key, images), store.arrays_of(key, images)
+    statuses = dict(zip(zip(rows["image"], rows["digest"], strict=True), rows["status"], strict=True))
+    yield from (StoredAttribution(image, arrays[image], statuses[image]) for image in images)
 
 
 @runtime_checkable
