@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from da.replay import replay
 from da.walk import dynamic_ablation
 from results import tables
 from results.figures import charts
 from results.page import gallery, page
+from results.page.replay import replay
 from tests.commands import command
 from tests.conftest import Labels, PatchNet, textured
 

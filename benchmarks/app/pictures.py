@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.jobs.job import image_key
 from benchmarks.models.classifier import Preprocessing
-from da.replay import replay
 from da.rng import image_rng
 from results.artefacts.parts import MOST_PICTURES, Pictured
 from results.page.gallery import Picture
+from results.page.replay import replay
 from results.store.store import Arrays, ImageKey, Store, unpacked
 
 LOG = logging.getLogger(__name__)
