@@ -9,8 +9,9 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 
+from benchmarks.data.decoding import UnreadableError
+from benchmarks.data.derived import correct_for_all, select
 from benchmarks.data.photographs import ImageSet, Photograph, prepared
-from benchmarks.data.sets import UnreadableError, correct_for_all, select
 from benchmarks.engines.loading import load
 from benchmarks.engines.views import LabelView
 from benchmarks.inputs.compose import as_json, composed
