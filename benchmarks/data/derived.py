@@ -16,8 +16,30 @@ def mosaics(of: ImageSet, *, cells: int = 2, count: int = 1000, side: int = 224,
     """Square mosaics of ``cells`` x ``cells`` photographs of different classes, for the grid pointing game.
 
     Each is drawn by itself from ``of``, so that photographs recur in several, and has the label of one of its cells, drawn too: with
-    ``select.correct_for=[model]`` those are left in which the model sees that one. count: how many are drawn; equal ones are one.
-    side: of a cell before the model's own resizing, in pixels. Raises ValueError where there are too few photographs.
+    ``select.correct_for=[model]`` those are left in which the model sees that one.
+
+    Parameters
+    ----------
+    of : ImageSet
+        The photographs to draw from.
+    cells : int
+        Along each side.
+    count : int
+        How many are drawn; equal ones are one.
+    side : int
+        Of a cell before the model's own resizing, in pixels.
+    seed : int
+        Of what is drawn.
+
+    Returns
+    -------
+    ImageSet
+        The mosaics.
+
+    Raises
+    ------
+    ValueError
+        Where there are too few photographs.
     """
     made: dict[str, Mosaic] = {}
     for i in range(count):
@@ -38,9 +60,28 @@ def mosaics(of: ImageSet, *, cells: int = 2, count: int = 1000, side: int = 224,
 
 
 def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int = 0) -> ImageSet:
-    """The first ``n`` photographs, or the first ``n`` of a seeded shuffle that does not depend on ``n``; None takes all.
+    """The first ``n`` photographs, or the first ``n`` of a seeded shuffle that does not depend on ``n``.
 
-    Raises ValueError where there are not that many.
+    Parameters
+    ----------
+    images : ImageSet
+        The photographs to select from.
+    n : int or None
+        How many; None takes all.
+    order : {"first", "random"}
+        As they are, or shuffled.
+    seed : int
+        Of the shuffle.
+
+    Returns
+    -------
+    ImageSet
+        Of the same name.
+
+    Raises
+    ------
+    ValueError
+        For another order, and where there are not that many.
     """
     if order not in ("first", "random"):
         raise ValueError(f"select.order={order!r}: choose first or random")
@@ -55,7 +96,24 @@ def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int =
 def correct_for_all(images: ImageSet, classify: Sequence[Callable[[Photograph], int | None]], *, n: int | None) -> ImageSet:
     """The first ``n`` photographs that every classifier gives their label (the rule of the paper's Table 1).
 
-    classify: a photograph to the predicted class index, None where it cannot be read. Raises ValueError where there are fewer.
+    Parameters
+    ----------
+    images : ImageSet
+        The photographs to select from.
+    classify : sequence of callable
+        A photograph to the predicted class index, None where it cannot be read.
+    n : int or None
+        How many; None takes all.
+
+    Returns
+    -------
+    ImageSet
+        Of the same name.
+
+    Raises
+    ------
+    ValueError
+        Where there are no labels, and where there are fewer.
     """
     if all(photograph.label is None for photograph in images.photographs):
         raise ValueError(f"select.correct_for: {images.name} has no labels; a data set with labels is cifar100_folder or wnid_folder")

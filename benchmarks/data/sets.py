@@ -25,7 +25,13 @@ __all__ = [
 
 
 def demo() -> ImageSet:
-    """Photographs that scikit-image, scikit-learn and matplotlib ship, with ImageNet labels."""
+    """Photographs that scikit-image, scikit-learn and matplotlib ship, with ImageNet labels.
+
+    Returns
+    -------
+    ImageSet
+        Seven photographs.
+    """
     skimage_data = _package("skimage") / "data"
     sklearn_data = _package("sklearn") / "datasets" / "images"
     matplotlib_data = _package("matplotlib") / "mpl-data" / "sample_data"
@@ -50,7 +56,27 @@ def _package(name: str) -> Path:
 
 
 def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | None = None) -> ImageSet:
-    """ILSVRC2012 as torchvision unpacks it, from the user's copy. value_range: see ``image_folder``."""
+    """ILSVRC2012 as torchvision unpacks it, from the user's copy.
+
+    Parameters
+    ----------
+    root : str
+        The folder, as torchvision takes it.
+    split : {"val", "train"}
+        Which of its sets.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        Where torchvision finds no such set, and as of ``wnid_folder``.
+    """
     try:
         images = torchvision.datasets.ImageNet(str(Path(root).expanduser()), split=split)
     except (RuntimeError, OSError, KeyError) as error:
@@ -64,7 +90,24 @@ def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | No
 def wnid_folder(root: str, *, name: str = "wnid_folder", value_range: Sequence[float] | None = None) -> ImageSet:
     """A folder of folders named by WordNet ids (n02124075): the class index is that of ImageNet's synset list, whichever are present.
 
-    value_range: see ``image_folder``.
+    Parameters
+    ----------
+    root : str
+        The folder.
+    name : str
+        Of the image set.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        For a folder that is not there, has no images or folders of other names, and for a value range that is none.
     """
     return ImageSet(name, _from_wnids(_folder(root), root, value_range))
 
@@ -84,7 +127,26 @@ def class_folder(
 ) -> ImageSet:
     """A folder of folders named by class: the index is that of the name in ``class_names``, whichever are present.
 
-    value_range: see ``image_folder``. Raises ValueError for a folder whose name several classes have.
+    Parameters
+    ----------
+    root : str
+        The folder.
+    class_names : sequence of str
+        By class index.
+    name : str
+        Of the image set.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        As of ``wnid_folder``; for a folder whose name several classes have, and for a class name that is no text.
     """
     if odd := [entry for entry in class_names if entry is None or isinstance(entry, bool | float)]:
         raise ValueError(f"dataset.class_names: {odd[0]!r} is no text: put class names in quotes")
@@ -105,7 +167,27 @@ def class_folder(
 
 
 def cifar100(root: str, *, split: str = "test", download: bool = False) -> ImageSet:
-    """CIFAR-100 as torchvision reads it."""
+    """CIFAR-100 as torchvision reads it.
+
+    Parameters
+    ----------
+    root : str
+        The folder.
+    split : {"test", "train"}
+        Which of its sets.
+    download : bool
+        Whether to fetch it where it is not there.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        Where it is not there.
+    """
     try:
         images = torchvision.datasets.CIFAR100(Path(root).expanduser(), train=split == "train", download=download)
     except (RuntimeError, OSError) as error:
@@ -120,7 +202,24 @@ def cifar100(root: str, *, split: str = "test", download: bool = False) -> Image
 def image_folder(root: str, *, name: str = "image_folder", value_range: Sequence[float] | None = None) -> ImageSet:
     """Every image file below a folder, or one file, without labels.
 
-    value_range: the values of black and white in the files, such as ``[0, 4095]``; None: those of each file's type, see ``upright_rgb``.
+    Parameters
+    ----------
+    root : str
+        The folder, or the file.
+    name : str
+        Of the image set.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        Without labels.
+
+    Raises
+    ------
+    ValueError
+        For a folder that is not there or has no images, and for a value range that is none.
     """
     path = Path(root).expanduser()
     if path.is_file():

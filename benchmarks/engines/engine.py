@@ -26,11 +26,24 @@ TOLERANCE = {"fp32": 5e-3, "bf16": 0.5}  # largest logit difference from PyTorch
 
 @dataclass(frozen=True)
 class Engine:
-    """A model ready to run. forward: images ``[batch, 3, h, w]`` in [0, 1], always this many, to logits ``[batch, classes]``.
+    """A model ready to run.
 
-    module: the model itself, in PyTorch and on ``device``, for methods that need gradients. difference: the largest logit difference
-    from PyTorch. repeatable: whether two passes over the same images give the same. scores: what the network itself said of ``probes``,
-    before it was made logits, see ``Outputs``; None where it was not asked.
+    Attributes
+    ----------
+    forward : callable
+        Images ``[batch, 3, h, w]`` in [0, 1], always this many, to logits ``[batch, classes]``.
+    batch : int
+        Images of every forward pass.
+    device : torch.device
+        Where ``module`` is.
+    module : torch.nn.Module
+        The model itself, in PyTorch, for methods that need gradients.
+    difference : float
+        The largest logit difference from PyTorch.
+    repeatable : bool
+        Whether two passes over the same images give the same.
+    scores : Tensor or None
+        What the network itself said of ``probes``, before it was made logits, see ``Outputs``; None where it was not asked.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -45,8 +58,26 @@ class Engine:
 def torch_engine(model: Model, *, batch: int = 8, precision: str = "fp32", device: str = "auto") -> Engine:
     """PyTorch itself, channels last where the network can, without gradients: the reference.
 
-    precision: ``fp32``, or ``bf16`` for autocast (a decision can then flip). device: ``cpu``, ``cuda``, or ``auto``, which is CUDA
-    where there is one.
+    Parameters
+    ----------
+    model : Model
+        A classifier, see ``benchmarks.models.build``.
+    batch : int
+        Images of every forward pass, from 1.
+    precision : {"fp32", "bf16"}
+        ``bf16`` is autocast (a decision can then flip).
+    device : str
+        ``cpu``, ``cuda``, or ``auto``, which is CUDA where there is one.
+
+    Returns
+    -------
+    Engine
+        Ready to run.
+
+    Raises
+    ------
+    ValueError
+        For a batch or precision out of range, a device that is not there, and a network that cannot compute images of its size.
     """
     check(batch, precision)
     where = resolve_device(device)
@@ -124,7 +155,33 @@ def _why(model: Model, error: Exception, images: Images) -> str:
 
 
 def compile_engine(model: Model, *, batch: int = 8, precision: str = "fp32", device: str = "auto") -> Engine:
-    """``torch.compile`` with frozen weights, on CUDA with CUDA graphs; needs a C++ compiler on the CPU. The first pass takes a minute."""
+    """``torch.compile`` with frozen weights, on CUDA with CUDA graphs; needs a C++ compiler on the CPU.
+
+    The first pass takes a minute.
+
+    Parameters
+    ----------
+    model : Model
+        A classifier, see ``benchmarks.models.build``.
+    batch : int
+        Images of every forward pass, from 1.
+    precision : {"fp32", "bf16"}
+        ``bf16`` is autocast (a decision can then flip).
+    device : str
+        ``cpu``, ``cuda``, or ``auto``, which is CUDA where there is one.
+
+    Returns
+    -------
+    Engine
+        Ready to run.
+
+    Raises
+    ------
+    EngineError
+        For a model that it cannot run as PyTorch does.
+    ValueError
+        As of ``torch_engine``.
+    """
     reference = torch_engine(model, batch=batch, precision=precision, device=device)
     with torch._inductor.config.patch(freezing=True):
         compiled = torch.compile(model.module, mode="reduce-overhead" if reference.device.type == "cuda" else "default")

@@ -21,7 +21,31 @@ __version__ = "1"
 
 
 def onnxruntime_engine(model: Model, *, batch: int = 8, precision: str = "fp32") -> Engine:
-    """ONNX Runtime on the CPU: about twice as fast as PyTorch there. The graph is exported once and kept in a cache."""
+    """ONNX Runtime on the CPU: about twice as fast as PyTorch there.
+
+    The graph is exported once and kept in a cache.
+
+    Parameters
+    ----------
+    model : Model
+        A classifier, see ``benchmarks.models.build``.
+    batch : int
+        Images of every forward pass, from 1.
+    precision : {"fp32"}
+        No other is run.
+
+    Returns
+    -------
+    Engine
+        Ready to run.
+
+    Raises
+    ------
+    EngineError
+        For a model that it cannot run as PyTorch does.
+    ValueError
+        For a batch or precision out of range.
+    """
     import onnxruntime
 
     check(batch, precision, ("fp32",))
@@ -43,7 +67,29 @@ def onnxruntime_engine(model: Model, *, batch: int = 8, precision: str = "fp32")
 
 
 def openvino_engine(model: Model, *, batch: int = 8, precision: str = "fp32") -> Engine:
-    """OpenVINO on the CPU (the extra ``openvino``). precision ``bf16`` is the fastest where the processor has it."""
+    """OpenVINO on the CPU (the extra ``openvino``).
+
+    Parameters
+    ----------
+    model : Model
+        A classifier, see ``benchmarks.models.build``.
+    batch : int
+        Images of every forward pass, from 1.
+    precision : {"fp32", "bf16"}
+        ``bf16`` is the fastest where the processor has it.
+
+    Returns
+    -------
+    Engine
+        Ready to run.
+
+    Raises
+    ------
+    EngineError
+        For a model that it cannot run as PyTorch does.
+    ValueError
+        Where OpenVINO is missing, and for a batch or precision out of range.
+    """
     try:
         import openvino
     except ImportError:

@@ -23,11 +23,16 @@ def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: i
 
     Parameters
     ----------
-    dataset : the configuration of the data set.
-    rule : ``select`` of the configuration.
-    judges : see ``judges_of``; only images that all these models classify correctly are taken.
-    engine : JSON of the engine's configuration, by which they do.
-
+    dataset : mapping
+        The configuration of the data set.
+    rule : mapping
+        ``select`` of the configuration.
+    seed : int
+        Of a random order.
+    judges : mapping of str to str
+        See ``judges_of``; only images that all these models classify correctly are taken.
+    engine : str
+        JSON of the engine's configuration, by which they do.
     """
     images: ImageSet = instantiate(dataset)
     if not judges:

@@ -12,7 +12,7 @@ import torch
 from timm.data import ImageNetInfo, resolve_data_config
 from torch import Tensor, nn
 
-from benchmarks.models.onnx_graph import OnnxNet, onnx_net
+from benchmarks.models.onnx_graph import OnnxNet, check_graph, onnx_net
 from benchmarks.models.outputs import Outputs
 from benchmarks.models.preprocessing import Preprocessing, triple
 from benchmarks.models.randomise import randomised
@@ -26,8 +26,21 @@ __version__ = "1"
 class Normalised(nn.Module):
     """A network on images in [0, 1]: the normalisation is inside, the network's own layers are under ``net``.
 
-    outputs: how its answer is read; None: it is a tensor of logits. A network in half precision or in double gets its images so, and
-    its logits are made float32. contiguous: set it for a network that computes wrongly, or not at all, channels last.
+    A network in half precision or in double gets its images so, and its logits are made float32.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network, of images that are normalised.
+    mean, std : three floats
+        Subtracted from, and divided into, images in [0, 1].
+    outputs : Outputs, optional
+        How its answer is read; left out, it is a tensor of logits.
+
+    Attributes
+    ----------
+    contiguous : bool
+        To be set for a network that computes wrongly, or not at all, channels last.
     """
 
     mean: Tensor
@@ -44,7 +57,18 @@ class Normalised(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1), persistent=False)
 
     def scores(self, images: Tensor) -> Tensor:
-        """Images ``[m, 3, h, w]`` to what the network says of them, ``[m, width]``, see ``Outputs``."""
+        """What the network says of images, see ``Outputs``.
+
+        Parameters
+        ----------
+        images : Tensor [m, 3, h, w] in [0, 1]
+            Not normalised.
+
+        Returns
+        -------
+        Tensor [m, width]
+            Before they are made logits.
+        """
         shown = (images - self.mean) / self.std
         shown = shown.contiguous() if self.contiguous else shown
         returned = self.net(shown if self.cast is None else shown.to(self.cast))
@@ -52,7 +76,18 @@ class Normalised(nn.Module):
         return scores if self.cast is None else scores.float()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images ``[m, 3, h, w]`` to logits ``[m, classes]``."""
+        """Images to logits.
+
+        Parameters
+        ----------
+        images : Tensor [m, 3, h, w] in [0, 1]
+            Not normalised.
+
+        Returns
+        -------
+        Tensor [m, classes]
+            Logits.
+        """
         scores = self.scores(images)
         return scores if self.outputs is None else self.outputs.logits(scores)
 
@@ -67,7 +102,31 @@ class Normalised(nn.Module):
 
 @dataclass(frozen=True)
 class Model:
-    """A classifier and what there is to know of it. net: the configuration of its network, without the file of its weights."""
+    """A classifier and what there is to know of it.
+
+    Attributes
+    ----------
+    name : str
+        In the rows and records.
+    module : torch.nn.Module
+        Images in [0, 1] to logits.
+    preprocessing : Preprocessing
+        From a photograph to its input.
+    class_names : tuple of str
+        By class index.
+    weights_sha256 : str
+        Of its state, or of its graph.
+    gradcam_layer : str or None
+        Dotted name of the layer of class activation maps.
+    differentiable : bool
+        Whether it has gradients.
+    parameters : int
+        How many it has.
+    net : mapping
+        The configuration of its network, without the file of its weights.
+    outputs : Outputs or None
+        How its answer is read.
+    """
 
     name: str
     module: nn.Module
@@ -108,10 +167,44 @@ def build(
 ) -> Model:
     """Make a classifier of a loaded network; ``conf/model/*.yaml`` calls this.
 
-    classes: ``imagenet``, ``cifar100``, or the list of class names. Preprocessing left out is what timm records for the network.
-    outputs: ``logits``, ``probabilities`` or ``sigmoid``, see ``Outputs``; output_name: which of several outputs, by name or place.
-    weights, num_classes and rise_masks are for the configuration's other parts to refer to. randomise: ``[first, last]``, see
-    ``randomised``.
+    Preprocessing left out is what timm records for the network.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The network, of images that are normalised.
+    name : str
+        Of the model, in the rows and records.
+    classes : str or sequence of str
+        ``imagenet``, ``cifar100``, or the list of class names.
+    size : int, optional
+        Side of the input in pixels.
+    crop_pct : float, optional
+        That side over the resized shorter side, from 0.01 to 1.
+    interpolation : str, optional
+        Of the resizing, such as ``bilinear``.
+    mean, std : three floats, optional
+        Of red, green and blue in [0, 1].
+    gradcam_layer : str, optional
+        Dotted name of the layer of class activation maps; left out, the last feature map of a timm network.
+    weights, num_classes, rise_masks : optional
+        For the configuration's other parts to refer to.
+    randomise : two floats, optional
+        ``[first, last]``, rising shares of the layers, see ``randomised``.
+    outputs : str, optional
+        ``logits``, ``probabilities`` or ``sigmoid``, see ``Outputs``.
+    output_name : str or int, optional
+        Which of several outputs, by name or place.
+
+    Returns
+    -------
+    Model
+        The classifier, in evaluation mode and without gradients of its weights.
+
+    Raises
+    ------
+    ValueError
+        For what is no network, preprocessing that is not known or cannot be, and other parameters out of range.
     """
     net, names = _unwrapped(name, net), class_names(classes)
     read = Outputs(name, len(names), outputs, output_name)
@@ -131,7 +224,7 @@ def build(
         std=triple("std", known["std"] if std is None else std),
     )
     if isinstance(net, OnnxNet):
-        _check_graph(net, preprocessing)
+        check_graph(net, preprocessing)
     module = Normalised(net, preprocessing.mean, preprocessing.std, read).eval().requires_grad_(False)
     return Model(
         name=name,
@@ -147,7 +240,23 @@ def build(
 
 
 def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
-    """The names of ``imagenet`` or ``cifar100`` in the order of their indices, or the given ones."""
+    """The names of classes in the order of their indices.
+
+    Parameters
+    ----------
+    classes : str or sequence of str
+        ``imagenet``, ``cifar100``, or the names themselves.
+
+    Returns
+    -------
+    tuple of str
+        By class index.
+
+    Raises
+    ------
+    ValueError
+        For another text.
+    """
     if classes == "imagenet":
         info = ImageNetInfo()
         return tuple(info.index_to_description(i).split(",")[0] for i in range(info.num_classes()))
@@ -179,14 +288,3 @@ def _unwrapped(name: str, net: object) -> nn.Module:
 def _quantised(net: nn.Module) -> bool:
     """Whether a network has layers in integers, which have no gradients."""
     return any("quantized" in type(module).__module__ for module in net.modules())
-
-
-def _check_graph(net: OnnxNet, preprocessing: Preprocessing) -> None:
-    """Raises ValueError for images of another size, or in another range, than a graph takes."""
-    if any(side != preprocessing.size for side in net.sides):
-        raise ValueError(f"model.size={preprocessing.size}: the graph takes images of {' x '.join(map(str, net.sides))} pixels")
-    if net.pixels and (any(preprocessing.mean) or any(abs(255 * value - 1) > 1e-3 for value in preprocessing.std)):
-        raise ValueError(
-            f"model.mean={list(preprocessing.mean)} model.std={list(preprocessing.std)}: the graph takes whole numbers, 0 to 255: give "
-            "model.mean=[0,0,0] model.std=[0.00392157,0.00392157,0.00392157]"
-        )

