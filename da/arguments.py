@@ -40,7 +40,6 @@ def arguments(
     ------
     TypeError, ValueError
         For a model of another kind, and images, targets or generators of another type, shape or range.
-
     """
     _check_images(images)
     model = _checked(asked, model)

@@ -18,9 +18,18 @@ LEAST_PIXELS = 10  # of a superpixel, on average
 class Certificate:
     """What is known of one region.
 
-    verified: whether the rule holds for it. minimal: whether, besides, it is 1-minimal over superpixels: without its share of any one
-    of them the rule is broken. superfluous: the superpixels whose share can go, by their index. shares: superpixels that the region has a
-    share of. queries: spent.
+    Attributes
+    ----------
+    verified : bool
+        Whether the rule holds for it.
+    minimal : bool
+        Whether, besides, it is 1-minimal over superpixels: without its share of any one of them the rule is broken.
+    superfluous : tuple of int
+        The superpixels whose share can go, by their index.
+    shares : int
+        Superpixels that the region has a share of.
+    queries : int
+        Spent.
     """
 
     verified: bool
@@ -45,19 +54,19 @@ def certify(
     Parameters
     ----------
     model : LabelModel
-        See ``label_model``.
-    images : Tensor
-        ``[n, 3, h, w]`` in [0, 1].
-    kept : Tensor
-        The regions, booleans ``[n, h, w]``; of a negative rule, the pixels to remove.
-    targets : Tensor, optional
-        The classes ``[n]``; left out, the model's own predictions.
-    rule : str
-        ``"positive"``: the region alone has the class; ``"negative"``: without it the class is lost.
+        Predicted classes of images, see ``da.label_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images that the regions are of, not normalised.
+    kept : Tensor [n, h, w], bool
+        The regions; of a negative rule, the pixels to remove.
+    targets : Tensor [n], optional
+        The class of each image; left out, the model's own prediction.
+    rule : {"positive", "negative"}
+        Pos-R: the region alone has the class; Neg-R: without it the class is lost.
     sp_num : int
         Superpixels asked of SLIC, fewer where they would have less than 10 pixels, as ``minimal_region`` does.
-    fill : Fill
-        What replaces the other pixels, see ``da.fill.filled``.
+    fill : str or three floats
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
 
     Returns
     -------
@@ -67,8 +76,7 @@ def certify(
     Raises
     ------
     TypeError, ValueError
-        For arguments of another kind, shape or range.
-
+        For arguments of another type, shape or range.
     """
     asked, images, classes, _ = arguments(LABELS, model, images, targets, None, 0)
     if kept.dtype != torch.bool or kept.shape != (len(images), *images.shape[-2:]):

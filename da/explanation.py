@@ -25,10 +25,22 @@ Attribute = Callable[[Images, Targets], Attribution]  # images [1, 3, h, w] and 
 class Region:
     """One region of an image that decides its class.
 
-    mask: its pixels. mar: their share of the image, the Minimum Attribution Ratio. verified: whether the masked image satisfies the
-    rule, by one more query. certified: whether no superpixel's share of it can go, None of a method that does not say. status: see
-    ``Attribution``. queries: spent on it, without the last one; None where
-    the method does not say.
+    Attributes
+    ----------
+    mask : ndarray [h, w], bool
+        Its pixels.
+    mar : float
+        Their share of the image, the Minimum Attribution Ratio.
+    verified : bool
+        Whether the masked image satisfies the rule, by one more query.
+    certified : bool or None
+        Whether no superpixel's share of it can go, None of a method that does not say.
+    status : str
+        See ``Attribution``.
+    queries : int or None
+        Spent on it, without the last one; None where the method does not say.
+    attribution : Attribution
+        All that the method said.
     """
 
     mask: Bool[np.ndarray, "h w"]
@@ -49,8 +61,16 @@ class Region:
 class Explanation:
     """The rules of one image.
 
-    target: the class. negative: whether the regions are what must be absent. exhausted: whether what is left without the last region is
-    not of the class any more, so that there are no further ones.
+    Attributes
+    ----------
+    target : int
+        The class.
+    negative : bool
+        Whether the regions are what must be absent.
+    regions : tuple of Region
+        In the order in which they were found.
+    exhausted : bool
+        Whether what is left without the last region is not of the class any more, so that there are no further ones.
     """
 
     target: int
@@ -59,7 +79,18 @@ class Explanation:
     exhausted: bool = False
 
     def rules(self, class_name: str | None = None) -> list[str]:
-        """The rule of each region in words."""
+        """The rule of each region in words.
+
+        Parameters
+        ----------
+        class_name : str, optional
+            What to call the class; left out, by its number.
+
+        Returns
+        -------
+        list of str
+            One a region.
+        """
         name = f"class {self.target}" if class_name is None else class_name
         return [text(region.mask, name, "negative" if self.negative else "positive") for region in self.regions]
 
@@ -80,16 +111,18 @@ def explain(
     Parameters
     ----------
     model : LabelModel
-        See ``label_model``.
-    images, targets : Tensor
-        Images ``[n, 3, h, w]`` in [0, 1] and their classes ``[n]``; left out, the model's own predictions.
+        Predicted classes of images, see ``da.label_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
     attribute : callable, optional
         The method: images and targets to an ``Attribution``, such as ``lambda images, targets: baselines.rise(scores, images, targets)``.
         Of one that ends in no mask, the region is the smallest tried share of its highest pixels that satisfies the rule. Left out:
         ``dynamic_ablation`` with the given rule, fill and seed.
-    rule : str
-        ``"positive"``: the region alone has the class; ``"negative"``: without it the class is lost.
-    fill : Fill
+    rule : {"positive", "negative"}
+        Pos-R: the region alone has the class; Neg-R: without it the class is lost.
+    fill : str or three floats
         What replaces the other pixels, see ``da.fill.filled``; the method's own should be the same.
     seed : int
         Of the default method, and of how ties between equally important pixels are broken.
@@ -104,8 +137,7 @@ def explain(
     Raises
     ------
     TypeError, ValueError
-        For arguments of another kind or out of range.
-
+        For arguments of another type, shape or range.
     """
     return disjoint_regions(model, images, targets, most=1, attribute=attribute, rule=rule, fill=fill, seed=seed, verifier=verifier)
 
@@ -124,8 +156,38 @@ def disjoint_regions(
 ) -> list[Explanation]:
     """Find up to ``most`` regions of each image that are disjoint and each suffice.
 
-    The region of the image, then of what is left without it, and so on while that still has the class. Parameters, returned values and
-    errors are those of ``explain``. Further regions are of the positive rule, and of a fill that does not depend on the image.
+    The region of the image, then of what is left without it, and so on while that still has the class.
+
+    Parameters
+    ----------
+    model : LabelModel
+        Predicted classes of images, see ``da.label_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    most : int
+        Regions an image, from 1.
+    attribute : callable, optional
+        The method, see ``explain``.
+    rule : {"positive", "negative"}
+        As of ``explain``; further regions are of the positive rule.
+    fill : str or three floats
+        As of ``explain``; further regions are of a fill that does not depend on the image: not of ``"mean"`` or ``"blur"``.
+    seed : int
+        Of the default method, and of how ties between equally important pixels are broken.
+    verifier : LabelModel, optional
+        What verifies the regions, where it is not ``model`` itself.
+
+    Returns
+    -------
+    list of Explanation
+        One an image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
     if most < 1:
         raise ValueError(f"most={most}: at least 1 region")

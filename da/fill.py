@@ -25,12 +25,27 @@ def masked(shown: Images, hidden: Images, kept: Masks) -> Images:
 
 
 def filled(images: Images, fill: Fill, name: str = "fill") -> Images:
-    """Return the images with every pixel ablated, ``[n, 3, h, w]`` in [0, 1] pixel space, before normalisation.
+    """Return the images with every pixel ablated, in [0, 1] pixel space, before normalisation.
 
-    fill: ``"black"``; ``"mean"``, each image's own mean colour; ``"blur"``, a Gaussian of sigma 0.09 times the shorter side;
-    or one RGB colour in [0, 1], such as the data set's mean, which is zero after normalisation.
+    Parameters
+    ----------
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images whose pixels are to be ablated.
+    fill : str or three floats
+        ``"black"``; ``"mean"``, each image's own mean colour; ``"blur"``, a Gaussian of sigma 0.09 times the shorter side; or one RGB
+        colour in [0, 1], such as the data set's mean, which is zero after normalisation.
+    name : str
+        Of the fill in messages.
 
-    name: of the fill in messages. Raises ValueError for any other fill.
+    Returns
+    -------
+    Tensor [n, 3, h, w] in [0, 1]
+        The ablated images.
+
+    Raises
+    ------
+    ValueError
+        For any other fill.
     """
     if isinstance(fill, str):
         if fill == "black":

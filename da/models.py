@@ -85,7 +85,7 @@ def label_model(network: Network, *, mean: Sequence[float] | None = None, std: S
     mean, std : three floats each, optional
         Subtracted from, and divided into, images in [0, 1]. Left out, the network is shown the images as they are.
     batch : int
-        Images at a time. Fewer are padded, so that an image's answer does not depend on the others.
+        Images at a time, from 1. Fewer are padded, so that an image's answer does not depend on the others.
 
     Returns
     -------
@@ -98,7 +98,6 @@ def label_model(network: Network, *, mean: Sequence[float] | None = None, std: S
         For what cannot be called and, once asked, for answers that are neither scores nor classes.
     ValueError
         For a mean, std or batch out of range.
-
     """
     return LabelView(network, mean, std, batch)
 
@@ -115,10 +114,14 @@ def score_model(
 
     Parameters
     ----------
-    network, mean, std, batch
-        As of ``label_model``; the network returns scores ``[m, classes]``.
-    outputs : str
-        What these are: ``"logits"``, of which the softmax is taken, or ``"probabilities"``.
+    network : torch.nn.Module or callable
+        As of ``label_model``; it returns scores ``[m, classes]``.
+    mean, std : three floats each, optional
+        As of ``label_model``.
+    batch : int
+        Images at a time, as of ``label_model``.
+    outputs : {"logits", "probabilities"}
+        What the network returns: logits, of which the softmax is taken, or probabilities.
 
     Returns
     -------
@@ -129,7 +132,6 @@ def score_model(
     ------
     TypeError, ValueError
         As ``label_model``; ValueError also for probabilities beyond 0 and 1.
-
     """
     return ScoreView(network, mean, std, batch, outputs)
 

@@ -47,9 +47,18 @@ class ScoreModel(Protocol):
 
 @dataclass(frozen=True)
 class Trace:
-    """What became of every state a walk proposed. With the image's random stream, the decisions alone are enough to walk it again.
+    """What became of every state a walk proposed.
 
-    accepted: whether the rule held; circles: rows ``x, y, r`` in pixels, ``x`` along the height; share: kept share of the image.
+    With the image's random stream, the decisions alone are enough to walk it again.
+
+    Attributes
+    ----------
+    accepted : Tensor [n, steps], bool
+        Whether the rule held.
+    circles : Tensor [n, steps, 3, k], optional
+        Rows ``x, y, r`` in pixels, ``x`` along the height.
+    share : Tensor [n, steps], optional
+        Kept share of the image, from 0 to 1.
     """
 
     accepted: Bool[Tensor, "n steps"]
@@ -61,10 +70,24 @@ class Trace:
 class Attribution:
     """What a method says of ``n`` images.
 
-    saliency: higher is more important. kept: the final mask, where the method ends in one (for a negative rule: the pixels
-    to remove). status: one word an image, ``"ok"`` unless a premise failed. queries: forward passes spent on each image, where
-    they differ between the images of a batch. targets: the class explained of each image, where the method says. negative: whether
-    ``kept`` is what must be absent. extras: further per-image numbers for the rows.
+    Attributes
+    ----------
+    saliency : Tensor [n, h, w]
+        Higher is more important.
+    kept : Tensor [n, h, w], bool, optional
+        The final mask, where the method ends in one; of a negative rule, the pixels to remove.
+    status : tuple of str, optional
+        One word an image, ``"ok"`` unless a premise failed.
+    queries : Tensor [n], int, optional
+        Forward passes spent on each image, where they differ between the images of a batch.
+    extras : mapping of str to Tensor [n]
+        Further per-image numbers for the rows.
+    trace : Trace, optional
+        What became of every state, of a method that walks.
+    targets : Tensor [n], int, optional
+        The class explained of each image, where the method says.
+    negative : bool
+        Whether ``kept`` is what must be absent.
     """
 
     saliency: Saliency
@@ -77,7 +100,23 @@ class Attribution:
     negative: bool = False
 
     def rule(self, class_names: Sequence[str] | None = None) -> str:
-        """The rule of each image in words, a line each. Raises ValueError for a method that ends in no mask, which has none."""
+        """The rule of each image in words.
+
+        Parameters
+        ----------
+        class_names : sequence of str, optional
+            Names by class index; left out, classes are called by their number.
+
+        Returns
+        -------
+        str
+            A line an image.
+
+        Raises
+        ------
+        ValueError
+            For a method that ends in no mask, which has no rule, or does not say what it explained.
+        """
         from da.rule import text
 
         if self.kept is None or self.targets is None:
@@ -87,7 +126,20 @@ class Attribution:
         return "\n".join(text(mask, _name(target, class_names), sign) for mask, target in pairs)
 
     def plot(self, images: Images, class_names: Sequence[str] | None = None) -> Figure:
-        """A row an image: the image, the kept region where there is one, and the map. Returns a matplotlib ``Figure``."""
+        """Draw a row an image: the image, the kept region where there is one, and the map.
+
+        Parameters
+        ----------
+        images : Tensor [n, 3, h, w] in [0, 1]
+            The images that were explained.
+        class_names : sequence of str, optional
+            Names by class index; left out, classes are called by their number.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The pictures, to be shown or saved.
+        """
         from da.plot import rows_of_pictures
 
         names = ["image"] * len(images) if self.targets is None else [_name(target, class_names) for target in self.targets.tolist()]

@@ -51,25 +51,60 @@ def dynamic_ablation(
 ) -> Attribution:
     """Find a small part of each image that decides its class, by k circles that walk at random and shrink.
 
-    "Logic Rule Guided Attribution with Dynamic Ablation", AAAI 2022, Algorithm 1. Decision-based: one label query an
-    iteration, and one for the premise.
+    Decision-based: one label query an iteration, and one for the premise.
 
-    model: predicted classes of images ``[n, 3, h, w]`` in [0, 1]. targets: the class y of each image, the model's own prediction.
-    rngs: one generator an image. rule: "positive" (the kept pixels alone have class y) or "negative" (without the kept pixels
-    the class is not y). k: circles. sp_num: superpixels asked of SLIC; None walks over pixels. alpha_step: step, as a fraction
-    of the image's sides and of the radius of a circle with the area bound. fc: factor of the area bound at each acceptance.
-    speculate: proposals asked about in one batch (see ``da.speculate``); more than 1 takes fewer rounds for more queries, same result.
-    fill: what replaces ablated pixels (see ``da.fill.filled``). trace: return every proposed state, not the decisions alone.
+    Parameters
+    ----------
+    model : LabelModel
+        Predicted classes of images, see ``da.label_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class y to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        One generator an image; left out, made of ``seed`` and the image's content.
+    seed : int
+        Of the generators, where ``rngs`` is left out.
+    rule : {"positive", "negative"}
+        Pos-R: the kept pixels alone have class y; Neg-R: without the kept pixels the class is not y.
+    k : int
+        Circles, from 1.
+    sp_num : int or None
+        Superpixels asked of SLIC, from 1; None walks over pixels.
+    alpha_step : float
+        Step, as a fraction from 0 to 1 of the image's sides and of the radius of a circle with the area bound.
+    fc : float
+        Factor of the area bound at each acceptance, from 0 to 1.
+    iterations : int
+        Proposals, from 1.
+    speculate : int
+        Proposals asked about in one batch, from 1 (see ``da.speculate``); more take fewer rounds for more queries, same result.
+    fill : str or three floats
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+    trace : bool
+        Return every proposed state, not the decisions alone.
 
-    Returns the sum of the accepted masks divided by its maximum as the saliency, the last accepted mask as ``kept``, and a status
-    an image: ``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``. Extras: ``accepted`` masks and ``superpixels`` obtained.
+    Returns
+    -------
+    Attribution
+        The sum of the accepted masks divided by its maximum as the saliency, the last accepted mask as ``kept``, and a status an image:
+        ``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``. Extras: ``accepted`` masks and ``superpixels`` obtained.
 
-    Raises ValueError for a hyper-parameter out of range.
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
 
+    Notes
+    -----
     Choices the paper leaves open: the mask of Eq. 3 is the union of the circles. Line 8 scales the radii so that their squares sum
     to S_bound / pi. A circle has radius ``|r|``. Each ``random(-a, a)`` is one uniform draw a circle. Centres may leave the image. The
     start is uniform: centres over the image, radii in [0, 1) before line 8. Nothing accepted: the mask stays all ones, the map zero.
     A vacuous rule keeps the empty mask, the smallest that gives y.
+
+    References
+    ----------
+    An, Lai and Han, "Logic Rule Guided Attribution with Dynamic Ablation", AAAI 2022, Algorithm 1.
     """
     model, images, targets, rngs = arguments(LABELS, model, images, targets, rngs, seed)
     _check(rule=rule, k=k, alpha_step=alpha_step, fc=fc, iterations=iterations, speculate=speculate)

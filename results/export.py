@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +133,9 @@ def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "", *, long: bool | None = None) -> str:
-    """A table with booktabs rules (``\\usepackage{booktabs}``); every character of a cell prints as it is.
+    r"""A table with booktabs rules (``\usepackage{booktabs}``); every character of a cell prints as it is.
 
-    long: as a ``longtable``, which breaks across pages (``\\usepackage{longtable}``); left out, of more than 40 rows. Characters that
+    long: as a ``longtable``, which breaks across pages (``\usepackage{longtable}``); left out, of more than 40 rows. Characters that
     a plain pdflatex does not have, such as Chinese ones, are named in a comment: they take lualatex or xelatex, and a font that has them.
     """
     head, cells = texts(frame)
@@ -197,3 +197,18 @@ def _line(text: str) -> str:
 def right_aligned(cells: Sequence[Sequence[str]], columns: int) -> list[bool]:
     """Which columns of a table hold numbers alone."""
     return [bool(cells) and all(NUMBER.match(row[i]) for row in cells) for i in range(columns)]
+
+
+def file(stem: Path, suffix: str) -> Path:
+    """A file's name with a suffix; a dot in the name, such as of fc=0.95, begins none."""
+    return stem.with_name(stem.name + suffix)
+
+
+def table(frame: pd.DataFrame, stem: Path, caption: str) -> Iterator[Path]:
+    """Write a table in all its forms, and its caption beside it."""
+    to_csv(frame, file(stem, ".csv"))
+    to_parquet(frame, file(stem, ".parquet"))
+    file(stem, ".md").write_text(f"{caption}\n\n{to_markdown(frame)}", encoding="utf-8")
+    file(stem, ".tex").write_text(to_latex(frame, caption, f"tab:{stem.name}"), encoding="utf-8")
+    for suffix in (".csv", ".parquet", ".md", ".tex"):
+        yield file(stem, suffix)

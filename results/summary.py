@@ -31,8 +31,9 @@ NEEDED = ["image", "digest", "status", "metric", "x", "value"]
 
 @dataclass(frozen=True)
 class Columns:
-    """Rows of one key, each image's from one part, ordered by image. place: of the image in the record. status: without
-    its details. metric: index in ``Names``, 0 where it is not one number an image.
+    """Rows of one key, each image's from one part, ordered by image.
+
+    place: of the image in the record. status: without its details. metric: index in ``Names``, 0 where it is not one number an image.
     """
 
     place: NDArray[np.int64]

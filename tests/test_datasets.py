@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.data.derived import correct_for_all, select
 from benchmarks.data.sets import (
     UnreadableError,
     cifar100,
     class_folder,
-    correct_for_all,
     demo,
     image_folder,
     imagenet,
     prepare,
-    select,
     upright_rgb,
     wnid_folder,
 )

@@ -149,7 +149,7 @@ def test_numbers_are_written_as_pandas_writes_them():
 
 
 def test_names_and_verdicts_are_not_mixed_up():
-    """ "ViT-B smaller" holds "B smaller", which once named the other model."""
+    """The verdict "ViT-B smaller" holds "B smaller", which once named the other model."""
     line = {"a": "ViT-B", "b": "ViT-L", "difference": -0.1, "low": -0.2, "high": -0.05, "p_holm": 0.01, "effect": -1.0, "n": 9}
     assert comparisons(pd.DataFrame([line | {"verdict": "A smaller"}]))["verdict"].tolist() == ["ViT-B smaller"]
     assert comparisons(pd.DataFrame([line | {"verdict": "B smaller"}]))["verdict"].tolist() == ["ViT-L smaller"]

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import nn
 
 import da.__main__
-from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, correct_for_all, demo, mosaics
+from benchmarks.data.derived import correct_for_all, mosaics
+from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, demo
 from benchmarks.engines.views import ScoreView
 from benchmarks.measures.pointing import grid_pointing
 from benchmarks.measures.sufficiency import sufficient_shares

@@ -13,11 +13,13 @@ from hydra.utils import instantiate
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmarks.data.sets import demo, select, wnid_folder
+from benchmarks.data.derived import select
+from benchmarks.data.sets import demo, wnid_folder
 from benchmarks.engines.engine import torch_engine
 from benchmarks.engines.views import LabelView
 from benchmarks.inputs.messages import cause
-from benchmarks.models.classifier import Normalised, build, class_names, timm_net
+from benchmarks.models.classifier import Normalised, build, class_names
+from benchmarks.models.networks import timm_net
 from benchmarks.models.weights import WeightsError, read_state, state_sha256
 from tests.conftest import REPOSITORY, configured
 

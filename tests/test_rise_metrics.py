@@ -11,7 +11,8 @@ from hydra.utils import instantiate
 from scipy.ndimage import convolve, gaussian_filter
 from torch.nn.functional import conv2d
 
-from benchmarks.data.sets import demo, select
+from benchmarks.data.derived import select
+from benchmarks.data.sets import demo
 from benchmarks.engines.views import ScoreView
 from benchmarks.inputs.compose import resolved_values
 from benchmarks.measures.eclique import box_blur, changed_pixels, raster_rank, rise_metrics

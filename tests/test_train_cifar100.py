@@ -15,7 +15,8 @@ from safetensors import safe_open
 
 from benchmarks.data.sets import class_folder
 from benchmarks.engines.engine import torch_engine
-from benchmarks.models.classifier import cifar100_vgg16_bn, class_names
+from benchmarks.models.classifier import class_names
+from benchmarks.models.networks import cifar100_vgg16_bn
 from benchmarks.models.weights import read_state, state_sha256
 from benchmarks.tools import train_cifar100
 from benchmarks.tools.train_cifar100 import MEAN, STD, Recipe, accuracy, arrays, augmented, main, train

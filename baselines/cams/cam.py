@@ -32,13 +32,40 @@ def cam(
 ) -> Attribution:
     """A class activation map of ``pytorch-grad-cam`` (the extra ``grad-cam``), an image at a time.
 
-    variant: the class's name there: ScoreCAM (Wang et al., CVPR workshops 2020), AblationCAM (Ramaswamy et al., WACV 2020),
-    GradCAMPlusPlus, EigenCAM and so on. layer: as for GradCAM. The package scales each map to [0, 1].
+    The package scales each map to [0, 1]. It runs on a copy of the model, because it changes the training mode, writes gradients and swaps
+    layers, and with no activation in place, because it keeps the layer's output without copying it.
 
-    It runs on a copy of the model, because the package changes the training mode, writes gradients and swaps layers, and with no
-    activation in place, because the package keeps the layer's output without copying it.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        One generator an image; left out, made of ``seed`` and the image's content.
+    seed : int
+        Of the generators, where ``rngs`` is left out.
+    variant : str
+        The class's name in the package: ScoreCAM, AblationCAM, GradCAMPlusPlus, EigenCAM and so on.
+    layer : str
+        As of ``gradcam``.
 
-    Raises ValueError where the package is missing, and for a variant or layer that there is not.
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range, a variant or layer that there is not, and where the package is missing.
+
+    References
+    ----------
+    - ScoreCAM: Wang et al., CVPR workshops 2020.
+    - AblationCAM: Ramaswamy et al., WACV 2020.
     """
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
     try:

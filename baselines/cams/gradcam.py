@@ -17,15 +17,42 @@ __version__ = "2"
 def gradcam(
     model: nn.Module, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0, layer: str | None = None
 ) -> Attribution:
-    """A layer's feature maps, weighted by the class logit's mean gradients, summed, negative values cut (Selvaraju et al., ICCV 2017).
+    """A layer's feature maps, weighted by the class logit's mean gradients, summed, negative values cut.
 
-    layer: dotted name of a module whose output is spatial, ``[n, channels, height, width]`` or ``[n, height, width, channels]``; of a
-    module that runs more than once, the last run. One forward and one backward pass an image. Captum's ``LayerGradCam`` with
-    ``relu_attributions=True``, enlarged bilinearly with ``align_corners=False``. A map with no positive value is all zero, and one of
-    a layer of 1 x 1 is constant: it ranks the pixels at random, like any tie.
+    One forward and one backward pass an image. Captum's ``LayerGradCam`` with ``relu_attributions=True``, enlarged bilinearly with
+    ``align_corners=False``. A map with no positive value is all zero, and one of a layer of 1 x 1 is constant: it ranks the pixels at
+    random, like any tie.
 
-    Raises ValueError, naming layers that there are, for a name that the model does not have, or a layer that does not run, has no
-    spatial output, or one of which it cannot be said which axis is which.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        Not used: nothing is drawn.
+    seed : int
+        Not used: nothing is drawn.
+    layer : str
+        Dotted name of a module whose output is spatial, ``[n, channels, height, width]`` or ``[n, height, width, channels]``; of a module
+        that runs more than once, the last run.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range. Naming layers that there are: for no layer, a name that the model does not have, a
+        layer that does not run or has no spatial output, or one of which it cannot be said which axis is which.
+
+    References
+    ----------
+    Selvaraju et al., ICCV 2017.
     """
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
     with feature_maps(model, layer, images) as maps:

@@ -28,15 +28,40 @@ GATES = {"sigmoid", "hardsigmoid"}
 def guided_backprop(
     model: nn.Module, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0
 ) -> Attribution:
-    """The gradient of the class logit with negative gradients cut at each ReLU (Springenberg et al., ICLR workshop 2015).
+    """The gradient of the class logit with negative gradients cut at each ReLU, its largest magnitude over the channels.
 
-    Largest magnitude over the channels. One forward and one backward pass an image. Captum's ``GuidedBackprop`` on a copy of the
-    model (its weights are shared) in which ReLU6 is a ReLU and a clamp, and no ReLU works in place: Captum guides ``nn.ReLU`` modules
-    only. Unlike Captum, only what comes through the ReLU is cut where its input is used elsewhere, too.
+    One forward and one backward pass an image. Captum's ``GuidedBackprop`` on a copy of the model (its weights are shared) in which ReLU6
+    is a ReLU and a clamp, and no ReLU works in place: Captum guides ``nn.ReLU`` modules only. Unlike Captum, only what comes through the
+    ReLU is cut where its input is used elsewhere, too.
 
-    Raises ValueError for a model with no ReLU, with activations that have no gate (SiLU, GELU and the like), or with ReLUs that
-    are not modules: there the result would be a plain gradient, in part or in whole. Sigmoids of pooled features, as in
-    squeeze-and-excitation, are weights rather than activations: they pass.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        Not used: nothing is drawn.
+    seed : int
+        Not used: nothing is drawn.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range, and for a model with no ReLU, with activations that have no gate (SiLU, GELU and the
+        like), or with ReLUs that are not modules: there the result would be a plain gradient, in part or in whole. Sigmoids of pooled
+        features, as in squeeze-and-excitation, are weights rather than activations: they pass.
+
+    References
+    ----------
+    Springenberg et al., ICLR workshop 2015.
     """
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
     watch = _Activations()

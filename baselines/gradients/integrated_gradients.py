@@ -27,10 +27,40 @@ def integrated_gradients(
     steps: int = 32,
     fill: Fill = "black",
 ) -> Attribution:
-    """Gradients of the class logit averaged on the way from an ablated image, times the difference (Sundararajan et al., ICML 2017).
+    """Gradients of the class logit averaged on the way from an ablated image, times the difference.
 
-    steps: of the Gauss-Legendre quadrature, one forward and one backward pass each. fill: the ablated image. The magnitude of the
-    sum over the channels. Captum's ``IntegratedGradients``. Raises ValueError for less than a step.
+    The magnitude of the sum over the channels. Captum's ``IntegratedGradients``.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        Not used: nothing is drawn.
+    seed : int
+        Not used: nothing is drawn.
+    steps : int
+        Of the Gauss-Legendre quadrature, from 1: one forward and one backward pass each.
+    fill : str or three floats
+        The ablated image: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Sundararajan et al., ICML 2017.
     """
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
     if steps < 1:
@@ -52,11 +82,39 @@ def smoothgrad(
     samples: int = 32,
     noise: float = 0.15,
 ) -> Attribution:
-    """The mean gradient of noisy copies, its largest magnitude over the channels (Smilkov et al., 2017).
+    """The mean gradient of noisy copies, its largest magnitude over the channels.
 
-    samples: one forward and one backward pass each. noise: standard deviation as a fraction of each image's range of values, drawn
-    from each image's own stream; Captum's ``NoiseTunnel`` would draw from PyTorch's global one. One sample is no mean: the status of
-    the images is ``few_samples``. Raises ValueError for less than a sample, and for noise that is not above 0.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        One generator an image; left out, made of ``seed`` and the image's content.
+    seed : int
+        Of the generators, where ``rngs`` is left out.
+    samples : int
+        Noisy copies, from 1: one forward and one backward pass each.
+    noise : float
+        Standard deviation as a fraction of each image's range of values, above 0; drawn from each image's own stream, where Captum's
+        ``NoiseTunnel`` would draw from PyTorch's global one.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``. One sample is no mean: the status of the images is ``few_samples``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Smilkov et al., 2017.
     """
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
     if samples < 1 or not noise > 0:

@@ -54,17 +54,72 @@ def extremal_perturbation(
     jitter: bool = True,
     smooth: float = 0.09,
 ) -> Attribution:
-    """The smooth mask of a given area under which the class scores highest, summed over areas (Fong, Patrick, Vedaldi, ICCV 2019).
+    """The smooth mask of a given area under which the class scores highest, summed over areas.
 
-    areas: fractions of the image and its margin. perturbation: ``blur`` (a pyramid of ``levels`` Gaussians up to ``blur`` pixels, the
-    last the image; around the image lies the colour ``border``) or ``fade`` (to black, in [0, 1] pixel space). variant: ``preserve``
-    the class, ``delete`` it, or ``dual``. reward: the class's logit (``simple``), or that less the largest other (``contrastive``).
-    step, sigma: of the mask's grid and kernel, in pixels of an image of side 224; blur likewise. smooth: sigma of the final blur over
-    the shorter side. Rows of images and areas are optimised together, each on its own: one forward and one backward pass an
-    iteration, image and area, twice that for ``dual``.
+    Rows of images and areas are optimised together, each on its own: one forward and one backward pass an iteration, image and area, twice
+    that for ``dual``.
 
-    Extras: ``probability_A``, the class's softmax probability under the final mask of each area A. Raises ValueError for a value out
-    of range.
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        Not used: nothing is drawn.
+    seed : int
+        Not used: nothing is drawn.
+    areas : sequence of float
+        Fractions of the image and its margin, between 0 and 1.
+    perturbation : {"blur", "fade"}
+        To a blurred image, by a pyramid of ``levels`` Gaussians up to ``blur`` pixels, the last the image; or to black, in [0, 1] pixel
+        space.
+    levels : int
+        Of the blur's pyramid, from 2.
+    blur : float
+        The largest sigma, in pixels of an image of side 224.
+    border : str or three floats
+        Around the image that is blurred lies this RGB colour, or with ``"reflect"`` its mirrored edge.
+    variant : {"preserve", "delete", "dual"}
+        Keep the class, lose it, or both.
+    reward : {"simple", "contrastive"}
+        The class's logit, or that less the largest other.
+    iterations : int
+        Steps of the optimisation, from 1.
+    step, sigma : int
+        Of the mask's grid and kernel, in pixels of an image of side 224, from 1.
+    coldness : float
+        Of the mask's soft maximum, above 0, at most 80.
+    learning_rate : float
+        Of the optimisation.
+    momentum : float
+        Of the optimisation.
+    dampening : float
+        Of the momentum.
+    area_weight : float
+        Of the area's loss beside the reward.
+    area_growth : float
+        Factor of ``area_weight`` at each iteration.
+    jitter : bool
+        Mirror the images in every other iteration.
+    smooth : float
+        Sigma of the final blur over the shorter side.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``. Extras: ``probability_A``, the class's softmax probability under the final mask of each area A.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Fong, Patrick and Vedaldi, ICCV 2019.
     """
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
     masks = extremal_masks(

@@ -26,12 +26,43 @@ def occlusion(
     stride: float = 0.07,
     fill: Fill = "black",
 ) -> Attribution:
-    """How much the class's probability falls as a square is slid over the image (Zeiler and Fergus, ECCV 2014).
+    """How much the class's probability falls as a square is slid over the image.
 
-    window, stride: fractions of the shorter side, at least a pixel each. Score queries: one for the image and one a position, which are
-    ``1 + ceil((side - window) / stride)`` along each side. A pixel gets the mean over the squares that cover it. Captum's ``Occlusion``.
+    Score queries: one for the image and one a position, which are ``1 + ceil((side - window) / stride)`` along each side. A pixel gets the
+    mean over the squares that cover it. Captum's ``Occlusion``.
 
-    Raises ValueError unless ``0 < stride <= window <= 1``, and for a window as large as the image: its one square says nothing.
+    Parameters
+    ----------
+    model : ScoreModel
+        Probabilities of images, see ``da.score_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        Not used: nothing is drawn.
+    seed : int
+        Not used: nothing is drawn.
+    window : float
+        Side of the square as a fraction of the shorter side, at least a pixel and at most 1.
+    stride : float
+        Fraction of the shorter side, at least a pixel and at most ``window``.
+    fill : str or three floats
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range, and for a window as large as the image: its one square says nothing.
+
+    References
+    ----------
+    Zeiler and Fergus, ECCV 2014.
     """
     model, images, targets, rngs = arguments(SCORES, model, images, targets, rngs, seed)
     if not 0 < stride <= window <= 1:
@@ -62,14 +93,44 @@ def kernel_shap(
     sp_num: int = 50,
     fill: Fill = "black",
 ) -> Attribution:
-    """Shapley values of superpixels for the class's probability, by weighted regression (Lundberg and Lee, NeurIPS 2017).
+    """Shapley values of superpixels for the class's probability, by weighted regression.
 
-    samples: score queries, the whole and the ablated image among them. sp_num: superpixels asked of SLIC. Captum's ``KernelShap``,
-    an image at a time, its draws seeded from the image's own stream and PyTorch's global one left as it was. An image of which SLIC
-    makes a single superpixel is all that superpixel's: two queries. With fewer samples than superpixels and two the regression has
-    not one answer: the status of the image is ``few_samples``.
+    Captum's ``KernelShap``, an image at a time, its draws seeded from the image's own stream and PyTorch's global one left as it was. An
+    image of which SLIC makes a single superpixel is all that superpixel's: two queries.
 
-    Raises ValueError for fewer than two samples.
+    Parameters
+    ----------
+    model : ScoreModel
+        Probabilities of images, see ``da.score_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        One generator an image; left out, made of ``seed`` and the image's content.
+    seed : int
+        Of the generators, where ``rngs`` is left out.
+    samples : int
+        Score queries, from 2: the whole and the ablated image are among them.
+    sp_num : int
+        Superpixels asked of SLIC, from 1.
+    fill : str or three floats
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``. With fewer samples than superpixels and two the regression has not one answer: the status of the image is
+        ``few_samples``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    Lundberg and Lee, NeurIPS 2017.
     """
     model, images, targets, rngs = arguments(SCORES, model, images, targets, rngs, seed)
     if samples < 2:

@@ -34,15 +34,49 @@ def rise(
     mask_seed: int = 0,
     chunk: int = 8,
 ) -> Attribution:
-    """The mean of random smooth masks, weighted by the class's probability under each (Petsiuk, Das and Saenko, BMVC 2018).
+    """The mean of random smooth masks, weighted by the class's probability under each.
 
-    masks: how many, one score query each and image. cells: side of the random grid. probability: of a cell to be kept. fill: what
-    shows where a mask is 0; the model's mean colour is zero after normalisation, which is the reference's. mask_seed: of the masks,
-    which all images share. chunk: masks held at a time, so that memory does not grow with their number.
+    The map is ``sum(score * mask) / (masks * probability)``.
 
-    The map is ``sum(score * mask) / (masks * probability)``. With fewer masks than cells there are cells that no mask tells apart: the
-    status of the images is ``few_samples``. Raises ValueError for a hyper-parameter out of range, and where all masks are of one
-    value: for a single cell, and a probability of 1.
+    Parameters
+    ----------
+    model : ScoreModel
+        Probabilities of images, see ``da.score_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        Not used: nothing is drawn.
+    seed : int
+        Not used: nothing is drawn.
+    masks : int
+        How many, from 1: one score query each and image.
+    cells : int
+        Side of the random grid, from 2.
+    probability : float
+        Of a cell to be kept, between 0 and 1.
+    fill : str or three floats
+        What shows where a mask is 0, see ``da.fill.filled``; the model's mean colour is zero after normalisation, which is the reference's.
+    mask_seed : int
+        Of the masks, which all images share, from 0.
+    chunk : int
+        Masks held at a time, from 1, so that memory does not grow with their number.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``. With fewer masks than cells there are cells that no mask tells apart: the status of the images is
+        ``few_samples``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range, and where all masks are of one value: for a single cell, and a probability of 1.
+
+    References
+    ----------
+    Petsiuk, Das and Saenko, BMVC 2018.
     """
     model, images, targets, rngs = arguments(SCORES, model, images, targets, rngs, seed)
     if masks < 1 or cells < 2 or chunk < 1 or mask_seed < 0 or not 0 < probability < 1:

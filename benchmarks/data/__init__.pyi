@@ -1,5 +1,8 @@
 from .decoding import UnreadableError as UnreadableError
 from .decoding import upright_rgb as upright_rgb
+from .derived import correct_for_all as correct_for_all
+from .derived import mosaics as mosaics
+from .derived import select as select
 from .photographs import ImageSet as ImageSet
 from .photographs import Mosaic as Mosaic
 from .photographs import Photograph as Photograph
@@ -7,10 +10,7 @@ from .photographs import prepare as prepare
 from .photographs import prepared as prepared
 from .sets import cifar100 as cifar100
 from .sets import class_folder as class_folder
-from .sets import correct_for_all as correct_for_all
 from .sets import demo as demo
 from .sets import image_folder as image_folder
 from .sets import imagenet as imagenet
-from .sets import mosaics as mosaics
-from .sets import select as select
 from .sets import wnid_folder as wnid_folder

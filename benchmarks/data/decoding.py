@@ -45,9 +45,23 @@ def checked_range(value_range: Sequence[float] | None) -> ValueRange | None:
 def upright_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
     """Turned by EXIF, transparency laid on white, the first frame or page, 8-bit RGB.
 
-    value_range: the values of black and white; without it those of the file's type, 0 to 1 for floats. Raises UnreadableError where the
-    values do not fit: more than 8 bits of which the upper two are not used (a camera's 12 bits in 16, most likely), floats outside of
-    [0, 1], values outside of the given range, and values that are no numbers.
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The picture, as opened or in memory.
+    value_range : two floats, optional
+        The values of black and white; left out, those of the file's type, 0 to 1 for floats.
+
+    Returns
+    -------
+    PIL.Image.Image
+        The picture in mode ``RGB``.
+
+    Raises
+    ------
+    UnreadableError
+        Where the values do not fit: more than 8 bits of which the upper two are not used (a camera's 12 bits in 16, most likely), floats
+        outside of [0, 1], values outside of the given range, and values that are no numbers.
     """
     file = File(image)
     image = upright(image)

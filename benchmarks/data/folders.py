@@ -120,5 +120,5 @@ def say(root: str, taken: int, left_out: Mapping[str, Sequence[str]]) -> None:
 
 
 def written(path: Path) -> str:
-    """A path as text that any file can hold: bytes that are not UTF-8 are written out, as ``\\xff``."""
+    r"""A path as text that any file can hold: bytes that are not UTF-8 are written out, as ``\xff``."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

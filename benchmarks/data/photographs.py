@@ -23,9 +23,18 @@ KEPT = 2**29  # bytes of prepared photographs that stay in memory
 
 @dataclass(frozen=True)
 class Photograph:
-    """One image. id: stable, names the image in every row; label: class index, None where unknown; source: a file or pixels.
+    """One image.
 
-    value_range: the values of black and white, None for those of the file's type.
+    Attributes
+    ----------
+    id : str
+        Stable, names the image in every row.
+    label : int or None
+        Class index, None where it is not known.
+    source : Path or PIL.Image.Image
+        A file or pixels.
+    value_range : two floats, optional
+        The values of black and white, None for those of the file's type.
     """
 
     id: str
@@ -34,7 +43,18 @@ class Photograph:
     value_range: ValueRange | None = field(default=None, kw_only=True)
 
     def digest(self) -> str:
-        """SHA-256 of the file or of the pixels, and of ``value_range`` where one is given. Raises UnreadableError."""
+        """SHA-256 of the file or of the pixels, and of ``value_range`` where one is given.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+
+        Raises
+        ------
+        UnreadableError
+            Where the picture cannot be read.
+        """
         if isinstance(self.source, Path):
             try:
                 stat = self.source.stat()
@@ -48,7 +68,18 @@ class Photograph:
         return hashlib.sha256(f"{content} {self.value_range}".encode()).hexdigest() if self.value_range else content
 
     def load(self) -> Image.Image:
-        """The picture upright, 8-bit RGB. Raises UnreadableError."""
+        """The picture upright, 8-bit RGB.
+
+        Returns
+        -------
+        PIL.Image.Image
+            In its own size.
+
+        Raises
+        ------
+        UnreadableError
+            Where the picture cannot be read.
+        """
         try:
             with Image.open(self.source) if isinstance(self.source, Path) else self.source.copy() as image:
                 return upright_rgb(image, self.value_range)
@@ -59,24 +90,72 @@ class Photograph:
             raise UnreadableError(f"{self.id} cannot be read: {said}") from None
 
     def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-        """The picture as the model is shown it. Raises UnreadableError."""
+        """The picture as the model is shown it.
+
+        Parameters
+        ----------
+        preprocessing : Preprocessing
+            Of the model.
+
+        Returns
+        -------
+        Tensor [3, h, w] in [0, 1]
+            Not normalised.
+
+        Raises
+        ------
+        UnreadableError
+            Where the picture cannot be read.
+        """
         return prepare(self.load(), preprocessing)
 
 
 @dataclass(frozen=True)
 class Mosaic(Photograph):
-    """``cells`` x ``cells`` photographs side by side, row by row, each cropped to a square of ``side`` pixels; put together when loaded."""
+    """Photographs side by side, row by row, each cropped to a square; put together when loaded.
+
+    Attributes
+    ----------
+    pieces : tuple of Photograph
+        ``cells`` x ``cells`` photographs.
+    cells : int
+        Along each side.
+    side : int
+        Of a cell, in pixels.
+    """
 
     pieces: tuple[Photograph, ...]
     cells: int
     side: int
 
     def digest(self) -> str:
-        """SHA-256 of the pieces' digests and of how they lie. Raises UnreadableError."""
+        """SHA-256 of the pieces' digests and of how they lie.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+
+        Raises
+        ------
+        UnreadableError
+            Where a piece cannot be read.
+        """
         return hashlib.sha256(" ".join([f"{self.side} uncropped", *(piece.digest() for piece in self.pieces)]).encode()).hexdigest()
 
     def load(self) -> Image.Image:
-        """The picture, 8-bit RGB. Raises UnreadableError where a piece cannot be read."""
+        """The picture, 8-bit RGB.
+
+        Returns
+        -------
+        PIL.Image.Image
+            ``cells * side`` pixels a side.
+
+        Raises
+        ------
+        UnreadableError
+            Where a piece cannot be read.
+        """
         canvas = Image.new("RGB", (self.cells * self.side,) * 2)
         for place, piece in enumerate(self.pieces):
             square = ImageOps.fit(piece.load(), (self.side, self.side), Image.Resampling.BICUBIC)
@@ -84,13 +163,37 @@ class Mosaic(Photograph):
         return canvas
 
     def tensor(self, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-        """The whole picture, so that its cells are of one size. Raises UnreadableError."""
+        """The whole picture, so that its cells are of one size.
+
+        Parameters
+        ----------
+        preprocessing : Preprocessing
+            Of the model, of which the crop is left out.
+
+        Returns
+        -------
+        Tensor [3, h, w] in [0, 1]
+            Not normalised.
+
+        Raises
+        ------
+        UnreadableError
+            Where a piece cannot be read.
+        """
         return prepare(self.load(), replace(preprocessing, crop_pct=1.0))
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A named list of photographs."""
+    """A named list of photographs.
+
+    Attributes
+    ----------
+    name : str
+        In the rows and records.
+    photographs : tuple of Photograph
+        In their order.
+    """
 
     name: str
     photographs: tuple[Photograph, ...]
@@ -105,9 +208,26 @@ def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def prepared(photograph: Photograph, digest: str, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-    """A photograph ready for a model, kept in memory for the next setting of a sweep. Raises UnreadableError.
+    """A photograph ready for a model, kept in memory for the next setting of a sweep.
 
-    digest: the beginning of its ``Photograph.digest()``, as listed; a file that has changed since is not shown under it.
+    Parameters
+    ----------
+    photograph : Photograph
+        The photograph.
+    digest : str
+        The beginning of its ``Photograph.digest()``, as listed; a file that has changed since is not shown under it.
+    preprocessing : Preprocessing
+        Of the model.
+
+    Returns
+    -------
+    Tensor [3, h, w] in [0, 1]
+        Not normalised.
+
+    Raises
+    ------
+    UnreadableError
+        Where the photograph cannot be read, or has changed.
     """
     key, keep = (photograph.id, type(photograph), digest, preprocessing), _decided_by_digest(photograph)
     if keep and (known := _PREPARED.get(key)) is not None:
@@ -130,7 +250,20 @@ def _decided_by_digest(photograph: Photograph) -> bool:
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-    """Resize the shorter side to ``size / crop_pct``, crop the centre, scale to [0, 1]. Normalisation is the model's."""
+    """Resize the shorter side to ``size / crop_pct``, crop the centre, scale to [0, 1].
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        The picture, 8-bit RGB.
+    preprocessing : Preprocessing
+        Of the model, whose normalisation is its own.
+
+    Returns
+    -------
+    Tensor [3, size, size] in [0, 1]
+        Not normalised.
+    """
     size, interpolation = preprocessing.size, InterpolationMode(preprocessing.interpolation)
     shorter = round(size / preprocessing.crop_pct)
     width, height = (int(shorter * side / min(image.size)) for side in image.size)

@@ -1,9 +1,9 @@
-"""Image sets: where photographs and labels come from, and which are taken."""
+"""Image sets: where photographs and labels come from."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,18 +15,23 @@ from timm.data import ImageNetInfo
 from benchmarks.data.decoding import UnreadableError, checked_range, upright_rgb
 from benchmarks.data.folders import LeftOut, images_below, images_by_class, said, say, written
 from benchmarks.data.photographs import ImageSet, Mosaic, Photograph, prepare, prepared
-from da.rng import image_rng
 
 __version__ = "1"
 
 __all__ = [
-    "ImageSet", "Mosaic", "Photograph", "UnreadableError", "cifar100", "class_folder", "correct_for_all", "demo", "image_folder",
-    "imagenet", "mosaics", "prepare", "prepared", "select", "upright_rgb", "wnid_folder",
+    "ImageSet", "Mosaic", "Photograph", "UnreadableError", "cifar100", "class_folder", "demo", "image_folder", "imagenet", "prepare",
+    "prepared", "upright_rgb", "wnid_folder",
 ]  # fmt: skip
 
 
 def demo() -> ImageSet:
-    """Photographs that scikit-image, scikit-learn and matplotlib ship, with ImageNet labels."""
+    """Photographs that scikit-image, scikit-learn and matplotlib ship, with ImageNet labels.
+
+    Returns
+    -------
+    ImageSet
+        Seven photographs.
+    """
     skimage_data = _package("skimage") / "data"
     sklearn_data = _package("sklearn") / "datasets" / "images"
     matplotlib_data = _package("matplotlib") / "mpl-data" / "sample_data"
@@ -51,7 +56,27 @@ def _package(name: str) -> Path:
 
 
 def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | None = None) -> ImageSet:
-    """ILSVRC2012 as torchvision unpacks it, from the user's copy. value_range: see ``image_folder``."""
+    """ILSVRC2012 as torchvision unpacks it, from the user's copy.
+
+    Parameters
+    ----------
+    root : str
+        The folder, as torchvision takes it.
+    split : {"val", "train"}
+        Which of its sets.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        Where torchvision finds no such set, and as of ``wnid_folder``.
+    """
     try:
         images = torchvision.datasets.ImageNet(str(Path(root).expanduser()), split=split)
     except (RuntimeError, OSError, KeyError) as error:
@@ -65,7 +90,24 @@ def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | No
 def wnid_folder(root: str, *, name: str = "wnid_folder", value_range: Sequence[float] | None = None) -> ImageSet:
     """A folder of folders named by WordNet ids (n02124075): the class index is that of ImageNet's synset list, whichever are present.
 
-    value_range: see ``image_folder``.
+    Parameters
+    ----------
+    root : str
+        The folder.
+    name : str
+        Of the image set.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        For a folder that is not there, has no images or folders of other names, and for a value range that is none.
     """
     return ImageSet(name, _from_wnids(_folder(root), root, value_range))
 
@@ -85,7 +127,26 @@ def class_folder(
 ) -> ImageSet:
     """A folder of folders named by class: the index is that of the name in ``class_names``, whichever are present.
 
-    value_range: see ``image_folder``. Raises ValueError for a folder whose name several classes have.
+    Parameters
+    ----------
+    root : str
+        The folder.
+    class_names : sequence of str
+        By class index.
+    name : str
+        Of the image set.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        As of ``wnid_folder``; for a folder whose name several classes have, and for a class name that is no text.
     """
     if odd := [entry for entry in class_names if entry is None or isinstance(entry, bool | float)]:
         raise ValueError(f"dataset.class_names: {odd[0]!r} is no text: put class names in quotes")
@@ -106,7 +167,27 @@ def class_folder(
 
 
 def cifar100(root: str, *, split: str = "test", download: bool = False) -> ImageSet:
-    """CIFAR-100 as torchvision reads it."""
+    """CIFAR-100 as torchvision reads it.
+
+    Parameters
+    ----------
+    root : str
+        The folder.
+    split : {"test", "train"}
+        Which of its sets.
+    download : bool
+        Whether to fetch it where it is not there.
+
+    Returns
+    -------
+    ImageSet
+        With labels.
+
+    Raises
+    ------
+    ValueError
+        Where it is not there.
+    """
     try:
         images = torchvision.datasets.CIFAR100(Path(root).expanduser(), train=split == "train", download=download)
     except (RuntimeError, OSError) as error:
@@ -121,7 +202,24 @@ def cifar100(root: str, *, split: str = "test", download: bool = False) -> Image
 def image_folder(root: str, *, name: str = "image_folder", value_range: Sequence[float] | None = None) -> ImageSet:
     """Every image file below a folder, or one file, without labels.
 
-    value_range: the values of black and white in the files, such as ``[0, 4095]``; None: those of each file's type, see ``upright_rgb``.
+    Parameters
+    ----------
+    root : str
+        The folder, or the file.
+    name : str
+        Of the image set.
+    value_range : two floats, optional
+        The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+
+    Returns
+    -------
+    ImageSet
+        Without labels.
+
+    Raises
+    ------
+    ValueError
+        For a folder that is not there or has no images, and for a value range that is none.
     """
     path = Path(root).expanduser()
     if path.is_file():
@@ -129,64 +227,6 @@ def image_folder(root: str, *, name: str = "image_folder", value_range: Sequence
     folder = _folder(root)
     files, left_out = images_below(folder)
     return ImageSet(name, _from_files(folder, root, [(file, None) for file in files], left_out, value_range))
-
-
-def mosaics(of: ImageSet, *, cells: int = 2, count: int = 1000, side: int = 224, seed: int = 0) -> ImageSet:
-    """Square mosaics of ``cells`` x ``cells`` photographs of different classes, for the grid pointing game.
-
-    Each is drawn by itself from ``of``, so that photographs recur in several, and has the label of one of its cells, drawn too: with
-    ``select.correct_for=[model]`` those are left in which the model sees that one. count: how many are drawn; equal ones are one.
-    side: of a cell before the model's own resizing, in pixels. Raises ValueError where there are too few photographs.
-    """
-    made: dict[str, Mosaic] = {}
-    for i in range(count):
-        rng = image_rng(seed, "mosaic", str(i))
-        pieces: list[Photograph] = []
-        for place in rng.permutation(len(of)):
-            photograph = of.photographs[place]
-            if photograph.label is None or photograph.label not in {piece.label for piece in pieces}:
-                pieces.append(photograph)
-            if len(pieces) == cells**2:
-                break
-        else:
-            raise ValueError(f"dataset.cells={cells}: {of.name} has not {cells**2} photographs of different classes")
-        one = pieces[rng.integers(len(pieces))]
-        name = " + ".join(f"[{piece.id}]" if piece is one and one.label is not None else piece.id for piece in pieces)
-        made.setdefault(name, Mosaic(name, one.label, Path(), pieces=tuple(pieces), cells=cells, side=side))
-    return ImageSet(f"{of.name}_mosaics", tuple(made.values()))
-
-
-def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int = 0) -> ImageSet:
-    """The first ``n`` photographs, or the first ``n`` of a seeded shuffle that does not depend on ``n``; None takes all.
-
-    Raises ValueError where there are not that many.
-    """
-    if order not in ("first", "random"):
-        raise ValueError(f"select.order={order!r}: choose first or random")
-    if n is not None and not 1 <= n <= len(images):
-        raise ValueError(f"select.count={n}: {images.name} has {len(images)} images, give 1 to {len(images)}")
-    photographs: Sequence[Photograph] = images.photographs
-    if order == "random":
-        photographs = sorted(photographs, key=lambda photograph: image_rng(seed, "select", photograph.id).random())
-    return replace(images, photographs=tuple(photographs[:n]))
-
-
-def correct_for_all(images: ImageSet, classify: Sequence[Callable[[Photograph], int | None]], *, n: int | None) -> ImageSet:
-    """The first ``n`` photographs that every classifier gives their label (the rule of the paper's Table 1).
-
-    classify: a photograph to the predicted class index, None where it cannot be read. Raises ValueError where there are fewer.
-    """
-    if all(photograph.label is None for photograph in images.photographs):
-        raise ValueError(f"select.correct_for: {images.name} has no labels; a data set with labels is cifar100_folder or wnid_folder")
-    kept: list[Photograph] = []
-    for photograph in images.photographs:
-        if len(kept) == n:
-            break
-        if photograph.label is not None and all(predict(photograph) == photograph.label for predict in classify):
-            kept.append(photograph)
-    if not kept or (n is not None and len(kept) < n):
-        raise ValueError(f"select.count={n}: the models agree with the label on {len(kept)} images of {images.name}")
-    return replace(images, photographs=tuple(kept))
 
 
 def _folder(root: str) -> Path:

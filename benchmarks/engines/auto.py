@@ -13,7 +13,8 @@ import torch
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 
-from benchmarks.engines.engine import EngineError, cache_folder
+from benchmarks.engines.engine import EngineError
+from benchmarks.engines.graphs import cache_folder
 from benchmarks.engines.loading import load
 from benchmarks.engines.rate import seconds_a_pass
 from benchmarks.inputs.compose import as_json, composed, resolved

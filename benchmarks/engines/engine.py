@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from textwrap import shorten
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.engines.control_flow import looks_at_values
 from benchmarks.engines.probes import probes
-from benchmarks.keys.identity import of_model
 from benchmarks.models.classifier import Model, Normalised
-from benchmarks.models.onnx_graph import OnnxNet
 from da.types import Images, Scores
-from results.store.store import digest
 
 __version__ = "1"
 
@@ -33,11 +26,24 @@ TOLERANCE = {"fp32": 5e-3, "bf16": 0.5}  # largest logit difference from PyTorch
 
 @dataclass(frozen=True)
 class Engine:
-    """A model ready to run. forward: images ``[batch, 3, h, w]`` in [0, 1], always this many, to logits ``[batch, classes]``.
+    """A model ready to run.
 
-    module: the model itself, in PyTorch and on ``device``, for methods that need gradients. difference: the largest logit difference
-    from PyTorch. repeatable: whether two passes over the same images give the same. scores: what the network itself said of ``probes``,
-    before it was made logits, see ``Outputs``; None where it was not asked.
+    Attributes
+    ----------
+    forward : callable
+        Images ``[batch, 3, h, w]`` in [0, 1], always this many, to logits ``[batch, classes]``.
+    batch : int
+        Images of every forward pass.
+    device : torch.device
+        Where ``module`` is.
+    module : torch.nn.Module
+        The model itself, in PyTorch, for methods that need gradients.
+    difference : float
+        The largest logit difference from PyTorch.
+    repeatable : bool
+        Whether two passes over the same images give the same.
+    scores : Tensor or None
+        What the network itself said of ``probes``, before it was made logits, see ``Outputs``; None where it was not asked.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -52,12 +58,30 @@ class Engine:
 def torch_engine(model: Model, *, batch: int = 8, precision: str = "fp32", device: str = "auto") -> Engine:
     """PyTorch itself, channels last where the network can, without gradients: the reference.
 
-    precision: ``fp32``, or ``bf16`` for autocast (a decision can then flip). device: ``cpu``, ``cuda``, or ``auto``, which is CUDA
-    where there is one.
+    Parameters
+    ----------
+    model : Model
+        A classifier, see ``benchmarks.models.build``.
+    batch : int
+        Images of every forward pass, from 1.
+    precision : {"fp32", "bf16"}
+        ``bf16`` is autocast (a decision can then flip).
+    device : str
+        ``cpu``, ``cuda``, or ``auto``, which is CUDA where there is one.
+
+    Returns
+    -------
+    Engine
+        Ready to run.
+
+    Raises
+    ------
+    ValueError
+        For a batch or precision out of range, a device that is not there, and a network that cannot compute images of its size.
     """
-    _check(batch, precision)
+    check(batch, precision)
     where = resolve_device(device)
-    module, first = _placed(model, where, batch)
+    module, first = placed(model, where, batch)
 
     def forward(images: Images) -> Scores:
         # not in inference mode: what a network keeps of a pass could then not be used with gradients
@@ -87,7 +111,7 @@ def reference_engine(engine: Engine) -> Engine:
     return replace(engine, forward=forward, difference=0.0)
 
 
-def _placed(model: Model, where: torch.device, batch: int) -> tuple[nn.Module, Tensor]:
+def placed(model: Model, where: torch.device, batch: int) -> tuple[nn.Module, Tensor]:
     """The module on a device, channels last, or contiguous where the network computes otherwise, or fails, channels last.
 
     Also its scores of the first batch of ``probes``. Raises ValueError for a network that cannot compute the images that it is to be shown.
@@ -123,63 +147,41 @@ def _scores(module: nn.Module, images: Images) -> Tensor:
 
 def _why(model: Model, error: Exception, images: Images) -> str:
     """What to say of a network that fails on images."""
-    said = _said(error)
+    said = in_a_line(error)
     if found := re.search(r"to have (\d+) channels?, but got 3", said):
         what = "1 channel: put torchvision.transforms.Grayscale() in front of it" if found[1] == "1" else f"{found[1]} channels"
         return f"model {model.name} takes images of {what}{', in the function that model.net names' if found[1] == '1' else ', not 3'}"
     return f"model {model.name} cannot compute images of {images.shape[-1]} x {images.shape[-1]} pixels (model.size): {said}"
 
 
-def onnxruntime_engine(model: Model, *, batch: int = 8, precision: str = "fp32") -> Engine:
-    """ONNX Runtime on the CPU: about twice as fast as PyTorch there. The graph is exported once and kept in a cache."""
-    import onnxruntime
-
-    _check(batch, precision, ("fp32",))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to PyTorch between passes
-    graph = exported(model, batch)
-    try:
-        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of many kinds: types and operators that it has not, such as bfloat16
-        graph.unlink(missing_ok=True)
-        raise EngineError(f"ONNX Runtime cannot run {model.name} ({_said(error)}): choose engine=torch") from error
-
-    def forward(images: Images) -> Scores:
-        (logits,) = session.run(None, {"images": images.contiguous().numpy()})
-        return torch.from_numpy(logits)
-
-    return _verified(model, forward, batch, precision)
-
-
-def openvino_engine(model: Model, *, batch: int = 8, precision: str = "fp32") -> Engine:
-    """OpenVINO on the CPU (the extra ``openvino``). precision ``bf16`` is the fastest where the processor has it."""
-    try:
-        import openvino
-    except ImportError:
-        raise ValueError("engine=openvino needs OpenVINO: pip install 'dynamic-ablation[openvino]'") from None
-    _check(batch, precision)
-    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
-    settings: dict[str, object] = {
-        "INFERENCE_PRECISION_HINT": hint,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # or the processes of a sweep share the first cores
-    }
-    graph = exported(model, batch)
-    try:
-        compiled = openvino.Core().compile_model(str(graph), "CPU", settings)
-    except Exception as error:
-        raise EngineError(f"OpenVINO cannot run {model.name} ({_said(error)}): choose engine=torch") from error
-
-    def forward(images: Images) -> Scores:
-        return torch.from_numpy(compiled(images.contiguous().numpy())[0].copy())
-
-    return _verified(model, forward, batch, precision)
-
-
 def compile_engine(model: Model, *, batch: int = 8, precision: str = "fp32", device: str = "auto") -> Engine:
-    """``torch.compile`` with frozen weights, on CUDA with CUDA graphs; needs a C++ compiler on the CPU. The first pass takes a minute."""
+    """``torch.compile`` with frozen weights, on CUDA with CUDA graphs; needs a C++ compiler on the CPU.
+
+    The first pass takes a minute.
+
+    Parameters
+    ----------
+    model : Model
+        A classifier, see ``benchmarks.models.build``.
+    batch : int
+        Images of every forward pass, from 1.
+    precision : {"fp32", "bf16"}
+        ``bf16`` is autocast (a decision can then flip).
+    device : str
+        ``cpu``, ``cuda``, or ``auto``, which is CUDA where there is one.
+
+    Returns
+    -------
+    Engine
+        Ready to run.
+
+    Raises
+    ------
+    EngineError
+        For a model that it cannot run as PyTorch does.
+    ValueError
+        As of ``torch_engine``.
+    """
     reference = torch_engine(model, batch=batch, precision=precision, device=device)
     with torch._inductor.config.patch(freezing=True):
         compiled = torch.compile(model.module, mode="reduce-overhead" if reference.device.type == "cuda" else "default")
@@ -190,7 +192,7 @@ def compile_engine(model: Model, *, batch: int = 8, precision: str = "fp32", dev
                 logits: Tensor = compiled(images.to(memory_format=torch.channels_last))
             return logits.to(torch.float32, copy=True)  # a CUDA graph writes its next answer to the same place
 
-    return _verified(model, forward, batch, precision, reference.device)
+    return verified(model, forward, batch, precision, reference.device)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -206,47 +208,12 @@ def resolve_device(device: str) -> torch.device:
     return where
 
 
-def cache_folder() -> Path:
-    """Where exported graphs and the choices of ``engine=auto`` are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dynamic-ablation"
-
-
-def exported(model: Model, batch: int) -> Path:
-    """The model as an ONNX graph for one batch shape, in the user's cache, by all that decides its numbers."""
-    if isinstance(getattr(model.module, "net", None), OnnxNet):
-        raise EngineError(f"{model.name} is an ONNX file already: engine=torch runs it")
-    folder = cache_folder()
-    size = model.preprocessing.size
-    what = {"model": of_model(model), "batch": batch, "torch": str(torch.__version__), "tried": "without control flow by value"}
-    path = folder / f"{digest(what)}.onnx"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        _placed(model, torch.device("cpu"), batch)
-        module = model.module.to(memory_format=torch.contiguous_format)
-        if place := looks_at_values(module, probes(model.preprocessing, batch)[:batch]):
-            raise EngineError(
-                f"{model.name} decides by values that it computes ({place}), and an exported graph keeps one outcome: choose engine=torch"
-            )
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of its age, and of shapes, which are always the same here
-                torch._C._jit_set_onnx_log_enabled(False)  # it prints the graph of a network that it cannot export
-                torch.onnx.export(module, (torch.rand(batch, 3, size, size),), str(unfinished), dynamo=False, input_names=["images"])
-        except Exception as error:  # of many kinds: operators, types and containers that a graph has none for
-            unfinished.unlink(missing_ok=True)
-            script = any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
-            said = "it is TorchScript" if script else _said(error)
-            raise EngineError(f"{model.name} cannot be exported to ONNX ({said}): choose engine=torch") from error
-        unfinished.replace(path)
-    return path
-
-
-def _said(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
+    """What an error says, 200 characters of it at most."""
     return shorten(" ".join(str(error).split()) or type(error).__name__, 200, placeholder=" …")
 
 
-def _verified(model: Model, forward: Callable[[Tensor], Tensor], batch: int, precision: str, device: torch.device | None = None) -> Engine:
+def verified(model: Model, forward: Callable[[Tensor], Tensor], batch: int, precision: str, device: torch.device | None = None) -> Engine:
     """Compare with PyTorch on photographs and masked ones. Raises EngineError where a logit differs by more than the tolerance."""
     where = device or torch.device("cpu")
     reference = torch_engine(model, batch=batch, device=str(where))
@@ -275,7 +242,8 @@ def _tolerance(logits: Scores, precision: str) -> float:
     return TOLERANCE[precision] * min(1.0, float(finite.max() - finite.min()) if finite.numel() else 1.0)
 
 
-def _check(batch: int, precision: str, known: tuple[str, ...] = ("fp32", "bf16")) -> None:
+def check(batch: int, precision: str, known: tuple[str, ...] = ("fp32", "bf16")) -> None:
+    """Raise ValueError for a batch or precision that an engine does not run."""
     if precision not in known:
         raise ValueError(f"engine.precision={precision!r}: this engine runs {' or '.join(known)}")
     if batch < 1:

@@ -24,14 +24,41 @@ class NotFiniteError(ValueError):
 
 
 class View:
-    """A model behind fixed-shape forward passes: splits and pads, so an image's numbers do not move with who shares its batch."""
+    """A model behind fixed-shape forward passes: splits and pads, so an image's numbers do not move with who shares its batch.
+
+    Parameters
+    ----------
+    engine : Engine
+        What runs the model.
+
+    Attributes
+    ----------
+    queries : int
+        Images asked about so far.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.queries = 0
 
     def logits(self, images: Images) -> Scores:
-        """Logits ``[m, classes]`` of any number of images; padding is not counted as queries. Raises NotFiniteError."""
+        """Logits of any number of images; padding is not counted as queries.
+
+        Parameters
+        ----------
+        images : Tensor [m, 3, h, w] in [0, 1]
+            Not normalised.
+
+        Returns
+        -------
+        Tensor [m, classes]
+            Logits.
+
+        Raises
+        ------
+        NotFiniteError
+            Where they are NaN or infinite; a class that is ruled out may have -inf.
+        """
         self.queries += len(images)
         batch = self.engine.batch
         out = []
@@ -46,7 +73,18 @@ class View:
 
 
 class LabelView(View):
-    """Predicted classes only: no score can leak into a decision-based method."""
+    """Predicted classes only: no score can leak into a decision-based method.
+
+    Parameters
+    ----------
+    engine : Engine
+        What runs the model.
+
+    Attributes
+    ----------
+    queries : int
+        Images asked about so far.
+    """
 
     def __call__(self, images: Images, /) -> Tensor:
         """Classes ``[m]``."""
@@ -59,7 +97,18 @@ def reference_view(engine: Engine) -> LabelView:
 
 
 class ScoreView(View):
-    """Softmax probabilities."""
+    """Softmax probabilities.
+
+    Parameters
+    ----------
+    engine : Engine
+        What runs the model.
+
+    Attributes
+    ----------
+    queries : int
+        Images asked about so far.
+    """
 
     def __call__(self, images: Images, /) -> Tensor:
         """Probabilities ``[m, classes]``."""

@@ -9,8 +9,9 @@ from typing import Any
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 
+from benchmarks.data.decoding import UnreadableError
+from benchmarks.data.derived import correct_for_all, select
 from benchmarks.data.photographs import ImageSet, Photograph, prepared
-from benchmarks.data.sets import UnreadableError, correct_for_all, select
 from benchmarks.engines.loading import load
 from benchmarks.engines.views import LabelView
 from benchmarks.inputs.compose import as_json, composed
@@ -22,11 +23,16 @@ def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: i
 
     Parameters
     ----------
-    dataset : the configuration of the data set.
-    rule : ``select`` of the configuration.
-    judges : see ``judges_of``; only images that all these models classify correctly are taken.
-    engine : JSON of the engine's configuration, by which they do.
-
+    dataset : mapping
+        The configuration of the data set.
+    rule : mapping
+        ``select`` of the configuration.
+    seed : int
+        Of a random order.
+    judges : mapping of str to str
+        See ``judges_of``; only images that all these models classify correctly are taken.
+    engine : str
+        JSON of the engine's configuration, by which they do.
     """
     images: ImageSet = instantiate(dataset)
     if not judges:

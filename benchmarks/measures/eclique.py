@@ -46,17 +46,61 @@ def rise_metrics(
 ) -> pd.DataFrame:
     """A class's score while pixels are inserted into a substrate, or deleted from the image, the most important first.
 
-    Petsiuk, Das and Saenko, BMVC 2018, and the evaluation in their repository (eclique/RISE), which ``conf/benchmark/eclique.yaml`` sets.
-    step: pixels a step on a 224 x 224 image, scaled with the area for other sizes. endpoints: whether nothing changed and everything
-    changed are points too. deletion_fill: what deleted pixels become. substrate: what insertion starts from, ``box_blur`` (with
-    ``kernel``, ``sigma`` and ``border``, see there) or any fill. target: the ``predicted`` class or the ``label``. score: its
-    ``probability`` or ``log_probability``. ties: in ``random`` order, each image's own permutation, or ``raster``; the repository's is
-    undefined. One forward pass a point, curve and image.
+    One forward pass a point, curve and image.
 
-    Returns rows ``image, metric, x, value``: ``insertion_score`` and ``deletion_score`` at each share ``x`` of changed pixels, and the
-    areas ``eclique_insertion_auc`` and ``eclique_deletion_auc``: ``(sum - first / 2 - last / 2) / (points - 1)``.
+    Parameters
+    ----------
+    model : ScoreModel
+        Probabilities of images, see ``da.score_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images that were explained, not normalised.
+    targets : Tensor [n]
+        The class explained of each image.
+    labels : sequence of int or None
+        The true class of each image, None where it is not known.
+    attribution : Attribution
+        What the method said of the images.
+    rngs : sequence of numpy.random.Generator
+        One generator an image, by which ties are broken.
+    step : int
+        Pixels a step on a 224 x 224 image, from 1, scaled with the area for other sizes.
+    endpoints : str
+        Whether nothing changed and everything changed are points too: ``both``, ``start``, ``end`` or ``neither``.
+    deletion_fill : str or three floats
+        What deleted pixels become, see ``da.fill.filled``.
+    substrate : str or three floats
+        What insertion starts from: ``"box_blur"`` or any fill.
+    kernel : int
+        Side of the blur's grid in pixels, odd, see ``box_blur``.
+    sigma : float
+        Of the blur, from 0 to 1000 pixels.
+    border : three floats
+        The colour around the image that is blurred.
+    target : str
+        The class whose score it is: the ``predicted`` one or the ``label``.
+    score : str
+        Its ``probability`` or ``log_probability``.
+    ties : str
+        The order of pixels that tie: ``random``, each image's own permutation, or ``raster``.
 
-    Raises ValueError for a field out of range, and for an image without a label where that is the target.
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``image, metric, x, value``: ``insertion_score`` and ``deletion_score`` at each share ``x`` of changed pixels, and the areas
+        ``eclique_insertion_auc`` and ``eclique_deletion_auc``: ``(sum - first / 2 - last / 2) / (points - 1)``.
+
+    Raises
+    ------
+    ValueError
+        For a parameter out of range, and for an image without a label where that is the target.
+
+    Notes
+    -----
+    ``conf/benchmark/eclique.yaml`` sets the evaluation in the authors' repository, whose order of ties is undefined.
+
+    References
+    ----------
+    Petsiuk, Das and Saenko, BMVC 2018, and their repository eclique/RISE.
     """
     n, _, h, w = images.shape
     for name, value, choices in (

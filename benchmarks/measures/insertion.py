@@ -42,11 +42,42 @@ def insertion_game(
 ) -> pd.DataFrame:
     """Keep the top share of each image's pixels, replace the rest by ``fill``, and ask the model again.
 
-    AAAI 2022, "Quantitative Evaluation". shares: kept fractions of the pixels, rising. One forward pass a share and image.
+    One forward pass a share and image.
 
-    Returns rows ``image, metric, x, value``: ``insertion_accuracy`` (1 where the class is the label; left out without a label),
-    ``insertion_consistency`` (1 where it is the class of the whole image), each at every share ``x``, and the areas under the two
-    curves by the trapezium rule over the range of shares, ``insertion_auc`` and ``insertion_consistency_auc``.
+    Parameters
+    ----------
+    model : LabelModel
+        Predicted classes of images, see ``da.label_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images that were explained, not normalised.
+    targets : Tensor [n]
+        The class explained of each image.
+    labels : sequence of int or None
+        The true class of each image, None where it is not known.
+    attribution : Attribution
+        What the method said of the images.
+    rngs : sequence of numpy.random.Generator
+        One generator an image, by which ties are broken.
+    shares : sequence of float
+        Kept fractions of the pixels, rising, from 0 to 1.
+    fill : str or three floats
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``image, metric, x, value``: ``insertion_accuracy`` (1 where the class is the label; left out without a label),
+        ``insertion_consistency`` (1 where it is the class of the whole image), each at every share ``x``, and the areas under the two
+        curves by the trapezium rule over the range of shares, ``insertion_auc`` and ``insertion_consistency_auc``.
+
+    Raises
+    ------
+    ValueError
+        For shares that do not rise, or are out of range.
+
+    References
+    ----------
+    An, Lai and Han, AAAI 2022, "Quantitative Evaluation".
     """
     if list(shares) != sorted(set(shares)) or not shares or shares[0] < 0 or shares[-1] > 1:
         raise ValueError(f"benchmark.insertion.shares={list(shares)}: give rising fractions from 0 to 1")

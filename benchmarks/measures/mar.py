@@ -32,11 +32,43 @@ def minimum_attribution_ratio(
 ) -> pd.DataFrame:
     """MAR of the final mask where a method has one, and of every method's ranking, so that all compare on one measure.
 
-    AAAI 2022, "Minimum Attribution Ratio". A ranking's prefixes are tried at ``points`` shares, geometric from ``smallest`` to 1:
-    one forward pass each.
+    A ranking's prefixes are tried at ``points`` shares, geometric from ``smallest`` to 1: one forward pass each.
 
-    Returns rows ``image, metric, x, value`` with fractions of the image's pixels: ``mar`` (the mask's), ``mar_first`` (the smallest
-    tried share whose top pixels alone have the image's class) and ``mar_holds`` (the smallest from which on they always do).
+    Parameters
+    ----------
+    model : LabelModel
+        Predicted classes of images, see ``da.label_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images that were explained, not normalised.
+    targets : Tensor [n]
+        The class explained of each image.
+    labels : sequence of int or None
+        Not used.
+    attribution : Attribution
+        What the method said of the images.
+    rngs : sequence of numpy.random.Generator
+        One generator an image, by which ties are broken.
+    smallest : float
+        The smallest share of the pixels that is tried, between 0 and 1.
+    points : int
+        Shares that are tried, from 2.
+    fill : str or three floats
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``image, metric, x, value`` with fractions of the image's pixels: ``mar`` (the mask's), ``mar_first`` (the smallest tried
+        share whose top pixels alone have the image's class) and ``mar_holds`` (the smallest from which on they always do).
+
+    Raises
+    ------
+    ValueError
+        For a parameter out of range.
+
+    References
+    ----------
+    An, Lai and Han, AAAI 2022, "Minimum Attribution Ratio".
     """
     shares = prefix_shares(smallest, points)
     rank = importance_rank(attribution.saliency, rngs)

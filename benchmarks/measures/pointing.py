@@ -27,13 +27,44 @@ def grid_pointing(
     cells: int,
     confident: float,
 ) -> pd.DataFrame:
-    """The share of positive attribution in the right cell of a mosaic (after Boehle, Fritz and Schiele, CVPR 2021).
+    """The share of positive attribution in the right cell of a mosaic.
 
-    images: mosaics of ``cells`` x ``cells`` photographs (``dataset=mosaic``). The right cell is the one which alone, enlarged to the whole
-    input, is given the mosaic's class with at least the probability ``confident``. A mosaic with no such cell, or two, or a map
-    without positive values has the value NaN. One forward pass a cell. Chance is ``1 / cells^2``.
+    The right cell is the one which alone, enlarged to the whole input, is given the mosaic's class with at least the probability
+    ``confident``. One forward pass a cell. Chance is ``1 / cells^2``.
 
-    Returns rows ``image, metric, x, value`` with the metric ``grid_pointing``.
+    Parameters
+    ----------
+    model : ScoreModel
+        Probabilities of images, see ``da.score_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        Mosaics of ``cells`` x ``cells`` photographs (``dataset=mosaic``), not normalised.
+    targets : Tensor [n]
+        The class explained of each image.
+    labels : sequence of int or None
+        Not used.
+    attribution : Attribution
+        What the method said of the images.
+    rngs : sequence of numpy.random.Generator
+        Not used.
+    cells : int
+        Along each side of a mosaic, from 2: a divisor of the input's height and width.
+    confident : float
+        Probability from 0 to 1 that the right cell alone has the class with, at least.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``image, metric, x, value`` with the metric ``grid_pointing``: NaN of a mosaic with no right cell, or two, and of a map without
+        positive values.
+
+    Raises
+    ------
+    ValueError
+        For another number of cells.
+
+    References
+    ----------
+    After Boehle, Fritz and Schiele, CVPR 2021.
     """
     n, _, h, w = images.shape
     if cells < 2 or h % cells or w % cells:

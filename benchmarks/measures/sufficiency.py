@@ -35,11 +35,41 @@ def sufficient_shares(
 ) -> pd.DataFrame:
     """The share of top-ranked pixels from which on the rest can be replaced, for every criterion and fill.
 
-    criteria: ``top1`` (the class is still the predicted one), ``share`` (it has at least this share of the whole image's probability),
-    ``threshold`` (at least this probability). Shares are tried at ``points``, geometric from ``smallest`` to 1: one forward pass a share
-    and fill, and one for the whole image. An image whose whole does not meet a threshold has no value for it.
+    Shares are tried at ``points``, geometric from ``smallest`` to 1: one forward pass a share and fill, and one for the whole image.
 
-    Returns rows ``image, metric, x, value``, metric ``mar_CRITERION_FILL``. Raises ValueError for an unknown criterion.
+    Parameters
+    ----------
+    model : ScoreModel
+        Probabilities of images, see ``da.score_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images that were explained, not normalised.
+    targets : Tensor [n]
+        The class explained of each image.
+    labels : sequence of int or None
+        Not used.
+    attribution : Attribution
+        What the method said of the images.
+    rngs : sequence of numpy.random.Generator
+        One generator an image, by which ties are broken.
+    criteria : mapping of str to float or None
+        ``top1`` (the class is still the predicted one), ``share`` (it has at least this share of the whole image's probability),
+        ``threshold`` (at least this probability).
+    fills : sequence of str or three floats
+        What replaces the rest, see ``da.fill.filled``.
+    smallest : float
+        The smallest share of the pixels that is tried, between 0 and 1.
+    points : int
+        Shares that are tried, from 2.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows ``image, metric, x, value``, metric ``mar_CRITERION_FILL``. An image whose whole does not meet a threshold has no value for it.
+
+    Raises
+    ------
+    ValueError
+        For an unknown criterion, and a parameter out of range.
     """
     if unknown := [name for name in criteria if name not in CRITERIA]:
         raise ValueError(f"benchmark.sufficiency.criteria has {unknown[0]}: choose of {', '.join(CRITERIA)}")

@@ -1,11 +1,11 @@
 from .classifier import Model as Model
 from .classifier import Normalised as Normalised
 from .classifier import build as build
-from .classifier import cifar100_vgg16_bn as cifar100_vgg16_bn
 from .classifier import class_names as class_names
-from .classifier import efficientnet_lite as efficientnet_lite
-from .classifier import timm_net as timm_net
-from .classifier import torchvision_net as torchvision_net
+from .networks import cifar100_vgg16_bn as cifar100_vgg16_bn
+from .networks import efficientnet_lite as efficientnet_lite
+from .networks import timm_net as timm_net
+from .networks import torchvision_net as torchvision_net
 from .onnx_graph import OnnxNet as OnnxNet
 from .onnx_graph import onnx_net as onnx_net
 from .preprocessing import Preprocessing as Preprocessing

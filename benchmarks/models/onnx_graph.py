@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.models.preprocessing import Preprocessing
 from benchmarks.models.weights import WeightsError
 
 TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
@@ -20,10 +21,21 @@ __version__ = "1"
 
 
 class OnnxNet(nn.Module):
-    """An ONNX graph as a black box: images ``[m, 3, h, w]`` to scores ``[m, classes]``, without gradients.
+    """An ONNX graph as a black box: images to scores, without gradients.
 
-    Images are cast to the graph's type, and put channels last where the graph takes them so; a fixed batch is kept to. output: the name of
-    the output to use, needed where the graph has several. Raises WeightsError for a graph that cannot be used so.
+    Images are cast to the graph's type, and put channels last where the graph takes them so; a fixed batch is kept to.
+
+    Parameters
+    ----------
+    path : str
+        The graph's file.
+    output : str, optional
+        The name of the output to use, needed where the graph has several.
+
+    Raises
+    ------
+    WeightsError
+        For a graph that cannot be used so.
     """
 
     def __init__(self, path: str, output: str | None = None) -> None:
@@ -58,7 +70,18 @@ class OnnxNet(nn.Module):
         self.sides = [side for side in (shape[1:3] if self.channels_last else shape[2:]) if isinstance(side, int)]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Run the graph, in its own batch size where that is fixed."""
+        """Run the graph, in its own batch size where that is fixed.
+
+        Parameters
+        ----------
+        images : Tensor [m, 3, h, w]
+            As the graph takes them.
+
+        Returns
+        -------
+        Tensor [m, classes]
+            Scores.
+        """
         chunks = images.split(self.batch or len(images))
         return torch.cat([self._run(chunk, self.batch or len(chunk)) for chunk in chunks])
 
@@ -72,10 +95,39 @@ class OnnxNet(nn.Module):
 
 
 def onnx_net(weights: str | None, *, output: str | None = None) -> nn.Module:
-    """An ONNX file as a black box. output: the name of the output to use, where it has several."""
+    """An ONNX file as a black box.
+
+    Parameters
+    ----------
+    weights : str
+        The graph's file.
+    output : str, optional
+        The name of the output to use, where it has several.
+
+    Returns
+    -------
+    OnnxNet
+        Without gradients.
+
+    Raises
+    ------
+    WeightsError
+        Where there is no such file, and for a graph that cannot be used so.
+    """
     if weights is None:
         raise WeightsError("model=onnx needs a graph: pass model.weights=/path/to/model.onnx")
     return OnnxNet(weights, output)
+
+
+def check_graph(net: OnnxNet, preprocessing: Preprocessing) -> None:
+    """Raises ValueError for images of another size, or in another range, than a graph takes."""
+    if any(side != preprocessing.size for side in net.sides):
+        raise ValueError(f"model.size={preprocessing.size}: the graph takes images of {' x '.join(map(str, net.sides))} pixels")
+    if net.pixels and (any(preprocessing.mean) or any(abs(255 * value - 1) > 1e-3 for value in preprocessing.std)):
+        raise ValueError(
+            f"model.mean={list(preprocessing.mean)} model.std={list(preprocessing.std)}: the graph takes whole numbers, 0 to 255: give "
+            "model.mean=[0,0,0] model.std=[0.00392157,0.00392157,0.00392157]"
+        )
 
 
 def graph_sha256(file: Path) -> str:

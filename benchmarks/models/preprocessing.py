@@ -10,7 +10,24 @@ INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "ham
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a photograph to a model's input. size: side in pixels; crop_pct: side over the resized shorter side."""
+    """From a photograph to a model's input.
+
+    Attributes
+    ----------
+    size : int
+        Side in pixels, from 1.
+    crop_pct : float
+        Side over the resized shorter side, from 0.01 to 1.
+    interpolation : str
+        Of the resizing: ``nearest``, ``nearest-exact``, ``bilinear``, ``bicubic``, ``box``, ``hamming`` or ``lanczos``.
+    mean, std : three floats
+        Of the normalisation of images in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For a value out of range.
+    """
 
     size: int
     crop_pct: float

@@ -23,7 +23,8 @@ from torch.nn.functional import cross_entropy
 
 from benchmarks.data.sets import ImageSet, cifar100, class_folder
 from benchmarks.engines.engine import resolve_device
-from benchmarks.models.classifier import Normalised, cifar100_vgg16_bn, class_names
+from benchmarks.models.classifier import Normalised, class_names
+from benchmarks.models.networks import cifar100_vgg16_bn
 from benchmarks.models.weights import RANDOM
 from da.rng import image_rng
 from results.store.store import write_atomically

@@ -33,10 +33,36 @@ def minimal_region_by_score(
 ) -> Attribution:
     """``minimal_region`` with another meaning of sufficient: the region alone has enough of the class's probability.
 
-    criterion: ``share`` (at least ``level`` of the whole image's probability) or ``threshold`` (at least ``level``; the status is
-    ``unsatisfiable`` where the whole image has less). One of the ``budget`` queries is for the whole image. The rule is Pos-R.
+    The rule is Pos-R. One of the ``budget`` queries, of which there are at least 3, is for the whole image.
 
-    Raises ValueError for a hyper-parameter out of range.
+    Parameters
+    ----------
+    model : ScoreModel
+        Probabilities of images, see ``da.score_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        One generator an image; left out, made of ``seed`` and the image's content.
+    seed : int
+        Of the generators, where ``rngs`` is left out.
+    criterion : {"share", "threshold"}
+        Whether ``level`` is a share of the whole image's probability, or a probability.
+    level : float
+        What the region alone must have at least, above 0, at most 1.
+    settings : Settings
+        Given field by field: those of ``da.minimal.search.Settings`` but ``rule`` are keyword arguments, such as ``budget=200``.
+
+    Returns
+    -------
+    Attribution
+        As of ``minimal_region``; with ``threshold`` the status is ``unsatisfiable`` where the whole image has less.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
     """
     if criterion not in ("share", "threshold"):
         raise ValueError(f"criterion={criterion!r}: choose share or threshold")

@@ -36,30 +36,48 @@ def minimal_region(
 ) -> Attribution:
     """Find a region that decides the class and of which no single superpixel's share can go, within ``budget`` label queries an image.
 
-    First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. The region is
-    cut into ``2 ** start`` coherent pieces, and these are removed by probabilistic delta debugging (Wang et al., ESEC/FSE 2021): each has a
-    probability of being needed; the group whose removal promises most area is tried; where that fails its members become likelier.
-    Then pieces that are needed are cut in two, those of most superpixels first, and the same goes on with the halves: as in hierarchical
-    delta debugging (Misherghi and Su, ICSE 2006), all that is superfluous goes in few, large pieces. Once the budget affords no
-    more cuts, what remains is checked until no single superpixel's share of it can go. Queries that are left then are spent in the same
-    way; where they end before the next check does, the region that was checked is returned.
+    First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. The region is cut into
+    ``2 ** start`` coherent pieces, and these are removed by probabilistic delta debugging: each has a probability of being needed; the
+    group whose removal promises most area is tried; where that fails its members become likelier. Then pieces that are needed are cut in
+    two, those of most superpixels first, and the same goes on with the halves: as in hierarchical delta debugging, all that is superfluous
+    goes in few, large pieces. Once the budget affords no more cuts, what remains is checked until no single superpixel's share of it can
+    go. Queries that are left then are spent in the same way; where they end before the next check does, the region that was checked is
+    returned.
 
-    rule: "positive" (the region alone has class y) or "negative" (without it the class is not y). sp_num: superpixels asked of SLIC, fewer
-    where they would have less than 10 pixels; cuts follow their borders, then go through them. prior: probability that a piece is
-    needed at first; prior_half: of a half; prior_again: of what is tried again. refine: queries kept back for each cut; verify: for
-    each share's check, half of that once a check has ended. smallest: share of the image below which no half is made of a
-    superpixel. fill: what replaces the rest.
+    Parameters
+    ----------
+    model : LabelModel
+        Predicted classes of images, see ``da.label_model``.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        One generator an image; left out, made of ``seed`` and the image's content.
+    seed : int
+        Of the generators, where ``rngs`` is left out.
+    settings : Settings
+        Given field by field: those of ``da.minimal.search.Settings`` are keyword arguments, such as ``budget=200``.
 
-    Returns the region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each
-    image, and a map that agrees with the rule: the region on top, then what was removed last, each of these steps being a
-    region that was verified; around the walk's region the masks that were accepted last; within a step, what is nearer to the steps
-    above. Extras: ``certified`` (1: without what the region has of any one superpixel, the rule is broken),
-    ``checked`` shares known to be needed, of ``pieces``, of which ``coarse`` lie in several superpixels, as their cuts were not
-    reached; ``superpixels`` obtained.
+    Returns
+    -------
+    Attribution
+        The region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each image, and
+        a map that agrees with the rule: the region on top, then what was removed last, each of these steps being a region that was
+        verified; around the walk's region the masks that were accepted last; within a step, what is nearer to the steps above.
+        Extras: ``certified`` (1: without what the region has of any one superpixel, the rule is broken), ``checked`` shares known to be
+        needed, of ``pieces``, of which ``coarse`` lie in several superpixels, as their cuts were not reached; ``superpixels`` obtained.
 
-    Raises ValueError for a hyper-parameter out of range.
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range.
+
+    References
+    ----------
+    - Wang et al., ESEC/FSE 2021 (probabilistic delta debugging).
+    - Misherghi and Su, ICSE 2006 (hierarchical delta debugging).
     """
-
     model, images, classes, rngs = arguments(LABELS, model, images, targets, rngs, seed)
 
     def accepts(shown: Images, rows: Tensor) -> Tensor:

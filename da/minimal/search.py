@@ -15,7 +15,46 @@ from da.minimal.pieces import Mask, cut, graded, shares, superpixels_in
 
 @dataclass(frozen=True)
 class Settings:
-    """The hyper-parameters of ``minimal_region``. Raises ValueError for one out of range."""
+    """The hyper-parameters of ``minimal_region``.
+
+    Attributes
+    ----------
+    rule : str
+        ``"positive"``, Pos-R: the region alone has class y; ``"negative"``, Neg-R: without it the class is not y.
+    budget : int
+        Queries an image at most, from 2.
+    sp_num : int
+        Superpixels asked of SLIC, fewer where they would have less than 10 pixels; cuts follow their borders, then go through them.
+    k : int
+        Circles of the walk, from 1.
+    walk : int
+        Steps of the walk, from 0.
+    alpha_step : float
+        Step, as a fraction from 0 to 1, see ``dynamic_ablation``; here the centres move less as the area bound shrinks.
+    fc : float
+        Factor of the area bound at each acceptance, from 0 to 1.
+    start : int
+        The walk's region is cut into ``2 ** start`` pieces, from 0 to 16.
+    prior : float
+        Probability that a piece is needed at first, between 0 and 1.
+    prior_half : float
+        The same of a half.
+    prior_again : float
+        The same of what is tried again.
+    refine : float
+        Queries kept back for each cut, above 0.
+    verify : float
+        Queries kept back for each share's check, from 0; half of that once a check has ended.
+    smallest : float
+        Share of the image below which no half is made of a superpixel, above 0, at most 1.
+    fill : str or three floats
+        What replaces the rest, see ``da.fill.filled``.
+
+    Raises
+    ------
+    ValueError
+        For a hyper-parameter out of range.
+    """
 
     rule: str = "positive"
     budget: int = 500
@@ -59,8 +98,10 @@ class Settings:
 
 @dataclass
 class Found:
-    """What is known of one image so far. layer: in how many of the regions that held since the walk a pixel was, below 1 what
-    the walk left out; graded at the end."""
+    """What is known of one image so far.
+
+    layer: in how many of the regions that held since the walk a pixel was, below 1 what the walk left out; graded at the end.
+    """
 
     region: Mask
     layer: Float[np.ndarray, "h w"]

@@ -22,9 +22,8 @@ from da.ranking import importance_rank
 from da.rng import image_rng
 from da.types import OK
 from results import tables
-from results.artefacts.paper import table
 from results.artefacts.parts import Run, StoredAttribution, named, stored_attributions
-from results.export import interval, to_csv
+from results.export import interval, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
 from results.records import configuration, named_by
@@ -73,7 +72,18 @@ def mean(values: NDArray[np.float64], digits: int = 3, ends: int | None = None) 
 
 
 def criteria(run: Run) -> Iterator[Path]:
-    """MAR of every ranking, by criterion and fill."""
+    """MAR of every ranking, by criterion and fill.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     lines = []
     for of in by_configuration(run):
         line: dict[str, Any] = {"method": of.name}
@@ -91,7 +101,18 @@ def criteria(run: Run) -> Iterator[Path]:
 
 
 def pointing(run: Run) -> Iterator[Path]:
-    """The grid pointing game: the share of positive attribution in the right cell."""
+    """The grid pointing game: the share of positive attribution in the right cell.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     lines = []
     for of in by_configuration(run):
         found = of.values("grid_pointing")
@@ -104,7 +125,20 @@ def pointing(run: Run) -> Iterator[Path]:
 
 
 def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
-    """How far MAR, region and map depend on the seed: per method, means over images and pairs of seeds."""
+    """How far MAR, region and map depend on the seed: per method, means over images and pairs of seeds.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+    top : float
+        The share of top pixels that are compared, from 0 to 1.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     lines = []
     for of in by_configuration(run):
         by_image: dict[tuple[str, str], list[dict[str, NDArray[Any]]]] = {}
@@ -134,7 +168,23 @@ def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
 
 
 def sanity(run: Run) -> Iterator[Path]:
-    """Likeness of each map to that of the trained model, against the share of randomised layers."""
+    """Likeness of each map to that of the trained model, against the share of randomised layers.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+
+    Raises
+    ------
+    ValueError
+        For a run without the trained model or a randomised one.
+    """
     base = {record["model"]: record["config"]["model"]["name"] for record in run.records}  # without the layers that are randomised
     records = [record | {"model": base[record["model"]]} for record in run.records]
     run = replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from results import tables
 from results.artefacts.parts import Run, counted, each, named
-from results.export import comparisons, interval, to_csv, to_latex, to_markdown, to_parquet
+from results.export import comparisons, file, interval, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
 from results.metrics import of as of_metric
@@ -30,7 +30,18 @@ COMPARED = ("k", "sp_num", *SETTINGS)  # hyper-parameters that stand beside the 
 
 @each("model")
 def table1(run: Run) -> Iterator[Path]:
-    """Table 1: MAR by model, with the sizes and accuracies by which to judge "a more complex model needs less"."""
+    """Table 1: MAR by model, with the sizes and accuracies by which to judge "a more complex model needs less".
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     rows, by_model = run.rows, {record["model"]: record for record in run.records}
     models = [model for model in run.settings.get("models") or by_model if model in by_model]
     ours = _means(rows, ["mar"], ["model"])
@@ -65,7 +76,18 @@ def table1(run: Run) -> Iterator[Path]:
 
 @each("param.k", "param.sp_num")
 def table2(run: Run) -> Iterator[Path]:
-    """Table 2: MAR, seconds and queries by number of circles and superpixels, beside the paper's; a heat map of MAR."""
+    """Table 2: MAR, seconds and queries by number of circles and superpixels, beside the paper's; a heat map of MAR.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     rows = run.rows.assign(**{name: _values(run, name) for name in ("k", "sp_num")})  # whether or not they vary
     ours = _means(rows, ["mar", "seconds", "queries"], ["k", "sp_num"])
     joined = beside(ours, "Table 2", ["k", "sp_num"])
@@ -94,7 +116,18 @@ def table2(run: Run) -> Iterator[Path]:
 
 @each("method", "param")
 def fig5(run: Run) -> Iterator[Path]:
-    """Fig. 5: accuracy against the share of pixels kept, and the areas under the curves, as insertion game and as in eclique/RISE."""
+    """Fig. 5: accuracy against the share of pixels kept, and the areas under the curves, as insertion game and as in eclique/RISE.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     rows = run.rows
     whole = rows.drop_duplicates(["image", "digest"]).dropna(subset=["label", "prediction"])
     accuracy = float((whole["label"] == whole["prediction"]).mean()) if len(whole) else np.nan
@@ -140,7 +173,18 @@ def fig5(run: Run) -> Iterator[Path]:
 
 @each("method", "param.alpha_step", "param.fc")
 def fig6(run: Run) -> Iterator[Path]:
-    """Fig. 6: MAR of both rules against alpha_step and against fc, with bands and the least value marked."""
+    """Fig. 6: MAR of both rules against alpha_step and against fc, with bands and the least value marked.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     default = {"alpha_step": 0.2, "fc": 0.95}
     rows = run.rows.assign(**{name: _values(run, name).astype(float) for name in default})
     rows = rows[(rows["metric"] == "mar") & rows["value"].notna()]
@@ -181,7 +225,18 @@ def fig6(run: Run) -> Iterator[Path]:
 
 @each("method", "param")
 def runtime(run: Run) -> Iterator[Path]:
-    """The paper's complexity evaluation: seconds, passes and memory of a map, without the first image, which is warm-up."""
+    """The paper's complexity evaluation: seconds, passes and memory of a map, without the first image, which is warm-up.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     lines = []
     theirs = published().query("source == 'Complexity evaluation'").set_index("method")["value"]
     for method, group in run.rows.groupby("configuration", sort=False):
@@ -199,21 +254,6 @@ def runtime(run: Run) -> Iterator[Path]:
         f"{where['processor']}, {where['threads']} threads; {versions}. Paper: resnet50, GeForce GTX TITAN X."
     )
     yield from table(pd.DataFrame(lines), run.stem("runtime"), caption)
-
-
-def file(stem: Path, suffix: str) -> Path:
-    """A file's name with a suffix; a dot in the name, such as of fc=0.95, begins none."""
-    return stem.with_name(stem.name + suffix)
-
-
-def table(frame: pd.DataFrame, stem: Path, caption: str) -> Iterator[Path]:
-    """Write a table in all its forms, and its caption beside it."""
-    to_csv(frame, file(stem, ".csv"))
-    to_parquet(frame, file(stem, ".parquet"))
-    file(stem, ".md").write_text(f"{caption}\n\n{to_markdown(frame)}", encoding="utf-8")
-    file(stem, ".tex").write_text(to_latex(frame, caption, f"tab:{stem.name}"), encoding="utf-8")
-    for suffix in (".csv", ".parquet", ".md", ".tex"):
-        yield file(stem, suffix)
 
 
 def _means(rows: pd.DataFrame, metrics: Sequence[str], by: list[str]) -> pd.DataFrame:

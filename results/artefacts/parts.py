@@ -24,7 +24,21 @@ MOST_PICTURES = 16  # images drawn of a run
 
 @dataclass(frozen=True)
 class Pictured:
-    """One image of a job. image: ``[h, w, 3]`` as the model sees it; words: the class and its probability; status: of the attribution."""
+    """One image of a job.
+
+    Attributes
+    ----------
+    key : ImageKey
+        The image.
+    image : ndarray [h, w, 3] in [0, 1]
+        As the model sees it.
+    arrays : dict of str to ndarray
+        Of the attribution.
+    words : str
+        The class and its probability.
+    status : str
+        Of the attribution.
+    """
 
     key: ImageKey
     image: NDArray[np.float32]
@@ -65,9 +79,22 @@ class Pictures(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run, or a part of it. settings: the application's configuration, such as ``models`` and ``pairs`` of Table 1. part: what
-    tells the names of its files from those of the other parts. pictures: reads
-    the first ``most`` photographs and attributions of a job.
+    """A finished run, or a part of it.
+
+    Attributes
+    ----------
+    out : Path
+        The run's folder.
+    rows : pandas.DataFrame
+        Of all its jobs.
+    records : list of dict
+        One a job.
+    settings : dict
+        The application's configuration, such as ``models`` and ``pairs`` of Table 1.
+    part : str
+        What tells the names of its files from those of the other parts.
+    pictures : Pictures
+        Reads the first ``most`` photographs and attributions of a job.
     """
 
     out: Path

@@ -26,7 +26,18 @@ STATES = 6  # of a walk, in Fig. 2
 
 @each()
 def fig1(run: Run) -> Iterator[Path]:
-    """Fig. 1: image, kept region, map; a row an image."""
+    """Fig. 1: image, kept region, map; a row an image.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     for record in run.records[:1]:  # of several seeds, the first
         rows, titles = [], []
         for shown in run.pictures(record):
@@ -38,7 +49,23 @@ def fig1(run: Run) -> Iterator[Path]:
 
 @each()
 def fig2(run: Run) -> Iterator[Path]:
-    """Fig. 2: accepted states of each walk as the area shrinks, and under each the first proposal rejected after it."""
+    """Fig. 2: accepted states of each walk as the area shrinks, and under each the first proposal rejected after it.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+
+    Raises
+    ------
+    ValueError
+        For a run without the states of its walks (``method.trace=true``).
+    """
     for record in run.records[:1]:
         for shown in run.pictures(record):
             if "trace_circles" not in shown.arrays:
@@ -65,7 +92,18 @@ def fig2(run: Run) -> Iterator[Path]:
 
 @each("method", "param")
 def fig3(run: Run) -> Iterator[Path]:
-    """Fig. 3: one row an image, one column a method."""
+    """Fig. 3: one row an image, one column a method.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     records = sorted(one_seed(run.records), key=lambda record: tables.method_place(record["method"]))
     names = named_by(records)
     figure = maps(run, records, [configuration(record, names) for record in records])
@@ -74,7 +112,18 @@ def fig3(run: Run) -> Iterator[Path]:
 
 @each("model")
 def fig4(run: Run) -> Iterator[Path]:
-    """Fig. 4: one row an image, one column a model."""
+    """Fig. 4: one row an image, one column a model.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run, see ``results.artefacts.parts.Run``.
+
+    Yields
+    ------
+    Path
+        Of each file that it writes.
+    """
     records = one_seed(run.records)
     figure = maps(run, records, [record["model"] for record in records], words=False)
     yield from save(figure, run.figure("fig4")) if figure else ()

@@ -35,7 +35,20 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, even after a power cut. Raises StoreError where there is no space or permission."""
+    """Write a file that is there whole or not at all, even after a power cut.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder is made.
+    content : bytes
+        All of it.
+
+    Raises
+    ------
+    StoreError
+        Where there is no space or permission.
+    """
     with explained(path.parent):
         _write(path, content)
 

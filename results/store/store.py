@@ -7,38 +7,47 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from results.store import claims
 from results.store.claims import ImageKey as ImageKey
 from results.store.files import StoreError as StoreError
 from results.store.files import write_atomically as write_atomically
-from results.times import with_times
+from results.store.parts import Arrays as Arrays
+from results.store.parts import retried as retried
+from results.store.parts import unpacked as unpacked
+from results.store.parts import write_part as write_part
 
 LOG = logging.getLogger(__name__)
 
-Arrays = dict[str, NDArray[Any]]
-
-T = TypeVar("T")
 COLUMNS = ("image", "digest", "status")
 FAILED = "error"  # how the status of an image starts that is to be tried again
 
 
 def digest(config: Mapping[str, Any]) -> str:
-    """The key of a configuration: SHA-256 of its canonical JSON, 20 hexadecimal digits."""
+    """The key of a configuration: SHA-256 of its canonical JSON.
+
+    Parameters
+    ----------
+    config : mapping
+        All that the numbers depend on, as JSON.
+
+    Returns
+    -------
+    str
+        20 hexadecimal digits.
+    """
     return hashlib.sha256(canonical(config).encode()).hexdigest()[:20]
 
 
@@ -48,14 +57,40 @@ def canonical(config: Mapping[str, Any]) -> str:
 
 
 class Store:
-    """Rows and arrays by key and image. Rows have the columns ``image`` and ``digest`` (an ImageKey) and ``status``."""
+    """Rows and arrays by key and image; rows have the columns ``image`` and ``digest`` (an ImageKey) and ``status``.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self._read: dict[tuple[Path, int], dict[ImageKey, bool]] = {}  # parts read, by path and time: images, and whether they failed
 
     def put(self, config: Mapping[str, Any], rows: pd.DataFrame, arrays: Arrays | None = None) -> Path:
-        """Add a part and return its Parquet file. Every array has one entry an image, in the order of first appearance in the rows."""
+        """Add a part.
+
+        Parameters
+        ----------
+        config : mapping
+            All that the numbers depend on, as JSON.
+        rows : pandas.DataFrame
+            Of the part's images.
+        arrays : dict of str to ndarray, optional
+            Each with one entry an image, in the order of first appearance in the rows.
+
+        Returns
+        -------
+        Path
+            The part's Parquet file.
+
+        Raises
+        ------
+        StoreError
+            Where the disk is full or read-only.
+        """
         folder = self.root / digest(config)
         if not (folder / "config.json").exists():
             write_atomically(folder / "config.json", json.dumps(config, indent=1, sort_keys=True).encode())
@@ -65,11 +100,34 @@ class Store:
         return write_part(folder / f"{name}.parquet", table, arrays, finished=[time.time()] * len(images))
 
     def index(self, key: str) -> dict[ImageKey, Path]:
-        """The part that holds each finished image; failed ones are not finished."""
+        """The part that holds each finished image; failed ones are not finished.
+
+        Parameters
+        ----------
+        key : str
+            Of a configuration, see ``digest``.
+
+        Returns
+        -------
+        dict of ImageKey to Path
+        """
         return {image: part for image, (part, failed) in self.states(key).items() if not failed}
 
     def rows(self, key: str, images: Iterable[ImageKey]) -> pd.DataFrame:
-        """The rows of the images that are there, each image's from one part, in the order of ``images``."""
+        """The rows of the images that are there, each image's from one part.
+
+        Parameters
+        ----------
+        key : str
+            Of a configuration, see ``digest``.
+        images : iterable of ImageKey
+            The images to look for.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In the order of ``images``.
+        """
         images = list(images)
         return retried(lambda: self._rows(key, images))
 
@@ -89,11 +147,45 @@ class Store:
         return rows.iloc[order].reset_index(drop=True)
 
     def arrays(self, key: str, image: ImageKey) -> Arrays:
-        """One image's arrays. Raises KeyError where there are none."""
+        """One image's arrays.
+
+        Parameters
+        ----------
+        key : str
+            Of a configuration, see ``digest``.
+        image : ImageKey
+            The image.
+
+        Returns
+        -------
+        dict of str to ndarray
+
+        Raises
+        ------
+        KeyError
+            Where there are none.
+        """
         return self.arrays_of(key, [image])[image]
 
     def arrays_of(self, key: str, images: Sequence[ImageKey]) -> dict[ImageKey, Arrays]:
-        """The arrays of images. Raises KeyError where one has none."""
+        """The arrays of images.
+
+        Parameters
+        ----------
+        key : str
+            Of a configuration, see ``digest``.
+        images : sequence of ImageKey
+            The images.
+
+        Returns
+        -------
+        dict of ImageKey to dict of str to ndarray
+
+        Raises
+        ------
+        KeyError
+            Where an image has none.
+        """
         return retried(lambda: self._arrays_of(key, images))
 
     def _arrays_of(self, key: str, images: Sequence[ImageKey]) -> dict[ImageKey, Arrays]:
@@ -111,15 +203,50 @@ class Store:
         return {image: {name: array[i] for name, array in arrays.items()} for i, image in enumerate(images)}
 
     def states(self, key: str) -> dict[ImageKey, tuple[Path, bool]]:
-        """The part that holds each image, and whether the image failed."""
+        """The part that holds each image, and whether the image failed.
+
+        Parameters
+        ----------
+        key : str
+            Of a configuration, see ``digest``.
+
+        Returns
+        -------
+        dict of ImageKey to (Path, bool)
+        """
         return retried(lambda: self._states(key))
 
     def held(self, key: str, images: Iterable[ImageKey]) -> list[ImageKey]:
-        """Those of the images that a live process has claimed."""
+        """Those of the images that a live process has claimed.
+
+        Parameters
+        ----------
+        key : str
+            Of a configuration, see ``digest``.
+        images : iterable of ImageKey
+            The images to look for.
+
+        Returns
+        -------
+        list of ImageKey
+        """
         return claims.held(self.root / key / "claims", images)
 
     def claimed(self, key: str, images: Sequence[ImageKey]) -> AbstractContextManager[list[ImageKey]]:
-        """Hold a claim on those of the images that no other live process holds, see ``claims.claimed``."""
+        """Hold a claim on those of the images that no other live process holds, see ``claims.claimed``.
+
+        Parameters
+        ----------
+        key : str
+            Of a configuration, see ``digest``.
+        images : sequence of ImageKey
+            The images to claim.
+
+        Returns
+        -------
+        context manager
+            Of the list of claimed images, in their order.
+        """
         return claims.claimed(self.root / key / "claims", images)
 
     def _states(self, key: str) -> dict[ImageKey, tuple[Path, bool]]:
@@ -131,9 +258,22 @@ class Store:
         return found
 
     def images(self, part: Path) -> dict[ImageKey, bool]:
-        """The images of a part and whether they failed; a part that cannot be read is set aside, and its images count as not there.
+        """The images of a part; one that cannot be read is set aside, and its images count as not there.
 
-        Raises FileNotFoundError where there is no such part (any more).
+        Parameters
+        ----------
+        part : Path
+            The part's Parquet file.
+
+        Returns
+        -------
+        dict of ImageKey to bool
+            Whether each image failed.
+
+        Raises
+        ------
+        FileNotFoundError
+            Where there is no such part (any more).
         """
         try:
             version = (part, part.stat().st_mtime_ns)
@@ -156,30 +296,3 @@ class Store:
                 "%s cannot be read (%s): it is left out, and its images will be computed again", aside, " ".join(str(error).split())[:120]
             )
             return {}
-
-
-def write_part(part: Path, rows: pa.Table, arrays: Arrays | None = None, *, finished: Sequence[float | None] = ()) -> Path:
-    """Write a part's arrays and then its rows, with which it exists. finished: when each of its images was, in UTC seconds."""
-    buffer = io.BytesIO()
-    if arrays:
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        write_atomically(part.with_suffix(".npz"), buffer.getvalue())
-    buffer = io.BytesIO()
-    pq.write_table(with_times(rows, finished), buffer)
-    write_atomically(part, buffer.getvalue())
-    return part
-
-
-def unpacked(bits: NDArray[np.uint8], size: Sequence[int]) -> NDArray[np.bool_]:
-    """A stored mask as booleans ``[h, w]``."""
-    h, w = size
-    return np.unpackbits(bits, count=h * w).reshape(h, w).astype(bool)
-
-
-def retried(read: Callable[[], T]) -> T:
-    """What ``read`` returns; once more where a part has been compacted since it looked: its images are in another now."""
-    for _ in range(20):
-        with suppress(FileNotFoundError):
-            return read()
-        time.sleep(0.05)
-    return read()
