@@ -34,9 +34,10 @@ class _Asked:
         self.mean, self.std = (None if values is None else _colour(name, values) for name, values in (("mean", mean), ("std", std)))
         self.queries = 0
 
-    def answers(self, images: Images) -> Iterator[Any]:
-        """What the network returns for each batch, with the number of its rows that count."""
+    def answers(self, images: Images) -> list[Tensor]:
+        """What the network returns for each batch, without the rows that are padding."""
         self.queries += len(images)
+        answers = []
         with torch.no_grad(), _evaluating(self.network) as weights:
             for part in images.split(self.batch):
                 padded = torch.cat([part, part[-1:].expand(self.batch - len(part), -1, -1, -1)])
@@ -46,7 +47,8 @@ class _Asked:
                 answer = _tensor(self.network(padded if weights is None else padded.to(weights)))
                 if answer.shape[:1] != (self.batch,):
                     raise TypeError(f"the network returned shape {[*answer.shape]} for {self.batch} images: give {ANSWERS}")
-                yield answer[: len(part)].to(images.device)
+                answers.append(answer[: len(part)].to(images.device))
+        return answers
 
 
 class LabelView(_Asked):

@@ -187,9 +187,10 @@ def test_the_network_and_the_random_state_are_left_as_they_were():
     for name in ("random_map", "centre_disc", "sobel_edges"):
         getattr(baselines, name)(labels, images)
     assert state(net) == before
-    with pytest.raises(IndexError):
-        da.label_model(nn.Sequential(net, nn.Flatten(5)))(images)
-    assert state(net) == before
+    for last in (nn.Flatten(5), nn.Softmax(1), nn.Threshold(torch.inf, torch.nan)):
+        with pytest.raises((IndexError, ValueError)) as caught:
+            da.score_model(nn.Sequential(net, last))(images)
+        assert state(net) == before, caught  # while the error, and what it was raised in, is still there
 
 
 def test_methods_on_the_network_itself_leave_it_as_it_was():

@@ -69,7 +69,7 @@ WRONG = {
     "what cannot be called": (lambda: da.label_model("net.pth"), TypeError, "str cannot be called: give a torch.nn.Module, or a function"),
     "no model at all": (lambda: walk(model=None), TypeError, "was given a NoneType: give da.label_model("),
     "a model of a model": (lambda: da.label_model(LABELS), TypeError, "give it to the method as it is"),
-    "a function of logits": (lambda: baselines.rise(lambda x: 9 * NET(x), IMAGES), ValueError, "give da.score_model("),
+    "a function of classes": (lambda: baselines.rise(lambda x: NET(x).argmax(1), IMAGES), TypeError, "not probabilities [m, classes]"),
     "a function of lists": (lambda: walk(model=lambda x: [1] * len(x)), TypeError, "it returned list for 2 images"),
     "a verifier": (lambda: da.explain(LABELS, IMAGES, verifier=NET), TypeError, "give da.label_model("),
     "training": (lambda: baselines.gradient(TRAINING, IMAGES), ValueError, "call model.eval() first"),
