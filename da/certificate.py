@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from da.arguments import LABELS, arguments
 from da.fill import Fill, filled, masked
@@ -12,6 +13,7 @@ from da.superpixels import superpixels
 from da.types import Images, LabelModel, Masks, Targets
 
 LEAST_PIXELS = 10  # of a superpixel, on average
+TOGETHER = 8  # masked images at a time
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ def certify(
         For arguments of another type, shape or range.
     """
     asked, images, classes, _ = arguments(LABELS, model, images, targets, None, 0)
-    if kept.dtype != torch.bool or kept.shape != (len(images), *images.shape[-2:]):
-        raise ValueError(f"kept of {kept.dtype} and shape {[*kept.shape]}: give booleans [n, h, w], of the size of the images")
+    shape = [len(images), *images.shape[-2:]]
+    if not isinstance(kept, Tensor) or kept.dtype != torch.bool or [*kept.shape] != shape:
+        given = f"{str(kept.dtype)[6:]} of shape {[*kept.shape]}" if isinstance(kept, Tensor) else type(kept).__name__
+        raise TypeError(f"kept: {given}; give a tensor of booleans of shape {shape}, such as what a method returns as kept")
     if rule not in ("positive", "negative"):
         raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
     segments = superpixels(images, min(sp_num, max(images.shape[-2] * images.shape[-1] // LEAST_PIXELS, 1)))
@@ -90,8 +94,9 @@ def certify(
     for i, mask in enumerate(kept.to(images.device)):
         of_region = segments.index[i][mask].unique()
         masks = torch.stack([mask, *(mask & (segments.index[i] != one) for one in of_region)])
-        row = slice(i, i + 1)
-        answers = [asked(masked(shown[row], hidden[row], one[None])) == classes[row] for one in masks]
+        pair = shown[i].expand(len(masks), -1, -1, -1), hidden[i].expand(len(masks), -1, -1, -1)
+        parts = zip(*(of.split(TOGETHER) for of in (*pair, masks)), strict=True)
+        answers = [asked(masked(*part)) == classes[i] for part in parts]
         holds = (torch.cat(answers) == (rule == "positive")).tolist()
         superfluous = tuple(int(one) for one, held in zip(of_region, holds[1:], strict=True) if held)
         found.append(Certificate(holds[0], holds[0] and not superfluous, superfluous, len(of_region), len(masks)))

@@ -198,8 +198,9 @@ def disjoint_regions(
     if most > 1 and fill in ("mean", "blur"):
         raise ValueError(f"fill={fill!r} is not the same of what is left of an image: give a colour, such as black")
     asked, images, classes, _ = arguments(LABELS, model, images, targets, None, seed)
+    verifying = asked if verifier is None else arguments(LABELS, verifier, images, classes, None, seed)[0]
     rows = [slice(i, i + 1) for i in range(len(images))]
-    return [_of_image(asked, images[row], classes[row], most, attribute, rule, fill, seed, verifier or asked) for row in rows]
+    return [_of_image(asked, images[row], classes[row], most, attribute, rule, fill, seed, verifying) for row in rows]
 
 
 def _of_image(

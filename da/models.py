@@ -14,6 +14,9 @@ from da.types import Images, Labels, Scores
 
 Network = nn.Module | Callable[[Tensor], Any]
 
+SCORES = "scores [m, classes]"
+ANSWERS = f"{SCORES}, or a function of images that returns classes [m] as whole numbers"
+
 
 class _Asked:
     """A network or any other callable, asked a batch of one size at a time: an image's answer is the same whoever shares its call."""
@@ -25,26 +28,27 @@ class _Asked:
             raise TypeError("this is a label or score model already: give it to the method as it is")
         if (mean is None) != (std is None):
             raise ValueError("give both mean and std, or neither for a network that takes images in [0, 1]")
-        for name, values in (("mean", mean), ("std", std)):
-            if values is not None and (len(values) != 3 or not all(np.isfinite(values))):
-                raise ValueError(f"{name}={list(values)}: give three numbers, of red, green and blue in [0, 1]")
-        if std is not None and min(std) <= 0:
-            raise ValueError(f"std={list(std)}: give three numbers above 0")
         if batch < 1:
             raise ValueError(f"batch={batch}: at least 1 image at a time")
-        self.network, self.mean, self.std, self.batch = network, mean, std, batch
+        self.network, self.batch = network, batch
+        self.mean, self.std = (None if values is None else _colour(name, values) for name, values in (("mean", mean), ("std", std)))
         self.queries = 0
 
-    def answers(self, images: Images) -> Iterator[Any]:
-        """What the network returns for each batch, with the number of its rows that count."""
+    def answers(self, images: Images) -> list[Tensor]:
+        """What the network returns for each batch, without the rows that are padding."""
         self.queries += len(images)
-        with torch.no_grad(), _evaluating(self.network) as device:
+        answers = []
+        with torch.no_grad(), _evaluating(self.network) as weights:
             for part in images.split(self.batch):
                 padded = torch.cat([part, part[-1:].expand(self.batch - len(part), -1, -1, -1)])
                 if self.mean is not None and self.std is not None:
-                    mean, std = (padded.new_tensor(list(values)).view(1, 3, 1, 1) for values in (self.mean, self.std))
+                    mean, std = (padded.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
                     padded = (padded - mean) / std
-                yield _tensor(self.network(padded if device is None else padded.to(device)))[: len(part)].to(images.device)
+                answer = _tensor(self.network(padded if weights is None else padded.to(weights)))
+                if answer.shape[:1] != (self.batch,):
+                    raise TypeError(f"the network returned shape {[*answer.shape]} for {self.batch} images: give {ANSWERS}")
+                answers.append(answer[: len(part)].to(images.device))
+        return answers
 
 
 class LabelView(_Asked):
@@ -66,15 +70,18 @@ class ScoreView(_Asked):
 
     def __call__(self, images: Images, /) -> Scores:
         """Probabilities ``[m, classes]`` of images ``[m, 3, h, w]``."""
-        found = torch.cat([_scores(answer) for answer in self.answers(images)]).float()
+        found = torch.cat([checked_scores(answer) for answer in self.answers(images)]).float()
+        shares = bool(((found >= 0) & (found <= 1 + 1e-4)).all())
         if self.outputs == "logits":
+            if shares and bool(((found.sum(1) - 1).abs() < 1e-4).all()):
+                raise ValueError("outputs='logits', and the network returned probabilities, which sum to 1: give outputs='probabilities'")
             return found.softmax(1)
-        if not ((found >= 0) & (found <= 1 + 1e-4)).all():
+        if not shares:
             raise ValueError("outputs='probabilities', and the network returned values beyond 0 and 1: give outputs='logits'")
         return found
 
 
-def label_model(network: Network, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, batch: int = 8) -> LabelView:
+def label_model(network: Network, *, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, batch: int = 1) -> LabelView:
     """A model of which only the predicted classes can be seen: all that a decision-based method asks for.
 
     Parameters
@@ -85,7 +92,8 @@ def label_model(network: Network, *, mean: Sequence[float] | None = None, std: S
     mean, std : three floats each, optional
         Subtracted from, and divided into, images in [0, 1]. Left out, the network is shown the images as they are.
     batch : int
-        Images at a time, from 1. Fewer are padded, so that an image's answer does not depend on the others.
+        Images at a time; more are faster for several images, above all on a GPU. Fewer are padded, so that an image's answer does not
+        depend on the others: with 8, a single image takes as long as eight.
 
     Returns
     -------
@@ -107,7 +115,7 @@ def score_model(
     *,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    batch: int = 8,
+    batch: int = 1,
     outputs: str = "logits",
 ) -> ScoreView:
     """A model of which the classes' probabilities can be seen: what RISE asks for.
@@ -136,16 +144,24 @@ def score_model(
     return ScoreView(network, mean, std, batch, outputs)
 
 
+def _colour(name: str, values: Sequence[float]) -> list[float]:
+    numbers: list[float] = np.atleast_1d(np.asarray(values, float)).tolist()
+    if len(numbers) != 3 or not all(0 <= number <= 1 and (number > 0 or name == "mean") for number in numbers):
+        bounds = "from 0 to 1" if name == "mean" else "above 0, up to 1"
+        raise ValueError(f"{name}={numbers}: give three numbers {bounds}, of red, green and blue of images in [0, 1]")
+    return numbers
+
+
 @contextmanager
-def _evaluating(network: Network) -> Iterator[torch.device | None]:
-    """A module in evaluation mode, and afterwards each of its layers as it was; its device, None of another callable."""
+def _evaluating(network: Network) -> Iterator[Tensor | None]:
+    """A module in evaluation mode, and afterwards each of its layers as it was; a weight, for device and type, None of another callable."""
     if not isinstance(network, nn.Module):
         yield None
         return
     training = [layer for layer in network.modules() if layer.training]
     network.eval()
     try:
-        yield next((weights.device for weights in (*network.parameters(), *network.buffers())), None)
+        yield next((weights for weights in (*network.parameters(), *network.buffers()) if weights.is_floating_point()), None)
     finally:
         for layer in training:
             layer.training = True
@@ -155,27 +171,22 @@ def _tensor(answer: Any) -> Tensor:
     try:
         return answer.detach() if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer))
     except (TypeError, ValueError):
-        raise TypeError(
-            f"the network returned {type(answer).__name__}: give a function of its scores, such as lambda images: net(images).logits"
-        ) from None
+        given = type(answer).__name__
+        raise TypeError(f"the network returned {given}: give {ANSWERS}, such as lambda images: net(images).logits") from None
 
 
 def _classes(answer: Tensor) -> Tensor:
-    if answer.ndim == 2 and answer.shape[1] > 1:
-        return _scores(answer)
-    if answer.ndim != 1 or answer.is_floating_point():
-        kind = str(answer.dtype).removeprefix("torch.")
-        raise TypeError(
-            f"the network returned {kind} of shape {[*answer.shape]}: give scores [m, classes], or classes [m] as whole numbers"
-        )
-    return answer
+    if answer.ndim == 1 and not answer.is_floating_point():
+        return answer
+    return checked_scores(answer, ANSWERS)
 
 
-def _scores(answer: Tensor) -> Tensor:
-    if answer.ndim != 2 or not answer.is_floating_point():
-        raise TypeError(
-            f"the network returned {str(answer.dtype).removeprefix('torch.')} of shape {[*answer.shape]}: give scores [m, classes]"
-        )
-    if not torch.isfinite(answer.amax(1)).all():  # a class that is ruled out has -inf
-        raise ValueError("the network returned scores that are not finite")
-    return answer
+def checked_scores(answer: Any, wanted: str = SCORES) -> Scores:
+    """What a network returned, if it is scores of several classes. Raises TypeError for anything else, ValueError for NaN."""
+    scores = _tensor(answer)
+    if scores.ndim != 2 or scores.shape[1] < 2 or not scores.is_floating_point():
+        kind = str(scores.dtype).removeprefix("torch.")
+        raise TypeError(f"the network returned {kind} of shape {[*scores.shape]}: give {wanted}")
+    if not torch.isfinite(scores.amax(1)).all():  # a class that is ruled out has -inf
+        raise ValueError("the network returned scores that are not finite: check its weights, and mean and std")
+    return scores

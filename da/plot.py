@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
@@ -20,11 +20,24 @@ HEAT = "inferno"  # lighter is more important, in print without colours as well
 TITLE = 24  # letters in a line of the title above a picture
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, without pyplot, whose import chooses how the whole process draws."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
+
+
 def rows_of_pictures(images: Images, found: Attribution, names: Sequence[str]) -> Figure:
-    """A row an image: the image, what is kept of it, and the map, each under its title. names: of the classes."""
-    plt.get_backend()  # a notebook learns how to show figures
+    """A row an image: the image, what is kept of it, and the map, each under its title. names: of the classes.
+
+    Raises ValueError for other images than those explained.
+    """
+    if [len(images), *images.shape[-2:]] != [*found.saliency.shape]:
+        raise ValueError(f"images of shape {[*images.shape]} for maps {[*found.saliency.shape]}: give the images that were explained")
     pictures, titles = [], []
-    for i, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
+    for i, image in enumerate(images.detach().permute(0, 2, 3, 1).cpu().numpy()):
         row, title = [image], [names[i]]
         if found.kept is not None:
             mask = found.kept[i].cpu().numpy()
@@ -60,7 +73,7 @@ def row_of_pictures(pictures: Sequence[Float[np.ndarray, "h w 3"]], titles: Sequ
 def grid_of_pictures(rows: Sequence[Sequence[Float[np.ndarray, "h w 3"]]], titles: Sequence[Sequence[str]], inch: float = 1.6) -> Figure:
     """Rows of pictures; a row of titles for each row of pictures, or one for the first alone."""
     columns = max(len(row) for row in rows)
-    figure = Figure(figsize=(inch * columns, (inch + 0.2) * len(rows)), layout="constrained")
+    figure = ShownFigure(figsize=(inch * columns, (inch + 0.2) * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for r, row in enumerate(rows):
         for c in range(columns):

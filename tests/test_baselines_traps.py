@@ -20,6 +20,7 @@ from baselines.gradients.integrated_gradients import integrated_gradients, smoot
 from baselines.perturbation.occlusion import kernel_shap, occlusion
 from baselines.perturbation.rise import random_masks, rise
 from baselines.references import centre_disc, random_map, sobel_edges
+from da.models import label_model
 from da.superpixels import superpixels
 from tests.conftest import rngs, textured
 
@@ -83,9 +84,9 @@ MODULE_METHODS = {
     "gradcam": lambda m, x, t, r: gradcam(m, x, t, rngs=r, layer="4"),
     "integrated_gradients": lambda m, x, t, r: integrated_gradients(m, x, t, rngs=r, steps=4, fill="black"),
     "smoothgrad": lambda m, x, t, r: smoothgrad(m, x, t, rngs=r, samples=3, noise=0.1),
-    "random_map": lambda m, x, t, r: random_map(m, x, t, rngs=r),
-    "centre_disc": lambda m, x, t, r: centre_disc(m, x, t, rngs=r),
-    "sobel_edges": lambda m, x, t, r: sobel_edges(m, x, t, rngs=r),
+    "random_map": lambda m, x, t, r: random_map(label_model(m), x, t, rngs=r),
+    "centre_disc": lambda m, x, t, r: centre_disc(label_model(m), x, t, rngs=r),
+    "sobel_edges": lambda m, x, t, r: sobel_edges(label_model(m), x, t, rngs=r),
     **{f"cam {v}": lambda m, x, t, r, v=v: cam(m, x, t, rngs=r, variant=v, layer="4") for v in VARIANTS},
 }
 SCORE_METHODS = {

@@ -67,7 +67,7 @@ def cam(
     - ScoreCAM: Wang et al., CVPR workshops 2020.
     - AblationCAM: Ramaswamy et al., WACV 2020.
     """
-    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    model, images, targets, rngs = arguments(MODULE, _copy(model), images, targets, rngs, seed)
     try:
         import pytorch_grad_cam
         from pytorch_grad_cam.base_cam import BaseCAM
@@ -79,7 +79,7 @@ def cam(
     }
     if variant not in kinds:
         raise ValueError(f"variant={variant!r}: choose one of {', '.join(sorted(kinds))}")
-    own = _copy(model).requires_grad_(variant == "ShapleyCAM")  # whose second derivatives of a linear head are 0, not missing
+    own = model.requires_grad_(variant == "ShapleyCAM")  # whose second derivatives of a linear head are 0, not missing
     found = []
     with feature_maps(own, layer, images[:1]) as maps, torch.enable_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         explain = kinds[variant](model=_Network(own, maps), target_layers=[maps[0]])  # it prints a progress bar an image
@@ -105,8 +105,10 @@ class _Network(nn.Module):
 
 
 def _copy(model: nn.Module) -> nn.Module:
-    """A copy that shares the weights' memory, takes no gradients of them and does nothing in place."""
-    own = copied(model, frozen=True)
+    """A copy in evaluation mode that shares the weights' memory, takes no gradients of them and does nothing in place."""
+    if not isinstance(model, nn.Module):
+        return model  # which is refused
+    own = copied(model, frozen=True).eval()
     for module in own.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False  # type: ignore[assignment]
