@@ -3,10 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo paper test check docs clean
+.PHONY: demo paper unit test test-all check docs clean
 
 SCALE ?= laptop
 ARGS ?=
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 EXPERIMENTS := table1 table2 fig1 fig2 fig3 fig4 fig5_cifar100 fig5_imagenet fig6 runtime
 
 demo: $(STAMP)  ## every method on embedded photographs: tables and pictures in runs/demo
@@ -16,8 +17,14 @@ paper: $(STAMP)  ## every table and figure of the paper in runs/: make paper SCA
 	for name in $(EXPERIMENTS); do $(BIN)/python -m benchmarks experiment=$$name scale=$(SCALE) $(ARGS) || failed="$$failed $$name"; done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
-test: $(STAMP)  ## the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+unit: $(STAMP)  ## the tests that take no time: a minute on 2 cores
+	$(PYTEST) tests/unit
+
+test: $(STAMP)  ## the tests but the long ones, with those of make unit: six minutes
+	$(PYTEST) -m "not slow and not slurm and not ray"
+
+test-all: $(STAMP)  ## the long tests, which make test leaves out: experiments, kills, a browser, notebooks, packages; 18 minutes
+	$(PYTEST) -m "slow and not slurm and not ray"
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
@@ -29,7 +36,7 @@ docs: $(STAMP)  ## the documentation as pages in site/; a dead link is an error
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
 clean:  ## remove the environment; results in runs/ stay

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from benchmarks.data.sets import demo
 from benchmarks.inputs.messages import suggestion
 from benchmarks.inputs.parameters import check, check_settings
-from tests.commands import command, started
+from tests.commands import called, command, started
 from tests.conftest import configured
 
 
@@ -40,7 +40,6 @@ BENCHMARKS = [
     ("-m method=da_pos,rise method.masks=3", 2, "for one method of a sweep: per_method={NAME: {masks: VALUE}}"),
     ("method.k=three", 1, "method.k='three': give a whole number"),
     ("+method.kk=3", 1, "method.kk: dynamic_ablation has no such parameter (did you mean k?); it takes rule, k"),
-    ("method._target_=baselines.rise", 1, "method.masks is needed by rise: add +method.masks=VALUE"),
     ("method._target_=nowhere.nothing", 1, "No module named 'nowhere'"),
     ("method.k=0 select.count=1", 1, "every image failed"),
     ("model=resnet19", 2, "model=resnet19: no such model (did you mean resnet18?)"),
@@ -123,7 +122,7 @@ OTHERS = [
 @pytest.mark.parametrize(("arguments", "code", "message"), BENCHMARKS)
 def test_benchmarks(folder, tmp_path, arguments, code, message):
     words = arguments.split()
-    said = command("benchmarks", *words, f"name={tmp_path.name}", *([] if "store=" in arguments else [f"store={tmp_path}"]), cwd=folder)
+    said = called("benchmarks", *words, f"name={tmp_path.name}", *([] if "store=" in arguments else [f"store={tmp_path}"]), cwd=folder)
     errors = [line for line in said.stderr.splitlines() if line.startswith(("error:", "failed:"))]
     assert said.returncode == code
     assert message in " ".join(errors)
@@ -133,7 +132,7 @@ def test_benchmarks(folder, tmp_path, arguments, code, message):
 
 @pytest.mark.parametrize(("arguments", "message"), DA)
 def test_da(folder, arguments, message):
-    said = command("da", *arguments.split(), "--json", cwd=folder)
+    said = called("da", *arguments.split(), "--json", cwd=folder)
     assert (said.returncode, said.stdout) == (2, "")
     assert said.stderr.startswith("error: ")
     assert message in said.stderr
@@ -142,9 +141,17 @@ def test_da(folder, arguments, message):
 
 @pytest.mark.parametrize(("module", "arguments", "message"), OTHERS)
 def test_others(folder, module, arguments, message):
-    said = command(module, *arguments.split(), cwd=folder)
+    said = called(module, *arguments.split(), cwd=folder)
     assert (said.returncode, said.stdout) == (2, "")
     assert message in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("module", ["benchmarks", "da", "results", "benchmarks.tools.train_cifar100"])
+def test_commands_started_from_nothing_say_it_too(folder, module):
+    said = started(module, "--nothing", cwd=folder)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "--nothing" in said.stderr
     assert "Traceback" not in said.stderr
 
 
@@ -159,13 +166,13 @@ def test_others(folder, module, arguments, message):
     ],
 )
 def test_debug_shows_the_traceback(folder, module, arguments):
-    said = command(module, *arguments.split(), "--debug", cwd=folder)
+    said = called(module, *arguments.split(), "--debug", cwd=folder)
     assert said.returncode in (1, 2)
     assert "Traceback (most recent call last)" in said.stderr
 
 
 def test_colours_are_off_where_nobody_sees_them_and_where_they_are_not_wanted(folder):
-    piped = command("benchmarks", "method.k=three", cwd=folder)
+    piped = called("benchmarks", "method.k=three", cwd=folder)
     wanted = started("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1")
     assert "\x1b[" not in piped.stderr
     assert "\x1b[31m" in wanted.stderr

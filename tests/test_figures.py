@@ -13,9 +13,9 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from benchmarks.app.pictures import save
 from results.figures import matplotlib as figures
 from results.figures import plotly as plots
+from results.figures.matplotlib import save
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_fonts_can_be_embedded(tmp_path):
 
 def test_everything_is_saved_by_one_function():
     source = [path for folder in ("da", "baselines", "benchmarks", "results") for path in Path(folder).rglob("*.py")]
-    assert [path.as_posix() for path in source if ".savefig(" in path.read_text(encoding="utf-8")] == ["results/figures.py"]
+    assert [path.as_posix() for path in source if ".savefig(" in path.read_text(encoding="utf-8")] == ["results/figures/matplotlib.py"]
 
 
 def test_a_point_without_an_interval_has_no_band():

@@ -52,14 +52,19 @@ def opened(browser, run):
     assert errors == []
 
 
-def colours(shown, selector: str) -> list[int]:
-    """How many pixels of a canvas are not black, and the sum of all."""
-    return shown.evaluate(
-        """selector => { const c = document.querySelector(selector), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
-        let lit = 0, sum = 0; for (let i = 0; i < d.length; i += 4) { const v = d[i] + d[i+1] + d[i+2]; lit += v > 0; sum += v; }
-        return [lit / (c.width * c.height), sum]; }""",
-        selector,
-    )
+# How much of a canvas is not black, and the sum of its colours.
+COLOURS = """selector => { const c = document.querySelector(selector), d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+    let lit = 0, sum = 0; for (let i = 0; i < d.length; i += 4) { const v = d[i] + d[i+1] + d[i+2]; lit += v > 0; sum += v; }
+    return [lit / (c.width * c.height), sum]; }"""
+
+
+def colours(shown, selector: str) -> list[float]:
+    return shown.evaluate(COLOURS, selector)
+
+
+def wait_for_colours(shown, selector: str, condition: str) -> None:
+    """Wait until a condition on ``lit`` and ``sum`` of a canvas holds."""
+    shown.wait_for_function(f"selector => {{ const [lit, sum] = ({COLOURS})(selector); return {condition}; }}", arg=selector)
 
 
 def first_cell(shown, row: int = 0, column: int = 1) -> str:
@@ -134,19 +139,15 @@ def test_the_slider_shows_the_top_of_a_map_and_the_decision(opened, run):
     shown.locator("#controls input[value=top]").check()
     for stop in (1, 6, 13):
         shown.locator("#share").fill(str(stop))
-        shown.wait_for_timeout(400)
-        lit, _ = colours(shown, f"{cell} canvas")
         share = columns[1]["shares"][stop]
-        assert lit == pytest.approx(share, abs=0.03)
+        wait_for_colours(shown, f"{cell} canvas", f"Math.abs(lit - {share}) <= 0.03")
         kept = cells["1"]["consistency"][stop] == "1"
         assert shown.locator(cell).evaluate("cell => cell.classList.contains('kept')") == kept
         assert f"top {100 * share:g}\u00a0%" in shown.locator(cell).get_attribute("aria-label")
     shown.locator("#controls input[value=map]").check()
-    shown.wait_for_timeout(400)
-    assert colours(shown, f"{cell} canvas") == before
+    wait_for_colours(shown, f"{cell} canvas", f"lit === {before[0]} && sum === {before[1]}")
     shown.locator("#palette").select_option("turbo")
-    shown.wait_for_timeout(400)
-    assert colours(shown, f"{cell} canvas") != before
+    wait_for_colours(shown, f"{cell} canvas", f"sum !== {before[1]}")
 
 
 def test_images_are_filtered_sorted_and_methods_toggled(opened, run):
@@ -199,8 +200,8 @@ def test_keys_move_enlarge_and_walk(opened, run):
     lit = []
     for state in (0, len(steps) - 1):
         shown.locator("#state").fill(str(state))
-        shown.wait_for_timeout(300)
-        assert f"step {steps[state] + 1}" in shown.locator("#state-value").inner_text()
+        said = f"{state + 1} of {len(steps)}: step {steps[state] + 1}, "
+        shown.wait_for_function("said => document.querySelector('#state-value').textContent.startsWith(said)", arg=said)
         lit.append(colours(shown, "#picture")[1])
     assert (lit[0] > lit[1]) == (shares[0] > shares[-1])
     shown.locator("#close").focus()

@@ -26,8 +26,8 @@ from benchmarks.inputs import own_folders, places
 from benchmarks.inputs.command_line import alone, as_given, elements, split_flags
 from benchmarks.inputs.compose import composed
 from benchmarks.inputs.messages import suggestion
-from benchmarks.jobs.selection import judge
-from tests.commands import command, started
+from benchmarks.jobs.selection import judges_of
+from tests.commands import Said, called, command, started
 
 COFFEE = Path(str(demo().photographs[1].source))
 TINY = """
@@ -61,15 +61,11 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def bench(place, monkeypatch, capsys):
-    """``python -m benchmarks`` in this process, on a small network: its exit code, what it printed and what it said."""
+def bench(place):
+    """``python -m benchmarks`` in this process, on a small network."""
 
-    def call(*arguments: str, model: str = "model=tiny") -> tuple[int, str, str]:
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        monkeypatch.setattr(sys, "argv", ["benchmarks", "--config-dir", "conf", *([model] if model else []), *arguments])
-        monkeypatch.setenv("DA_DEBUG", "0")  # what the command sets is undone after the test
-        code = benchmarks.__main__.main()
-        return code, *capsys.readouterr()
+    def call(*arguments: str, model: str = "model=tiny") -> Said:
+        return called("benchmarks", "--config-dir", "conf", model, *arguments, cwd=place)
 
     return call
 
@@ -200,10 +196,11 @@ def test_own_configurations_come_before_the_shipped_ones(bench, place):
     assert err.count("in place of the shipped") == 1
     assert "method/rise.yml" in err
     assert "name ends in .yaml" in err
+    own_folders.use("conf")
     found = composed("method=sobel", "experiment=demo", "model=resnet18")
     assert (found.method._target_, found.name, found.model.name) == ("baselines.centre_disc", "mine", "tiny")
     assert (found.benchmark.mar.points, found.budgets.smoke) == (3, {})
-    assert judge(found, "resnet18").name == "tiny"
+    assert json.loads(judges_of({"correct_for": ["resnet18"]}, "")["resnet18"])["name"] == "tiny"
 
 
 @pytest.mark.parametrize(
@@ -248,8 +245,7 @@ def test_the_line_to_run_a_failed_job_again_runs_it_alone(bench, place):
     assert "method=sobel" in words or "method=centre" in words
     (place / "a (1), b").mkdir()
     shutil.copy(COFFEE, place / "a (1), b")
-    sys.argv[1:] = words[3:]
-    assert benchmarks.__main__.main() == 0
+    assert called("benchmarks", *words[3:], cwd=place).returncode == 0
     records = [json.loads(path.read_text()) for path in (place / "runs" / "it's" / "jobs").glob("*.json")]
     assert [record["config"]["dataset"]["root"] for record in records] == ["a (1), b"]
 
@@ -484,14 +480,16 @@ def test_without_a_cache_that_can_be_written(place, monkeypatch, variables, tmp_
     monkeypatch.setattr(places.os.path, "expanduser", lambda path: home or path)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(places.atexit, "register", lambda *of: None)
+    at_the_end = []
+    monkeypatch.setattr(places.atexit, "register", lambda *of: at_the_end.append(of))
     said = places.ensure_cache()
     folder = Path(os.environ["XDG_CACHE_HOME"])
     assert "a temporary one is used" in said
     assert folder.is_dir()
     assert places.writable(folder / "dynamic-ablation")
     assert places.ensure_cache() == ""  # now there is one
-    places._remove(folder, os.getpid())
+    ((function, *arguments),) = at_the_end
+    function(*arguments)
     assert not folder.exists()
     assert not Path("/nonexistent").exists()
 

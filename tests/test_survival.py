@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.__main__ import expand_shards
+from benchmarks.app.main import expand_shards
 from benchmarks.jobs.resolve import shard_of
 from results.store import store as stores
 from results.store.store import Store, StoreError, write_atomically
