@@ -59,7 +59,7 @@ def certify(
         Predicted classes of images, see ``da.label_model``.
     images : Tensor [n, 3, h, w] in [0, 1]
         The images that the regions are of, not normalised.
-    kept : Tensor [n, h, w], bool
+    kept : Tensor [n, h, w] of bool
         The regions; of a negative rule, the pixels to remove.
     targets : Tensor [n], optional
         The class of each image; left out, the model's own prediction.

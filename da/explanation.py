@@ -27,7 +27,7 @@ class Region:
 
     Attributes
     ----------
-    mask : ndarray [h, w], bool
+    mask : ndarray [h, w] of bool
         Its pixels.
     mar : float
         Their share of the image, the Minimum Attribution Ratio.

@@ -53,11 +53,11 @@ class Trace:
 
     Attributes
     ----------
-    accepted : Tensor [n, steps], bool
+    accepted : Tensor [n, steps] of bool
         Whether the rule held.
-    circles : Tensor [n, steps, 3, k], optional
+    circles : Tensor [n, steps, 3, k] or None
         Rows ``x, y, r`` in pixels, ``x`` along the height.
-    share : Tensor [n, steps], optional
+    share : Tensor [n, steps] or None
         Kept share of the image, from 0 to 1.
     """
 
@@ -74,17 +74,17 @@ class Attribution:
     ----------
     saliency : Tensor [n, h, w]
         Higher is more important.
-    kept : Tensor [n, h, w], bool, optional
+    kept : Tensor [n, h, w] of bool or None
         The final mask, where the method ends in one; of a negative rule, the pixels to remove.
-    status : tuple of str, optional
+    status : tuple of str or None
         One word an image, ``"ok"`` unless a premise failed.
-    queries : Tensor [n], int, optional
+    queries : Tensor [n] of int or None
         Forward passes spent on each image, where they differ between the images of a batch.
     extras : mapping of str to Tensor [n]
         Further per-image numbers for the rows.
-    trace : Trace, optional
+    trace : Trace or None
         What became of every state, of a method that walks.
-    targets : Tensor [n], int, optional
+    targets : Tensor [n] of int or None
         The class explained of each image, where the method says.
     negative : bool
         Whether ``kept`` is what must be absent.

@@ -34,7 +34,7 @@ from benchmarks.inputs.messages import CONFIGURATIONS
 from tests.commands import Said, command
 from tests.conftest import REPOSITORY
 
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 SCRIPTS = {"da-explain": "da", "da-bench": "benchmarks", "da-results": "results"}
 NOT_HERE = ("git", "pip", "eval")  # only where composing is asked for
 
@@ -185,7 +185,8 @@ def test_the_pages_build_without_a_dead_link(tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     for page in PAGES[1:]:
-        name = "index.html" if page.stem == "index" else f"{page.stem}/index.html"
-        html = (tmp_path / name).read_text()
+        name = page.relative_to(REPOSITORY / "docs").with_suffix("")
+        html = (tmp_path / ("index.html" if page.stem == "index" else name / "index.html")).read_text()
         assert "fonts.googleapis.com" not in html
+        assert not re.findall(r"<h\d[^>]*>(?:Parameters|Returns|Raises)\b", html)  # a docstring's section that was not read as one
         assert not re.findall(r'<(?:script|link)[^>]+(?:src|href)="https?://', html.replace('rel="canonical"', ""))

@@ -33,7 +33,7 @@ class Photograph:
         Class index, None where it is not known.
     source : Path or PIL.Image.Image
         A file or pixels.
-    value_range : two floats, optional
+    value_range : two floats or None
         The values of black and white, None for those of the file's type.
     """
 
