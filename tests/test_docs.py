@@ -2,19 +2,21 @@
 
 A comment before a block, which no reader sees, says what is different here: ``<!-- with: key=value -->`` adds arguments, to be done in
 seconds; ``<!-- compose only -->`` is for what takes long or needs data, where the configuration is composed and its functions found;
-``<!-- fails: 1 -->`` states the exit code of a command that is meant to fail.
+``<!-- fails: 1 -->`` states the exit code of a command that is meant to fail. A text right after Python is what it prints.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import importlib
+import io
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -87,15 +89,20 @@ def test_page(page: Path, tmp_path: Path) -> None:
         photograph.load().save(photographs / f"{photograph.id}.jpg")
     shutil.copy(photographs / "coffee.jpg", tmp_path / "photo.jpg")
     shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
-    here, names = tmp_path, {"__name__": page.stem}
+    here, names, said = tmp_path, {"__name__": page.stem}, None
     for block in blocks(page):
         where = f"{page.name}:{block.line}"
         file = re.match(r"# ([\w/]+\.(?:py|yaml))\n", block.text)
         if file:
             (here / file[1]).parent.mkdir(parents=True, exist_ok=True)
             (here / file[1]).write_text(block.text)
+        if block.language == "text" and said is not None:
+            shown(block.text.splitlines(), Said(0, said, ""), where)
+        said = None
         if block.language == "python" and not file:
-            exec(compile(block.text, where, "exec"), names)
+            with redirect_stdout(io.StringIO()) as printed_here:
+                exec(compile(block.text, where, "exec"), names)
+            said = printed_here.getvalue()
         elif block.language == "python":
             compile(block.text, where, "exec")
         elif block.language == "yaml":
