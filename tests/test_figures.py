@@ -13,6 +13,7 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from da.plot import HEAT, heat_map
 from results.figures import matplotlib as figures
 from results.figures import plotly as plots
 from results.figures.matplotlib import save
@@ -55,14 +56,14 @@ def test_neighbours_differ_in_dash_and_in_marker():
         assert all(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(styles))
 
 
-@pytest.mark.parametrize("name", [figures.HEAT, "viridis_r", "cividis_r"])
+@pytest.mark.parametrize("name", [HEAT, "viridis_r", "cividis_r"])
 def test_heat_maps_are_ordered_by_lightness(name):
     steps = np.diff(luminance(colormaps[name](np.arange(256))[:, :3]))
     assert (steps > 0).all() or (steps < 0).all()
 
 
 def test_a_map_is_lighter_where_it_is_more():
-    colours = figures.heat_map(np.full((1, 64, 3), 0.5, np.float32), np.linspace(0, 1, 64)[None])
+    colours = heat_map(np.full((1, 64, 3), 0.5, np.float32), np.linspace(0, 1, 64)[None])
     assert (np.diff(luminance(colours[0].astype(float))) > 0).all()
 
 

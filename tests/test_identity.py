@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks.__main__ import main
 from benchmarks.jobs.resolve import make_job, resolve
 from benchmarks.keys import identity, sources
 from results.comparability import incomplete
@@ -20,7 +19,7 @@ from results.compare import compare
 from results.records import columns, configuration, named_by, records, varying
 from results.summary import summary as streamed
 from results.tables import load, summarise
-from tests.commands import command
+from tests.commands import called, command
 from tests.conftest import configured, forget_sources
 
 MODEL = """
@@ -87,12 +86,12 @@ def folder(tmp_path, monkeypatch) -> Path:
         sys.modules.pop(name, None)
 
 
-def run(monkeypatch, *arguments: str, name: str = "run") -> pd.DataFrame:
+def run(*arguments: str, name: str = "run") -> pd.DataFrame:
     """The summary of a run in this process."""
     given = ["--config-dir", "conf", "model=mine", "dataset=image_folder", "engine.device=cpu", "engine.batch=2", f"name={name}"]
     given += ["page=false", *(() if any(argument.startswith("dataset.root") for argument in arguments) else ["dataset.root=one"])]
-    monkeypatch.setattr(sys, "argv", ["benchmarks", *given, *arguments])
-    assert main() == 0
+    said = called("benchmarks", *given, *arguments, cwd=Path.cwd())
+    assert said.returncode == 0, said.stderr
     return pd.read_csv(Path("runs") / name / "summary.csv")
 
 
@@ -108,8 +107,8 @@ def run(monkeypatch, *arguments: str, name: str = "run") -> pd.DataFrame:
         ("model.weights=null,random", "model.weights", [np.nan, "random"]),
     ],
 )
-def test_what_a_sweep_varies_is_a_line_each_in_the_order_of_the_sweep(folder, monkeypatch, sweep, column, values):
-    found = run(monkeypatch, "-m", "method=sobel,centre", "select.count=2", sweep)
+def test_what_a_sweep_varies_is_a_line_each_in_the_order_of_the_sweep(folder, sweep, column, values):
+    found = run("-m", "method=sobel,centre", "select.count=2", sweep)
     assert len(found) == 4
     assert found["method"].tolist() == ["centre"] * 2 + ["sobel"] * 2
     for shown, wanted in zip(found[column], values * 2, strict=True):
@@ -128,18 +127,18 @@ def test_what_a_sweep_varies_is_a_line_each_in_the_order_of_the_sweep(folder, mo
     pd.testing.assert_frame_equal(streamed(Path("runs/run")), summarise(rows), check_dtype=False)
 
 
-def test_two_engines_are_two_lines(folder, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "--config-dir", "conf", "-m", "model=mine", "dataset=image_folder", "dataset.root=one"])
-    sys.argv += ["method=sobel", "engine=onnxruntime,torch", "page=false", "name=engines", "select.count=1"]
-    assert main() == 0
+def test_two_engines_are_two_lines(folder):
+    given = ["--config-dir", "conf", "-m", "model=mine", "dataset=image_folder", "dataset.root=one", "method=sobel"]
+    given += ["engine=onnxruntime,torch", "page=false", "name=engines", "select.count=1"]
+    assert called("benchmarks", *given, cwd=folder).returncode == 0
     found = pd.read_csv("runs/engines/summary.csv")
     assert found["engine"].tolist() == ["onnxruntime-fp32", "torch-fp32"]
     assert (found["images"] == 1).all()
 
 
-def test_a_hyper_parameter_that_a_job_lacks_is_another_line(folder, monkeypatch):
-    first = run(monkeypatch, "method._target_=method.mine")
-    both = run(monkeypatch, "method._target_=method.mine", "+method.place=right")
+def test_a_hyper_parameter_that_a_job_lacks_is_another_line(folder):
+    first = run("method._target_=method.mine")
+    both = run("method._target_=method.mine", "+method.place=right")
     assert both["param.place"].isna().tolist() == [True, False]
     assert both["images"].tolist() == [3, 3]
     assert both["insertion_consistency_auc"][0] == first["insertion_consistency_auc"][0]
@@ -147,26 +146,26 @@ def test_a_hyper_parameter_that_a_job_lacks_is_another_line(folder, monkeypatch)
     assert names.tolist() == ["mine", "mine place=right"]
 
 
-def test_two_methods_of_one_name_are_two_records(folder, monkeypatch):
-    found = run(monkeypatch, "-m", "method=sobel,centre", "method_name=X")
+def test_two_methods_of_one_name_are_two_records(folder):
+    found = run("-m", "method=sobel,centre", "method_name=X")
     assert found["method._target_"].tolist() == ["baselines.sobel_edges", "baselines.centre_disc"]
     assert found["insertion_consistency_auc"].notna().all()
 
 
-def test_the_same_job_on_more_images_takes_the_place_of_the_one_on_fewer(folder, monkeypatch):
-    assert run(monkeypatch, "method=sobel", "select.count=1")["images"].tolist() == [1]
-    assert run(monkeypatch, "method=sobel", "select.count=3")["images"].tolist() == [3]
-    assert run(monkeypatch, "-m", "method=sobel", "select.count=2,1")["images"].tolist() == [2, 1]
+def test_the_same_job_on_more_images_takes_the_place_of_the_one_on_fewer(folder):
+    assert run("method=sobel", "select.count=1")["images"].tolist() == [1]
+    assert run("method=sobel", "select.count=3")["images"].tolist() == [3]
+    assert run("-m", "method=sobel", "select.count=2,1")["images"].tolist() == [2, 1]
 
 
-def test_two_spellings_of_a_folder_are_one_line(folder, monkeypatch):
-    run(monkeypatch, "method=sobel", "dataset.root=one")
-    assert len(run(monkeypatch, "method=sobel", f"dataset.root={folder}/./one/")) == 1
-    assert len(run(monkeypatch, "method=sobel", "dataset.root=two")) == 2
+def test_two_spellings_of_a_folder_are_one_line(folder):
+    run("method=sobel", "dataset.root=one")
+    assert len(run("method=sobel", f"dataset.root={folder}/./one/")) == 1
+    assert len(run("method=sobel", "dataset.root=two")) == 2
 
 
-def test_what_only_repeats_another_setting_is_no_column(folder, monkeypatch):
-    found = run(monkeypatch, "-m", "method=rise", "seed=0,1", "model.mean=[0.5,0.5,0.5],[0.4,0.4,0.4]")
+def test_what_only_repeats_another_setting_is_no_column(folder):
+    found = run("-m", "method=rise", "seed=0,1", "model.mean=[0.5,0.5,0.5],[0.4,0.4,0.4]")
     assert [name for name in found.columns if "." in name] == ["model.mean"]  # not param.fill, which is the model's mean, nor mask_seed
     assert found["images"].tolist() == [3, 3]
     assert found["queries_n"].tolist() == [3, 3]
@@ -211,15 +210,15 @@ def test_edited_code_is_computed_anew(folder, file, before, after, changed):
     assert records(folder / "runs" / "default")[0]["keys"][key] != keys[key]
 
 
-def test_corrected_labels_are_measured_anew_and_nothing_else(folder, monkeypatch):
+def test_corrected_labels_are_measured_anew_and_nothing_else(folder):
     for name in ("cat", "dog"):
         (folder / "classes" / name).mkdir(parents=True)
     shutil.copy(folder / "one" / "0.png", folder / "classes" / "cat")
     shutil.copy(folder / "one" / "1.png", folder / "classes" / "dog")
     arguments = ["method=sobel", "dataset._target_=benchmarks.data.class_folder", "dataset.root=classes", "dataset.name=pets"]
-    run(monkeypatch, *arguments, "+dataset.class_names=[cat,dog]", name="labels")
+    run(*arguments, "+dataset.class_names=[cat,dog]", name="labels")
     before = load(Path("runs/labels")).query("metric == 'insertion_accuracy'")
-    run(monkeypatch, *arguments, "+dataset.class_names=[dog,cat]", name="other")
+    run(*arguments, "+dataset.class_names=[dog,cat]", name="other")
     after = load(Path("runs/other")).query("metric == 'insertion_accuracy'")
     assert (before["label"].tolist(), after["label"].tolist()) == ([0] * 14 + [1] * 14, [1] * 14 + [0] * 14)
     for rows in (before, after):
@@ -229,8 +228,8 @@ def test_corrected_labels_are_measured_anew_and_nothing_else(folder, monkeypatch
     assert keys[0] == keys[1]
 
 
-def test_a_deleted_part_of_the_store_is_said_and_counted(folder, monkeypatch):
-    run(monkeypatch, "method=sobel", "batch_size=1")
+def test_a_deleted_part_of_the_store_is_said_and_counted(folder):
+    run("method=sobel", "batch_size=1")
     record = records(Path("runs/run"))[0]
     part = next((Path("runs/store") / record["keys"]["insertion"]).glob("*.parquet"))
     part.unlink()
@@ -240,12 +239,12 @@ def test_a_deleted_part_of_the_store_is_said_and_counted(folder, monkeypatch):
     assert incomplete(records(Path("runs/run"))) == [said]
 
 
-def test_images_are_compared_by_their_content_whatever_their_names(folder, monkeypatch):
+def test_images_are_compared_by_their_content_whatever_their_names(folder):
     (folder / "swapped").mkdir()
     for name, other in (("0", "1"), ("1", "0"), ("2", "2")):
         shutil.copy(folder / "one" / f"{name}.png", folder / "swapped" / f"{other}.png")
-    run(monkeypatch, "method=gradient", name="a")
-    run(monkeypatch, "method=sobel", "dataset.root=swapped", name="b")
+    run("method=gradient", name="a")
+    run("method=sobel", "dataset.root=swapped", name="b")
     found = compare([Path("runs/a"), Path("runs/b")], ["gradient", "sobel"], ["mar_holds"])
     a, b = (load(Path("runs") / name).query("metric == 'mar_holds'").set_index("digest")["value"] for name in ("a", "b"))
     assert found.differences["n"].tolist() == [3]
@@ -257,19 +256,19 @@ def test_images_are_compared_by_their_content_whatever_their_names(folder, monke
     assert "2 images have other names in B, such as 0.png" in notes
 
 
-def test_equal_names_in_two_data_sets_are_not_paired(folder, monkeypatch):
-    found = run(monkeypatch, "-m", "method=sobel,centre", "dataset.root=one,two")
+def test_equal_names_in_two_data_sets_are_not_paired(folder):
+    found = run("-m", "method=sobel,centre", "dataset.root=one,two")
     assert len(found) == 4
     compared = compare([Path("runs/run")], ["sobel", "centre"], ["mar_holds"])
     assert compared.differences["n"].tolist() == [3, 3]  # each data set by itself
 
 
-def test_compare_says_what_else_differs(folder, monkeypatch):
-    run(monkeypatch, "method._target_=method.mine", name="a")
+def test_compare_says_what_else_differs(folder):
+    run("method._target_=method.mine", name="a")
     (folder / "helper.py").write_text(HELPER.replace("32", "16"))
     forget_sources()
     arguments = ["method._target_=method.mine", "+method.place=right", "model.mean=[0.4,0.4,0.4]", "seed=1", "benchmark.mar.fill=mean"]
-    run(monkeypatch, *arguments, "engine.batch=3", name="b")
+    run(*arguments, "engine.batch=3", name="b")
     forget_sources()
     notes = "; ".join(compare([Path("runs/a"), Path("runs/b")]).notes)
     for said in (
@@ -282,8 +281,8 @@ def test_compare_says_what_else_differs(folder, monkeypatch):
     ):
         assert said in notes, notes
     assert "other labels" not in notes  # there are none
-    run(monkeypatch, "-m", "method=da_pos", "method.iterations=3", "method.fill=black,mean", name="fills")
-    run(monkeypatch, "method=da_pos", "method.iterations=3", "method.fill=blur", "model.weights=random", name="blur")
+    run("-m", "method=da_pos", "method.iterations=3", "method.fill=black,mean", name="fills")
+    run("method=da_pos", "method.iterations=3", "method.fill=blur", "model.weights=random", name="blur")
     notes = "; ".join(compare([Path("runs/fills"), Path("runs/blur")]).notes)
     assert "what the methods fill with differs: A black or mean; B blur" in notes
     assert "statuses in A: " in notes  # random weights see one class in all: vacuous
@@ -327,12 +326,12 @@ def test_a_job_computed_again_takes_the_place_of_its_record_of_the_earlier_form(
     assert [record["job"] for record in records(tmp_path)] == ["other", "new"]
 
 
-def test_methods_meet_whatever_hyper_parameters_others_have(folder, monkeypatch):
+def test_methods_meet_whatever_hyper_parameters_others_have(folder):
     for name, iterations in (("a", 3), ("b", 4)):
-        run(monkeypatch, "-m", "method=da_pos,sobel", f"per_method={{da_pos: {{iterations: {iterations}}}}}", name=name)
+        run("-m", "method=da_pos,sobel", f"per_method={{da_pos: {{iterations: {iterations}}}}}", name=name)
     found = compare([Path("runs/a"), Path("runs/b")], metrics=["mar_holds"])
     assert found.pairs == [("a: da_pos iterations=3", "b: da_pos iterations=4"), ("a: sobel", "b: sobel")]
-    run(monkeypatch, "method=centre", name="b")
+    run("method=centre", name="b")
     notes = compare([Path("runs/a"), Path("runs/b")], metrics=["mar_holds"]).notes
     assert "not compared, since the other side has nothing of the same settings: b: centre of B" in notes
 

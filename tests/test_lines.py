@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from benchmarks.__main__ import main
 from results.artefacts import paper as artefacts
 from results.artefacts.parts import Run
 from results.comparability import mixture
@@ -20,6 +19,7 @@ from results.compare import compare
 from results.records import records
 from results.summary import summary as streamed
 from results.tables import load
+from tests.commands import called
 from tests.test_cli import wandb_summary
 from tests.test_page import data as of_page
 
@@ -81,8 +81,8 @@ def run(tmp_path_factory) -> Path:
         patch.setenv("WANDB_SILENT", "true")
         da = ["method=da_pos", "method.k=4,2", "method.iterations=12", "tracking=wandb"]
         for arguments in (["method=random", "page=false"], da):
-            patch.setattr(sys, "argv", ["benchmarks", *common, *arguments])
-            assert main() == 0
+            said = called("benchmarks", *common, *arguments, cwd=folder)
+            assert said.returncode == 0, said.stderr
         yield folder / "runs" / "grid"
     sys.modules.pop("bands", None)
 

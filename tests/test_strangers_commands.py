@@ -56,6 +56,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # what a command sets is undone after the test
+    monkeypatch.setenv("DA_DEBUG", "0")
     yield tmp_path
     own_folders.use(None)
 
@@ -198,7 +200,7 @@ def test_own_configurations_come_before_the_shipped_ones(bench, place):
     assert "name ends in .yaml" in err
     own_folders.use("conf")
     found = composed("method=sobel", "experiment=demo", "model=resnet18")
-    assert (found.method._target_, found.name, found.model.name) == ("baselines.centre_disc", "mine", "tiny")
+    assert (found.method._target_, found.name, found.model.name) == ("baselines.references.centre_disc", "mine", "tiny")
     assert (found.benchmark.mar.points, found.budgets.smoke) == (3, {})
     assert json.loads(judges_of({"correct_for": ["resnet18"]}, "")["resnet18"])["name"] == "tiny"
 
@@ -597,11 +599,11 @@ def test_a_summary_over_nothing_is_a_failure(bench, place, capsys):
     assert "error: no image of method sobel, model tiny, dataset image_folder has a number" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command_of", [da.__main__, results.__main__])
-def test_an_interruption_has_its_code(command_of, monkeypatch, capsys):
+@pytest.mark.parametrize(("script", "main_of"), [(da.__main__.script, explain_command), (results.__main__.script, results.__main__)])
+def test_an_interruption_has_its_code(script, main_of, monkeypatch, capsys):
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_of, "main", interrupted)
-    assert command_of.script() == 130
+    monkeypatch.setattr(main_of, "main", interrupted)
+    assert script() == 130
     assert capsys.readouterr().err == "interrupted\n"

@@ -21,7 +21,7 @@ from benchmarks.engines.views import LabelView, ScoreView, View, reference_view
 from benchmarks.inputs.compose import composed
 from benchmarks.inputs.messages import cause
 from benchmarks.jobs.attribute import attribute
-from benchmarks.models.classifier import build
+from benchmarks.models.classifier import _unwrapped, build
 from tests.strangers.networks import Base, StoreActs, make
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -285,7 +285,7 @@ def test_a_size_that_a_network_cannot_take_names_its_option():
 
 def test_what_is_no_network_is_said():
     with pytest.raises(ValueError, match="returned OrderedDict: it must return"):
-        loaded("weights", net={"_target_": "collections.OrderedDict"})
+        _unwrapped("net", Base().state_dict())
 
 
 @pytest.mark.parametrize("kind", ["weightnorm", "weightnorm2"])
