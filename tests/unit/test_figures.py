@@ -82,9 +82,10 @@ def test_fonts_can_be_embedded(tmp_path):
     assert b"/Type3" in (tmp_path / "type3.pdf").read_bytes()  # that the test would see it
 
 
-def test_everything_is_saved_by_one_function():
+def test_every_file_is_saved_by_one_function():
     source = [path for folder in ("da", "baselines", "benchmarks", "results") for path in Path(folder).rglob("*.py")]
-    assert [path.as_posix() for path in source if ".savefig(" in path.read_text(encoding="utf-8")] == ["results/figures/matplotlib.py"]
+    saving = {path.as_posix() for path in source if ".savefig(" in path.read_text(encoding="utf-8")}
+    assert saving == {"results/figures/matplotlib.py", "da/plot.py"}  # the latter for a notebook, in pixels
 
 
 def test_a_point_without_an_interval_has_no_band():

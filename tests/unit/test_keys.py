@@ -34,9 +34,9 @@ def test_a_hyper_parameter_that_runs_with_the_seed_is_none_of_it():
 
 def test_a_job_computed_again_takes_the_place_of_its_record_of_the_earlier_form(tmp_path):
     (tmp_path / "jobs").mkdir()
-    old = job("a", k=1) | {"store": "s", "images": []}
+    old = job("a", k=1) | {"store": "s", "keys": {}, "images": []}
     new = old | {"version": 2, "place": [1.0, 0], "config": old["config"] | {"select": {"count": None, "new": 3}}}
-    for name, record in (("old", old), ("new", new), ("other", job("a", k=2) | {"store": "s", "images": []})):
+    for name, record in (("old", old), ("new", new), ("other", job("a", k=2) | {"store": "s", "keys": {}, "images": []})):
         (tmp_path / "jobs" / f"{name}.json").write_text(json.dumps(record))
     assert [record["job"] for record in records(tmp_path)] == ["other", "new"]
 

@@ -38,7 +38,8 @@ def run(tmp_path: Path) -> Path:
     """A job of ten images that was started 100 seconds ago, and another of seven that has not begun."""
     out = tmp_path / "run"
     (out / "jobs").mkdir(parents=True)
-    record = {"store": str(tmp_path / "store"), "keys": KEYS, "images": IMAGES, "overrides": ["method=a"]}
+    record = {"dataset": "d", "model": "m", "method": "a", "engine": "e", "seed": 0, "overrides": ["method=a"]}
+    record |= {"store": str(tmp_path / "store"), "keys": KEYS, "images": IMAGES}
     (out / "jobs" / "a.json").write_text(json.dumps(record))
     started = {"started": time.time() - 100}
     jobs = [("method=a", 10), ("method=b", 4), ("method=b", 3)]
