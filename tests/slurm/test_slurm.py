@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.app.test_cluster import assert_same, rows
 from tests.commands import started
 from tests.conftest import REPOSITORY
-from tests.test_cluster import assert_same, rows
 
 CLUSTER = REPOSITORY / "tests" / "slurm" / "cluster.sh"
 TABLE2 = ["benchmarks", "experiment=table2", "scale=smoke", "select.count=4", "method.iterations=100", "batch_size=1"]
