@@ -75,6 +75,7 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
     for group in ("model", "engine", "dataset", "method", "benchmark"):
         _rename(cfg, group)
     expand_paths(cfg)
+    check_given(cfg, "model", "engine", "dataset", "benchmark")
     cfg.engine, said = fastest_engine(cfg.engine, cfg.model)
     for where in ("model", "engine", "dataset"):
         check_node(where, cfg[where])
@@ -82,6 +83,7 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
     model, _ = load(model_json, engine_json)
     state_model(cfg, model)
     method, name = chosen_method(cfg, overrides, choice)
+    check_given(method, where="method.")
     check_node("method", method)
     for measure, node in (cfg.benchmark or {}).items():
         check_node(f"benchmark.{measure}", node)
@@ -131,6 +133,13 @@ def _rename(cfg: DictConfig, group: str) -> None:
     node = cfg.get(group)
     if isinstance(node, DictConfig) and not OmegaConf.is_missing(cfg, group):
         cfg[group] = with_current_names(OmegaConf.to_container(node))
+
+
+def check_given(node: DictConfig, *groups: str, where: str = "") -> None:
+    """Raises ValueError for a value that must be given and is not, in these groups of a configuration, or in all of it."""
+    for key in sorted(OmegaConf.missing_keys(node)):
+        if not groups or key.split(".")[0] in groups:
+            raise ValueError(f"{where}{key} is not given: add {where}{key}=VALUE")
 
 
 def check_node(where: str, node: DictConfig) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +11,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 from benchmarks.inputs.messages import cause
+from benchmarks.inputs.parameters import given_by_the_harness
 from benchmarks.models.weights import WeightsError
 from tests.conftest import REPOSITORY, configured
 
@@ -71,10 +70,11 @@ def test_every_configuration_binds_to_its_function_and_states_every_hyper_parame
         cfg = OmegaConf.load(REPOSITORY / "conf" / group / f"{name}.yaml")
         if "candidates" in cfg:  # engine=auto stands for another
             continue
-        parameters = inspect.signature(get_method(cfg._target_)).parameters.values()
+        function = get_method(cfg._target_)
+        parameters = inspect.signature(function).parameters.values()
         keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
         stated = {str(key) for key in cfg if not str(key).startswith("_")}
-        assert stated == keywords - {"rngs"}, f"{group}/{name}.yaml"
+        assert stated == keywords - given_by_the_harness(function), f"{group}/{name}.yaml"
         assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
@@ -82,33 +82,3 @@ def test_every_configuration_binds_to_its_function_and_states_every_hyper_parame
 def test_experiments_compose(name):
     cfg = configured(f"experiment={name}")
     assert cfg.name == name
-
-
-ALLOWED = {
-    "da": {"da"},
-    "baselines": {"da", "baselines"},
-    "benchmarks": {"da", "baselines", "benchmarks", "results"},
-    "results": {"results"},
-}
-
-
-def test_imports_go_one_way():
-    for package, allowed in ALLOWED.items():
-        for path in (REPOSITORY / package).rglob("*.py"):
-            if path.name == "__main__.py":  # command lines stand on top of everything
-                continue
-            for imported in imports(path):
-                room = imported.split(".")[0]
-                assert room not in {*ALLOWED, "conf", "tests"} or room in allowed, f"{path.relative_to(REPOSITORY)} imports {imported}"
-            if path == REPOSITORY / "da" / "types.py":
-                assert not any(name.split(".")[0] in ALLOWED for name in imports(path))
-
-
-def imports(path: Path) -> list[str]:
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
-    return found
