@@ -49,7 +49,7 @@ ENGINES = {
 START_UP = """
 import time, torch, sys
 start = time.perf_counter()
-from benchmarks.access import View
+from benchmarks.engines.views import View
 logits = View.logits
 def first(*arguments):
     print("START-UP", time.perf_counter() - start, flush=True)
@@ -130,7 +130,7 @@ def optimisation(setup: Setup) -> Iterator[Rate]:
 
     def optimise(iterations: int) -> int:
         cfg = composed("method=ep", "method.areas=[0.1]", "method.border=reflect", f"method.iterations={iterations}")
-        instantiate(cfg.method)(net, images, targets, rngs=[])
+        instantiate(cfg.method)(net, images, targets)
         return (iterations - 1) * len(images)
 
     work, spare = partial(optimise, setup.size + 1), partial(optimise, 1)
