@@ -147,11 +147,19 @@ def test_others(folder, module, arguments, message):
     assert "Traceback" not in said.stderr
 
 
-@pytest.mark.parametrize("module", ["benchmarks", "da", "results", "benchmarks.tools.train_cifar100"])
-def test_commands_started_from_nothing_say_it_too(folder, module):
-    said = started(module, "--nothing", cwd=folder)
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("benchmarks", "method=da_poss", "no such method (did you mean da_pos?)"),
+        ("da", "absent.jpg", "absent.jpg cannot be read"),
+        ("results", "verify absent", "absent holds no run"),
+        ("benchmarks.tools.train_cifar100", "--root empty --out a.pth", "give a name that ends in .safetensors"),
+    ],
+)
+def test_commands_started_from_nothing_say_it_too(folder, module, arguments, message):
+    said = started(module, *arguments.split(), cwd=folder)
     assert (said.returncode, said.stdout) == (2, "")
-    assert "error: " in said.stderr
+    assert message in said.stderr
     assert "Traceback" not in said.stderr
 
 
