@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks.app.main import expand_shards
 from benchmarks.jobs.resolve import shard_of
+from results.store import claims
 from results.store import store as stores
 from results.store.store import Store, StoreError, write_atomically
 from tests.commands import command
@@ -166,7 +167,7 @@ def test_claims_are_held_by_one_and_end_with_their_holder(tmp_path, monkeypatch)
     (tmp_path / "k" / "claims" / claim.name).write_text("elsewhere 1")
     with store.claimed("k", images) as mine:
         assert len(mine) == 1  # another machine's, and young
-    old = time.time() - 2 * stores.LEASE
+    old = time.time() - 2 * claims.LEASE
     os.utime(tmp_path / "k" / "claims" / claim.name, (old, old))
     with store.claimed("k", images) as mine:
         assert len(mine) == 2
