@@ -31,6 +31,8 @@ SERVER.set_forkserver_preload(
     ]
 )
 
+QUIET = {"COLUMNS": "120", "DA_DEBUG": "0", "HYDRA_FULL_ERROR": "0"}  # whatever commands of this process left in its environment
+
 
 class Said(NamedTuple):
     """How a command ended and what it printed."""
@@ -47,7 +49,7 @@ def called(module: str, *arguments: str, cwd: Path) -> Said:
     with (
         mock.patch.object(sys, "argv", [module, *arguments]),
         mock.patch.object(sys, "path", [*sys.path]),
-        mock.patch.dict(os.environ, {"COLUMNS": "120", "DA_DEBUG": "0", "HYDRA_FULL_ERROR": "0"}),
+        mock.patch.dict(os.environ, QUIET),
         contextlib.chdir(cwd),
         contextlib.redirect_stdout(streams[0]),
         contextlib.redirect_stderr(streams[1]),
@@ -80,7 +82,7 @@ def command(module: str, *arguments: str, cwd: Path, timeout: float = 300, **env
 
 def started(module: str, *arguments: str, cwd: Path, timeout: float = 540, **environment: str) -> Said:
     """The same in one that is started from nothing, as users start it. A variable given as nothing is not there."""
-    told = os.environ | {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "120"} | environment
+    told = os.environ | QUIET | {"PYTHONPATH": str(REPOSITORY)} | environment
     told = {name: value for name, value in told.items() if value}
     done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=cwd, env=told, capture_output=True, text=True, timeout=timeout)
     return Said(done.returncode, done.stdout, done.stderr)
@@ -89,7 +91,7 @@ def started(module: str, *arguments: str, cwd: Path, timeout: float = 540, **env
 def _run(module: str, arguments: tuple[str, ...], cwd: Path, folder: Path, environment: dict[str, str]) -> None:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), number)
-    os.environ.update({"COLUMNS": "120"} | environment)
+    os.environ.update(QUIET | environment)
     os.chdir(cwd)
     sys.path[:0] = [str(cwd), *environment.get("PYTHONPATH", "").split(os.pathsep), str(REPOSITORY)]
     sys.argv = [module, *arguments]
