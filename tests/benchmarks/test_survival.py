@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 from benchmarks.app.main import expand_shards
 from benchmarks.jobs.resolve import shard_of
 from results.store import store as stores
+from results.store.claims import LEASE
 from results.store.store import Store, StoreError, write_atomically
 from tests.commands import command
 from tests.conftest import REPOSITORY
@@ -160,13 +162,13 @@ def test_claims_are_held_by_one_and_end_with_their_holder(tmp_path, monkeypatch)
         with Store(tmp_path).claimed("k", [*images, ("c", "d")]) as others:
             assert others == [("c", "d")]
         claim = next((tmp_path / "k" / "claims").iterdir())
-        claim.write_text(f"{stores.socket.gethostname()} 999999999")  # its process is gone
+        claim.write_text(f"{socket.gethostname()} 999999999")  # its process is gone
         with Store(tmp_path).claimed("k", images) as taken:
             assert len(taken) == 1
     (tmp_path / "k" / "claims" / claim.name).write_text("elsewhere 1")
     with store.claimed("k", images) as mine:
         assert len(mine) == 1  # another machine's, and young
-    old = time.time() - 2 * stores.LEASE
+    old = time.time() - 2 * LEASE
     os.utime(tmp_path / "k" / "claims" / claim.name, (old, old))
     with store.claimed("k", images) as mine:
         assert len(mine) == 2
