@@ -25,6 +25,9 @@ Masks = Bool[Tensor, "n h w"]
 Rngs = Sequence[np.random.Generator]
 
 OK = "ok"
+VACUOUS = "vacuous"  # Pos-R: the wholly ablated image already has class y
+UNSATISFIABLE = "unsatisfiable"  # Neg-R: even the wholly ablated image still has class y
+NOTHING_ACCEPTED = "nothing_accepted"
 
 
 @runtime_checkable

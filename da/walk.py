@@ -16,13 +16,9 @@ from da.fill import Fill, filled, masked
 from da.passes import passes
 from da.speculate import Lookahead
 from da.superpixels import superpixels
-from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets, Trace
+from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets, Trace
 
 __version__ = "1"
-
-VACUOUS = "vacuous"  # Pos-R: the wholly ablated image already has class y
-UNSATISFIABLE = "unsatisfiable"  # Neg-R: even the wholly ablated image still has class y
-NOTHING_ACCEPTED = "nothing_accepted"
 
 
 def _passes(iterations: int = 500, speculate: int = 1, **_: Any) -> tuple[int, int]:
@@ -51,12 +47,10 @@ def dynamic_ablation(
 ) -> Attribution:
     """Find a small part of each image that decides its class, by k circles that walk at random and shrink.
 
-    Decision-based: one label query an iteration, and one for the premise.
-
     Parameters
     ----------
     model : LabelModel
-        Predicted classes of images, see ``da.label_model``.
+        Predicted classes of images, see ``da.label_model``; nothing else is asked (decision-based).
     images : Tensor [n, 3, h, w] in [0, 1]
         The images to explain, not normalised.
     targets : Tensor [n], optional
@@ -76,7 +70,7 @@ def dynamic_ablation(
     fc : float
         Factor of the area bound at each acceptance, from 0 to 1.
     iterations : int
-        Proposals, from 1.
+        Proposals, from 1: one label query each, and one for the premise.
     speculate : int
         Proposals asked about in one batch, from 1 (see ``da.speculate``); more take fewer rounds for more queries, same result.
     fill : str or three floats

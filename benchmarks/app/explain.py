@@ -30,8 +30,7 @@ from benchmarks.jobs.resolve import check_node, state_model
 from da.explanation import disjoint_regions
 from da.rng import image_rng
 from da.rule import picture
-from da.types import OK, Attribution
-from da.walk import NOTHING_ACCEPTED
+from da.types import NOTHING_ACCEPTED, OK, Attribution
 
 
 def script() -> int:

@@ -15,8 +15,7 @@ from da.minimal.search import Found, Search, Settings, search
 from da.passes import passes
 from da.settings import with_settings
 from da.superpixels import superpixels
-from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
-from da.walk import NOTHING_ACCEPTED, UNSATISFIABLE, VACUOUS
+from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets
 
 __version__ = "11"
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from da.circles import segment_masks, segments_inside
 from da.superpixels import superpixels
-from da.walk import UNSATISFIABLE, VACUOUS, dynamic_ablation
+from da.types import UNSATISFIABLE, VACUOUS
+from da.walk import dynamic_ablation
 
 
 @dataclass(frozen=True)

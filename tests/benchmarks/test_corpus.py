@@ -43,7 +43,7 @@ def make(weights, wrong=None, classes=5):
     torch.manual_seed(0)
     net = Net(classes, wrong)
     if weights:
-        from benchmarks.weights import load
+        from benchmarks.models.weights import load
         load(net, weights)
     return net
 """

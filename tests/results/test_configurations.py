@@ -48,7 +48,7 @@ def place_of(place):
 """
 DATA = """
 from pathlib import Path
-from benchmarks.datasets import ImageSet, Photograph
+from benchmarks.data import ImageSet, Photograph
 
 def data(root):
     return ImageSet("mine", tuple(Photograph(path.name, 0, path) for path in sorted(Path(root).glob("*.png"))))
