@@ -20,6 +20,7 @@ from benchmarks.measures.pointing import grid_pointing
 from benchmarks.measures.sufficiency import sufficient_shares
 from benchmarks.models.classifier import Preprocessing
 from benchmarks.models.randomise import randomised
+from da import explanation
 from da.types import Attribution
 from results.artefacts.evaluation import _iou, spearman, ssim, top_pixels
 from tests.app.test_cli import COFFEE
@@ -148,8 +149,8 @@ def test_likeness_of_maps():
 
 def test_several_rules_are_disjoint_and_verified(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    masks, text = [], da.__main__.text
-    monkeypatch.setattr(da.__main__, "text", lambda mask, *of: masks.append(mask) or text(mask, *of))
+    masks, text = [], explanation.text
+    monkeypatch.setattr(explanation, "text", lambda mask, *of: masks.append(mask) or text(mask, *of))
     assert da.__main__.main([COFFEE, "--method", "da_minimal", "--budget", "150", "--rules", "2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert len(answer["rules"]) == len(masks) == 2
@@ -168,8 +169,8 @@ def test_several_rules_are_disjoint_and_verified(tmp_path, monkeypatch, capsys):
 
 def test_several_rules_by_score_have_the_share_of_the_whole_image(lite0_engine, photographs, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    masks, text = [], da.__main__.text
-    monkeypatch.setattr(da.__main__, "text", lambda mask, *of: masks.append(torch.from_numpy(mask)) or text(mask, *of))
+    masks, text = [], explanation.text
+    monkeypatch.setattr(explanation, "text", lambda mask, *of: masks.append(torch.from_numpy(mask)) or text(mask, *of))
     assert da.__main__.main(["motorcycle", "--method", "da_minimal_share", "--budget", "150", "--rules", "2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     reasons, whole = answer["rules"], photographs[3:4]
