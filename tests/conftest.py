@@ -7,8 +7,9 @@ from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # two processes of two threads on two cores are slower than one
-os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))  # also of the commands that tests start
+# Two processes of two threads on two cores are slower than one. A worker has the environment of pytest's first process, set here, too.
+THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else os.environ.get("OMP_NUM_THREADS", "2")
+os.environ["OMP_NUM_THREADS"] = THREADS  # also of the commands that tests start
 
 HOOK = install_import_hook(["da", "baselines", "benchmarks", "results"], "tests.check")
 
@@ -26,7 +27,7 @@ from benchmarks.keys import sources  # noqa: E402
 from benchmarks.models.classifier import Model, build  # noqa: E402
 
 REPOSITORY = Path(__file__).parent.parent
-torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+torch.set_num_threads(int(THREADS))
 
 
 class PatchNet(nn.Module):
