@@ -15,7 +15,7 @@ from benchmarks.data.sets import demo
 from benchmarks.inputs.messages import suggestion
 from benchmarks.inputs.parameters import check, check_settings
 from tests.commands import called, command, started
-from tests.conftest import configured
+from tests.helpers import configured
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from benchmarks.models.classifier import class_names
 from results.artefacts.paper import Run, fig6
 from results.paper import published
 from tests.commands import command
-from tests.conftest import configured
+from tests.helpers import configured
 
 
 @pytest.fixture(scope="module")

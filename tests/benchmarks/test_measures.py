@@ -26,7 +26,7 @@ from results.artefacts.evaluation import _iou, spearman, ssim, top_pixels
 from tests.app.test_cli import COFFEE
 from tests.app.test_experiments import experiment, folder, read  # noqa: F401  a fixture
 from tests.commands import command
-from tests.conftest import rngs, textured
+from tests.helpers import rngs, textured
 
 
 def brightness(images):

@@ -13,7 +13,7 @@ from benchmarks.engines.engine import compile_engine
 from benchmarks.jobs.resolve import make_job, resolve
 from benchmarks.tools import decisions
 from benchmarks.tools.speed import LINES, main
-from tests.conftest import configured, planted_model, textured
+from tests.helpers import configured, planted_model, textured
 
 
 @pytest.fixture(autouse=True)

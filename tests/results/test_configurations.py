@@ -17,7 +17,8 @@ from results.records import records
 from results.summary import summary as streamed
 from results.tables import load, summarise
 from tests.commands import called
-from tests.conftest import REPOSITORY, forget_sources
+from tests.conftest import REPOSITORY
+from tests.helpers import forget_sources
 
 MODEL = """
 _target_: benchmarks.models.build

@@ -20,7 +20,7 @@ from results.figures import charts
 from results.page import gallery, page
 from results.page.replay import replay
 from tests.commands import command
-from tests.conftest import Labels, PatchNet, textured
+from tests.helpers import Labels, PatchNet, textured
 
 RUN = ["benchmarks", "-m", "method=da_pos,gradcam,sobel", "select.count=4", "name=shown", "engine=onnxruntime", "benchmark.mar.points=6"]
 RUN += ["per_method={da_pos: {iterations: 120}}"]
