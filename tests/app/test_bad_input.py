@@ -15,7 +15,7 @@ from benchmarks.data.sets import demo
 from benchmarks.inputs.messages import suggestion
 from benchmarks.inputs.parameters import check, check_settings
 from tests.commands import called, command, started
-from tests.conftest import configured
+from tests.helpers import configured
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +181,10 @@ def test_debug_shows_the_traceback(folder, module, arguments):
 
 def test_colours_are_off_where_nobody_sees_them_and_where_they_are_not_wanted(folder):
     piped = called("benchmarks", "method.k=three", cwd=folder)
-    wanted = started("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1")
+    wanted = command("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1")
     assert "\x1b[" not in piped.stderr
     assert "\x1b[31m" in wanted.stderr
-    refused = started("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1", NO_COLOR="1")
+    refused = command("benchmarks", "method.k=three", cwd=folder, FORCE_COLOR="1", NO_COLOR="1")
     assert "\x1b[31m" not in refused.stderr
 
 

@@ -18,7 +18,7 @@ from benchmarks.models.classifier import class_names
 from results.artefacts.paper import Run, fig6
 from results.paper import published
 from tests.commands import command
-from tests.conftest import configured
+from tests.helpers import configured
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def experiment(folder: Path, name: str, *more: str) -> Path:
-    said = command("benchmarks", f"experiment={name}", "scale=smoke", *more, cwd=folder)
+    said = command("benchmarks", f"experiment={name}", "scale=smoke", "page=false", *more, cwd=folder)
     assert said.returncode == 0, said.stderr
     assert "Plan" in said.stderr
     assert "Expected in all:" in said.stderr
@@ -85,7 +85,7 @@ def test_pictures_have_their_rows_and_columns(folder, name, columns, rows):
 
 @pytest.mark.slow
 def test_fig5_imagenet_and_its_verification(folder):
-    out = experiment(folder, "fig5_imagenet")
+    out = experiment(folder, "fig5_imagenet", "benchmark.mar.points=4")
     frame = read(out, "fig5_auc")
     assert len(frame) == 10
     assert "eclique deletion" in frame
@@ -112,7 +112,7 @@ def test_fig5_cifar100(folder):
         (folder / "cifar" / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / "cifar" / name / "0.png")
     own = ["dataset=cifar100_folder", "dataset.root=cifar", "model.weights=random"]
-    frame = read(experiment(folder, "fig5_cifar100", *own), "fig5_auc")
+    frame = read(experiment(folder, "fig5_cifar100", "benchmark.mar.points=4", *own), "fig5_auc")
     assert (frame["images"] == 2).all()
     assert "paper: 0.689" in (folder / "runs" / "fig5_cifar100" / "fig5_auc.md").read_text()
 

@@ -209,6 +209,7 @@ def test_without_a_cache_that_can_be_written(place, monkeypatch, variables, tmp_
     assert not Path("/nonexistent").exists()
 
 
+@pytest.mark.slow
 def test_a_photograph_without_a_home_from_nothing(place):
     said = started(
         "da",

@@ -19,6 +19,7 @@ from tests.app.conftest import COFFEE, FEW, TINY, own
 from tests.commands import called, started
 
 
+@pytest.mark.slow
 def test_runs_are_named_as_given_alone_and_in_sweeps(bench, place):
     assert bench("method=sobel", "name=2024_11_28", *FEW)[0] == 0
     code, out, err = bench("method=sobel", "-m", "name=1e3,null,true", *FEW)  # and the flag in any place

@@ -16,7 +16,8 @@ from benchmarks.keys.provenance import target_name
 from benchmarks.models.classifier import Model, build
 from da.rng import image_rng
 from da.types import Attribution
-from tests.conftest import REPOSITORY, configured
+from tests.conftest import REPOSITORY
+from tests.helpers import configured
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
 SMALL = {"iterations": 3, "budget": 40, "masks": 12, "samples": 6, "steps": 4, "areas": [0.1, 0.2], "window": 0.4, "stride": 0.3}

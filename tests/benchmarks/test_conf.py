@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from benchmarks.inputs.messages import cause
 from benchmarks.inputs.parameters import given_by_the_harness
 from benchmarks.models.weights import WeightsError
-from tests.conftest import REPOSITORY, configured
+from tests.conftest import REPOSITORY
+from tests.helpers import configured
 
 
 def configurations(group: str) -> list[str]:

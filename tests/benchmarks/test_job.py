@@ -21,7 +21,7 @@ from da.rng import image_rng
 from da.types import Attribution, LabelModel
 from da.walk import dynamic_ablation
 from results.store.store import Store
-from tests.conftest import forget_sources, planted_model, textured
+from tests.helpers import forget_sources, planted_model, textured
 
 MEASURES = {
     "insertion": partial(insertion_game, shares=[0.0, 0.1, 0.3, 1.0]),

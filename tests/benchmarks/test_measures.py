@@ -25,8 +25,8 @@ from da.types import Attribution
 from results.artefacts.evaluation import _iou, spearman, ssim, top_pixels
 from tests.app.test_cli import COFFEE
 from tests.app.test_experiments import experiment, folder, read  # noqa: F401  a fixture
-from tests.commands import command
-from tests.conftest import rngs, textured
+from tests.commands import called, command
+from tests.helpers import rngs, textured
 
 
 def brightness(images):
@@ -181,16 +181,16 @@ def test_several_rules_by_score_have_the_share_of_the_whole_image(lite0_engine, 
 
 
 def test_what_several_rules_refuse_and_say(tmp_path):
-    alone = command("da", "chelsea", "--method", "da_minimal", "--budget", "20", "--rules", "2", cwd=tmp_path)
+    alone = called("da", "chelsea", "--method", "da_minimal", "--budget", "20", "--rules", "2", cwd=tmp_path)
     assert "Not certified: the budget" in alone.stdout
     assert "No more: what is left without the above is not this class." in alone.stdout
-    refused = command("da", COFFEE, "--rules", "2", "--rule", "neg", cwd=tmp_path)
+    refused = called("da", COFFEE, "--rules", "2", "--rule", "neg", cwd=tmp_path)
     assert refused.returncode == 2
     assert "goes with --rule pos" in refused.stderr
-    refused = command("da", COFFEE, "--rules", "2", "--method", "da_minimal", "--fill", "mean", cwd=tmp_path)
+    refused = called("da", COFFEE, "--rules", "2", "--method", "da_minimal", "--fill", "mean", cwd=tmp_path)
     assert refused.returncode == 2
     assert "give a colour, such as --fill black" in refused.stderr
-    refused = command("da", COFFEE, "--method", "da_minimal_share", "--budget", "20", "--rule", "neg", cwd=tmp_path)
+    refused = called("da", COFFEE, "--method", "da_minimal_share", "--budget", "20", "--rule", "neg", cwd=tmp_path)
     assert refused.returncode == 2
     assert "the regions of da_minimal_share are of rule pos" in refused.stderr
 

@@ -21,7 +21,8 @@ from benchmarks.inputs.messages import cause
 from benchmarks.models.classifier import Normalised, build, class_names
 from benchmarks.models.networks import timm_net
 from benchmarks.models.weights import WeightsError, read_state, state_sha256
-from tests.conftest import REPOSITORY, configured
+from tests.conftest import REPOSITORY
+from tests.helpers import configured
 
 REFERENCE = REPOSITORY / "tests" / "reference"
 

@@ -18,7 +18,7 @@ from benchmarks.inputs.compose import resolved_values
 from benchmarks.measures.eclique import box_blur, changed_pixels, raster_rank, rise_metrics
 from da.types import Attribution
 from tests.benchmarks.test_job import job, written
-from tests.conftest import configured, rngs, textured
+from tests.helpers import configured, rngs, textured
 
 PRESET = resolved_values(instantiate(configured("model=resnet18", "benchmark=[eclique]").benchmark.eclique).keywords)
 MEAN = (0.485, 0.456, 0.406)

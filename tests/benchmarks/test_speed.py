@@ -13,7 +13,7 @@ from benchmarks.engines.engine import compile_engine
 from benchmarks.jobs.resolve import make_job, resolve
 from benchmarks.tools import decisions
 from benchmarks.tools.speed import LINES, main
-from tests.conftest import configured, planted_model, textured
+from tests.helpers import configured, planted_model, textured
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +69,7 @@ def test_every_line_measures_something(line, tmp_path, capsys, monkeypatch):
             assert one["ratio"] == pytest.approx(one["rate"] / one["beside"])
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_run_is_said_and_the_others_are_measured(capsys, monkeypatch):
     monkeypatch.setattr("benchmarks.tools.speed.ENGINES", {"torch": {}, "onnxruntime": {"precision": "bf16"}})
     assert main(["--engine", "torch", "--batch", "1", "--rounds", "1", "--size", "1", "--lines", "engines"]) == 0
@@ -94,6 +95,7 @@ def test_an_engine_without_a_precision_is_refused(capsys):
     assert "engine.precision='bf16'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler on the CPU")
 def test_a_compiled_model_decides_as_the_model():
     model = planted_model()

@@ -20,7 +20,7 @@ from benchmarks.models.networks import cifar100_vgg16_bn
 from benchmarks.models.weights import read_state, state_sha256
 from benchmarks.tools import train_cifar100
 from benchmarks.tools.train_cifar100 import MEAN, STD, Recipe, accuracy, arrays, augmented, main, train
-from tests.conftest import configured
+from tests.helpers import configured
 
 CLASSES = ("apple", "bus", "worm")
 

@@ -17,7 +17,8 @@ from torch import nn
 
 import baselines
 import da
-from tests.conftest import REPOSITORY, PatchNet, rngs, textured
+from tests.conftest import REPOSITORY
+from tests.helpers import PatchNet, rngs, textured
 
 NAMES = ["absent", "present"]
 OTHERS = {"benchmarks", "results", "hydra", "omegaconf", "timm", "pandas", "wandb", "torchvision", "onnxruntime", "matplotlib", "captum"}

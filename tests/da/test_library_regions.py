@@ -10,7 +10,7 @@ import baselines
 import da
 from da.ranking import prefix_shares
 from da.superpixels import superpixels
-from tests.conftest import PatchNet, textured
+from tests.helpers import PatchNet, textured
 
 SUPERPIXELS = 60
 PATCH = (20, 24, 10, 9)  # top, left, height, width

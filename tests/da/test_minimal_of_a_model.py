@@ -11,7 +11,7 @@ from da.minimal.by_score import minimal_region_by_score
 from da.minimal.region import minimal_region
 from da.minimal.search import Settings, search
 from da.superpixels import superpixels
-from tests.conftest import rngs
+from tests.helpers import rngs
 from tests.unit.test_minimal import settings
 
 pytestmark = pytest.mark.slow

@@ -88,6 +88,7 @@ def test_a_damaged_part_and_what_is_not_alike_stay_apart(tmp_path, caplog):
     assert len(store.index(KEY)) == 5
 
 
+@pytest.mark.slow
 def test_readers_and_writers_go_on(tmp_path):
     store, written, over, errors = Store(tmp_path), [0], threading.Event(), []
     part(store, 0)

@@ -122,6 +122,7 @@ def test_bad_requests_are_said(tmp_path):
             compare(*arguments)
 
 
+@pytest.mark.slow
 def test_the_command_writes_tables_and_prints_markdown_or_json(tmp_path):
     run(tmp_path, "one", MAR)
     said = command("results", "compare", "one", "--methods", "a,c", "--images", "2", cwd=tmp_path)

@@ -17,7 +17,8 @@ from results.records import records
 from results.summary import summary as streamed
 from results.tables import load, summarise
 from tests.commands import called
-from tests.conftest import REPOSITORY, forget_sources
+from tests.conftest import REPOSITORY
+from tests.helpers import forget_sources
 
 MODEL = """
 _target_: benchmarks.models.build
@@ -196,6 +197,7 @@ def test_images_are_compared_by_their_content_whatever_their_names(folder):
     assert "2 images have other names in B, such as 0.png" in notes
 
 
+@pytest.mark.slow
 def test_equal_names_in_two_data_sets_are_not_paired(folder):
     found = run("-m", "method=sobel,centre", "dataset.root=one,two")
     assert len(found) == 4
@@ -203,6 +205,7 @@ def test_equal_names_in_two_data_sets_are_not_paired(folder):
     assert compared.differences["n"].tolist() == [3, 3]  # each data set by itself
 
 
+@pytest.mark.slow
 def test_compare_says_what_else_differs(folder):
     run("method._target_=method.mine", name="a")
     (folder / "helper.py").write_text(HELPER.replace("32", "16"))

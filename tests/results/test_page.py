@@ -20,7 +20,7 @@ from results.figures import charts
 from results.page import gallery, page
 from results.page.replay import replay
 from tests.commands import command
-from tests.conftest import Labels, PatchNet, textured
+from tests.helpers import Labels, PatchNet, textured
 
 RUN = ["benchmarks", "-m", "method=da_pos,gradcam,sobel", "select.count=4", "name=shown", "engine=onnxruntime", "benchmark.mar.points=6"]
 RUN += ["per_method={da_pos: {iterations: 120}}"]
@@ -41,6 +41,7 @@ def data(path: Path, name: str = "data") -> dict:
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_nothing_of_the_page_is_elsewhere(run):
     text = (run / "index.html").read_text(encoding="utf-8")
     links = re.findall(r'(?:src|href)="([^"]*)"', re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL))
@@ -58,6 +59,7 @@ def test_nothing_of_the_page_is_elsewhere(run):
     assert all('alt="' in image for image in images)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_rows_decisions_and_maps(run):
     rows, shown = pd.read_parquet(run / "rows.parquet"), data(run / "index.html")
     assert [column["name"] for column in shown["columns"]] == ["da_pos", "gradcam", "sobel"]
@@ -72,6 +74,7 @@ def test_the_page_has_the_rows_decisions_and_maps(run):
     assert shown["commands"] == ["python -m benchmarks " + " ".join(f"'{a}'" if re.search(r"[{ ]", a) else a for a in RUN[1:])]
 
 
+@pytest.mark.slow
 def test_a_walk_on_the_page_is_the_walk(run):
     """The last state is the stored mask, and every state that counts is there."""
     shown, rows = data(run / "index.html"), pd.read_parquet(run / "rows.parquet")
@@ -174,6 +177,7 @@ def test_a_band_bridges_images_that_are_not_everywhere():
     assert (found["low"] <= found["mean"]).all()
 
 
+@pytest.mark.slow
 def test_a_page_is_made_again_from_the_store_also_without_the_photographs(run):
     folder = run.parent.parent
     before = data(run / "index.html")

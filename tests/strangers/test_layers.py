@@ -20,7 +20,7 @@ from baselines.cams.layers import enlarged, readable
 from baselines.gradients.guided_backprop import guided_backprop
 from benchmarks.engines.views import counted
 from benchmarks.models.randomise import randomised
-from tests.conftest import rngs, textured
+from tests.helpers import rngs, textured
 from tests.strangers.networks import StoreActs, make
 
 TARGETS = torch.tensor([3, 1])

@@ -21,7 +21,7 @@ from benchmarks.jobs.untouched import settings_kept, untouched
 from benchmarks.models.classifier import Model, build
 from da.types import Attribution, LabelModel
 from tests.benchmarks.test_job import job, planted, statuses, written
-from tests.conftest import rngs, textured
+from tests.helpers import rngs, textured
 from tests.strangers import methods
 from tests.strangers.networks import Base
 

@@ -20,7 +20,7 @@ from benchmarks.engines.views import access
 from benchmarks.models.classifier import Model
 from da.types import Attribution, LabelModel, ScoreModel
 from tests.benchmarks.test_job import job, planted, statuses
-from tests.conftest import rngs, textured
+from tests.helpers import rngs, textured
 from tests.strangers import methods
 from tests.strangers.networks import make
 from tests.strangers.test_leftovers import called, classifier

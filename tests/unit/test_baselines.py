@@ -20,7 +20,7 @@ from baselines.perturbation.occlusion import kernel_shap, occlusion
 from baselines.perturbation.rise import random_masks, rise
 from baselines.references import centre_disc, random_map, sobel_edges
 from da.types import ScoreModel
-from tests.conftest import PatchNet, rngs, textured
+from tests.helpers import PatchNet, rngs, textured
 
 TARGETS = torch.tensor([3, 1])
 

@@ -22,7 +22,7 @@ from baselines.perturbation.rise import random_masks, rise
 from baselines.references import centre_disc, random_map, sobel_edges
 from da.models import label_model
 from da.superpixels import superpixels
-from tests.conftest import rngs, textured
+from tests.helpers import rngs, textured
 
 TARGETS = torch.tensor([3, 1])
 VARIANTS = sorted(name for name, kind in vars(pytorch_grad_cam).items() if inspect.isclass(kind) and issubclass(kind, BaseCAM))

@@ -14,7 +14,7 @@ from benchmarks.measures.mar import minimum_attribution_ratio
 from da.ranking import falling_order, importance_rank, prefix_shares
 from da.rng import image_rng
 from da.types import Attribution, LabelModel, ScoreModel
-from tests.conftest import PatchNet, planted_model, rngs, textured
+from tests.helpers import PatchNet, planted_model, rngs, textured
 
 
 def area_model(threshold: float):

@@ -10,7 +10,7 @@ from da.circles import segment_masks, segments_inside
 from da.fill import filled, masked
 from da.rule import parts, picture, text
 from da.superpixels import superpixels
-from tests.conftest import textured
+from tests.helpers import textured
 
 
 def test_superpixel_centres_are_mean_coordinates():

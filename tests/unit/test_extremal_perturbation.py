@@ -10,7 +10,7 @@ from torch import nn
 
 from baselines.perturbation.extremal_perturbation import _area_loss, extremal_masks, extremal_perturbation, gaussian, perturber
 from baselines.perturbation.smooth_mask import SmoothMask
-from tests.conftest import configured, rngs, textured
+from tests.helpers import configured, rngs, textured
 
 DEFAULTS = {key: value for key, value in configured("method=ep").method.items() if not str(key).startswith("_")}
 SMALL = DEFAULTS | {"areas": [0.15], "iterations": 60, "learning_rate": 0.1, "area_growth": 1.05, "border": "reflect", "jitter": False}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from baselines.gradients.guided_backprop import guided_backprop
-from tests.conftest import rngs, textured
+from tests.helpers import rngs, textured
 from tests.unit.test_baselines_traps import vgg
 
 TARGETS = torch.tensor([3, 1])

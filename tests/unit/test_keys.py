@@ -10,7 +10,8 @@ import pytest
 from benchmarks.jobs.resolve import make_job, resolve
 from benchmarks.keys import identity, sources
 from results.records import columns, configuration, named_by, records, varying
-from tests.conftest import REPOSITORY, configured, forget_sources
+from tests.conftest import REPOSITORY
+from tests.helpers import configured, forget_sources
 
 
 def job(method: str, seed: int = 0, **parameters: object) -> dict[str, object]:

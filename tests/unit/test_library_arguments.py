@@ -12,7 +12,7 @@ from torch import nn
 
 import baselines
 import da
-from tests.conftest import PatchNet, textured
+from tests.helpers import PatchNet, textured
 
 
 class Returning(nn.Module):

@@ -11,7 +11,8 @@ from da.minimal.pieces import cut, graded, superpixels_in
 from da.minimal.region import minimal_region
 from da.minimal.search import Found, Settings, _Pieces, _remove, search
 from da.superpixels import superpixels
-from tests.conftest import REPOSITORY, Labels, PatchNet, rngs, textured
+from tests.conftest import REPOSITORY
+from tests.helpers import Labels, PatchNet, rngs, textured
 
 
 def settings(name: str = "da_minimal", **changes):

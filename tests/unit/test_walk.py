@@ -12,7 +12,7 @@ from benchmarks.engines.views import LabelView
 from da.circles import segment_masks, segments_inside
 from da.superpixels import superpixels
 from da.walk import dynamic_ablation
-from tests.conftest import Labels, PatchNet, rngs, textured
+from tests.helpers import Labels, PatchNet, rngs, textured
 
 
 def walk(images, net, *, rule="positive", **options):
