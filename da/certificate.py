@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from da.arguments import LABELS, arguments
-from da.fill import Fill, filled, masked
+from da.fill import Fill, baseline_image, composite
 from da.superpixels import superpixels
 from da.types import Images, LabelModel, Masks, Targets
 
@@ -68,7 +68,7 @@ def certify(
     sp_num : int
         Superpixels asked of SLIC, fewer where they would have less than 10 pixels, as ``minimal_region`` does.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def certify(
     if rule not in ("positive", "negative"):
         raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
     segments = superpixels(images, min(sp_num, max(images.shape[-2] * images.shape[-1] // LEAST_PIXELS, 1)))
-    blank = filled(images, fill)
+    blank = baseline_image(images, fill)
     shown, hidden = (images, blank) if rule == "positive" else (blank, images)
     found = []
     for i, mask in enumerate(kept.to(images.device)):
@@ -96,7 +96,7 @@ def certify(
         masks = torch.stack([mask, *(mask & (segments.index[i] != one) for one in of_region)])
         pair = shown[i].expand(len(masks), -1, -1, -1), hidden[i].expand(len(masks), -1, -1, -1)
         parts = zip(*(of.split(TOGETHER) for of in (*pair, masks)), strict=True)
-        answers = [asked(masked(*part)) == classes[i] for part in parts]
+        answers = [asked(composite(*part)) == classes[i] for part in parts]
         holds = (torch.cat(answers) == (rule == "positive")).tolist()
         superfluous = tuple(int(one) for one, held in zip(of_region, holds[1:], strict=True) if held)
         found.append(Certificate(holds[0], holds[0] and not superfluous, superfluous, len(of_region), len(masks)))

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from da.arguments import LABELS, arguments
-from da.fill import Fill, filled, masked
+from da.fill import Fill, baseline_image, composite
 from da.ranking import importance_rank, prefix_shares
 from da.rng import image_rng
 from da.rule import Part, parts, text
@@ -34,7 +34,7 @@ class Region:
     verified : bool
         Whether the masked image satisfies the rule, by one more query.
     certified : bool or None
-        Whether no superpixel's share of it can go, None of a method that does not say.
+        Whether it is 1-minimal over superpixels: its share of none of them can go. None of a method that does not say.
     status : str
         See ``Attribution``.
     queries : int or None
@@ -123,7 +123,7 @@ def explain(
     rule : {"positive", "negative"}
         Pos-R: the region alone has the class; Neg-R: without it the class is lost.
     fill : str or three floats
-        What replaces the other pixels, see ``da.fill.filled``; the method's own should be the same.
+        What replaces the other pixels, see ``da.fill.baseline_image``; the method's own should be the same.
     seed : int
         Of the default method, and of how ties between equally important pixels are broken.
     verifier : LabelModel, optional
@@ -220,7 +220,7 @@ def _of_image(
         return dynamic_ablation(counting, images, targets, rule=rule, fill=fill, seed=seed)
 
     method = attribute or walk
-    blank, positive = filled(image, fill), rule == "positive"
+    blank, positive = baseline_image(image, fill), rule == "positive"
     rest, regions, exhausted = image, list[Region](), False
     whole = bool(verifier(image) == target)
     while len(regions) < most:
@@ -228,10 +228,10 @@ def _of_image(
         found = method(rest, target)
         kept = found.kept if found.kept is not None else smallest_share(counting, rest, target, found, rule=rule, fill=fill, seed=seed)
         kept = kept & (rest != blank).any(1) if regions else kept
-        rest = masked(blank, rest, kept)
+        rest = composite(blank, rest, kept)
         more = len(regions) + 1 < most and bool(kept.any())
         exhausted = more and not bool(counting(rest) == target)
-        shown = masked(image, blank, kept) if positive else masked(blank, image, kept)
+        shown = composite(image, blank, kept) if positive else composite(blank, image, kept)
         certified, own = found.extras.get("certified"), 0 if found.queries is None else int(found.queries[0])
         regions.append(
             Region(
@@ -266,10 +266,10 @@ def smallest_share(
 ) -> Bool[Tensor, "1 h w"]:
     """For a method that only ranks pixels: the smallest tried share of its top pixels that satisfies the rule, else all."""
     rank = importance_rank(found.saliency[:1], [image_rng(seed, "ties", "")])
-    blank = filled(image, fill)
+    blank = baseline_image(image, fill)
     shown, hidden = (image, blank) if rule == "positive" else (blank, image)
     for share in prefix_shares():
         kept = rank < round(share * rank[0].numel())
-        if bool(model(masked(shown, hidden, kept)) == target) == (rule == "positive"):
+        if bool(model(composite(shown, hidden, kept)) == target) == (rule == "positive"):
             return kept
     return torch.ones_like(kept)

@@ -16,7 +16,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # the mean colour of its training images:
 BLUR_SIGMA = 0.09  # of the shorter side: about 20 pixels at 224, where little but colour is left
 
 
-def masked(shown: Images, hidden: Images, kept: Masks) -> Images:
+def composite(shown: Images, hidden: Images, kept: Masks) -> Images:
     """Pixels ``[n, h, w]`` that are kept from ``shown``, the others from ``hidden``.
 
     The same bits as ``torch.where``, which is several times slower on a CPU: with weights 0 and 1 ``lerp`` returns its ends exactly.
@@ -24,7 +24,7 @@ def masked(shown: Images, hidden: Images, kept: Masks) -> Images:
     return torch.lerp(hidden, shown, kept[:, None].to(shown.dtype))
 
 
-def filled(images: Images, fill: Fill, name: str = "fill") -> Images:
+def baseline_image(images: Images, fill: Fill, name: str = "fill") -> Images:
     """Return the images with every pixel ablated, in [0, 1] pixel space, before normalisation.
 
     Parameters

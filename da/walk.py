@@ -12,7 +12,7 @@ from torch import Tensor
 
 from da.arguments import LABELS, arguments
 from da.circles import segment_masks, segments_inside
-from da.fill import Fill, filled, masked
+from da.fill import Fill, baseline_image, composite
 from da.passes import passes
 from da.speculate import Lookahead
 from da.superpixels import superpixels
@@ -74,7 +74,7 @@ def dynamic_ablation(
     speculate : int
         Proposals asked about in one batch, from 1 (see ``da.speculate``); more take fewer rounds for more queries, same result.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
     trace : bool
         Return every proposed state, not the decisions alone.
 
@@ -104,7 +104,7 @@ def dynamic_ablation(
     _check(rule=rule, k=k, alpha_step=alpha_step, fc=fc, iterations=iterations, speculate=speculate)
     n, _, h, w = images.shape
     segments = superpixels(images, sp_num)
-    blank = filled(images, fill)
+    blank = baseline_image(images, fill)
     shown, hidden = (images, blank) if rule == "positive" else (blank, images)
     start, steps = _draw(rngs, k, iterations, images)
 
@@ -124,7 +124,7 @@ def dynamic_ablation(
 
     def keeps_class(m_new: Tensor, rows: Tensor | slice) -> Tensor:  # line 10
         pixels = segment_masks(m_new, segments.index[rows])
-        return model(masked(shown[rows], hidden[rows], pixels)) == targets[rows]
+        return model(composite(shown[rows], hidden[rows], pixels)) == targets[rows]
 
     def ahead(x: Tensor, y: Tensor, r: Tensor, s_bound: Tensor, step: Tensor, rows: Tensor) -> Tensor:
         return segments_inside(*proposal(x, y, r, s_bound, step), segments.centres[rows])

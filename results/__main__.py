@@ -179,11 +179,11 @@ def page(args: argparse.Namespace) -> int:
 
 def status(args: argparse.Namespace) -> int:
     """Print how far a run is."""
-    from results.status import described
     from results.status import status as look
+    from results.status import status_text
 
     found = look(args.run)
-    print(json.dumps(asdict(found), indent=1) if args.json else described(found))
+    print(json.dumps(asdict(found), indent=1) if args.json else status_text(found))
     return 1 if found.failed or found.failures else 0
 
 

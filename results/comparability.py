@@ -31,7 +31,7 @@ class Side:
     rows: pd.DataFrame
 
 
-def notes(a: Side, b: Side) -> Iterator[str]:
+def comparison_warnings(a: Side, b: Side) -> Iterator[str]:
     """What a reader must know before believing a difference."""
     pairs = [dict(zip(rows["pair"], rows["image"], strict=True)) for rows in _paired(a, b)]
     for only, which in ((pairs[0].keys() - pairs[1].keys(), "A"), (pairs[1].keys() - pairs[0].keys(), "B")):
@@ -132,7 +132,7 @@ def _or(values: set[str], most: int = 4) -> str:
     return " or ".join(several[:most]) + (" …" if len(several) > most else "")
 
 
-def mixture(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+def run_warnings(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of a run's numbers must know: jobs on other images than others, and results that are not in the store."""
     notes = []
     seen: dict[tuple[str, ...], dict[str, list[str]]] = {}

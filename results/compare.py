@@ -67,7 +67,10 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = (), metrics: Sequence
     differences = differences[differences["n"] > 0].reset_index(drop=True)
     images = pd.concat([_by_image(both, metric, a, b) for metric, a, b in differences[["metric", "a", "b"]].itertuples(index=False)])
     return Comparison(
-        differences, images.reset_index(drop=True), [*_limits(differences), *_unpaired(sides, pairs), *comparability.notes(*sides)], sides
+        differences,
+        images.reset_index(drop=True),
+        [*_limits(differences), *_unpaired(sides, pairs), *comparability.comparison_warnings(*sides)],
+        sides,
     )
 
 

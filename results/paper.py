@@ -31,7 +31,7 @@ def published() -> pd.DataFrame:
         return pd.read_csv(file, dtype={"k": "Int64", "sp_num": "string", "method": "string"})
 
 
-def beside(ours: pd.DataFrame, source: str, by: Sequence[str]) -> pd.DataFrame:
+def join_published(ours: pd.DataFrame, source: str, by: Sequence[str]) -> pd.DataFrame:
     """The paper's numbers of one table joined to ours by the columns ``by``, the paper's in its own order, then ours alone.
 
     ours: columns ``by, metric, value, low, high, model, dataset, n``, one row a ``by`` and metric; its ``sp_num`` may be a number, or

@@ -120,7 +120,7 @@ def _failures(out: Path) -> Iterator[dict[str, str]]:
         yield {"error": content["error"], "command": content["command"]}
 
 
-def described(found: Status) -> str:
+def status_text(found: Status) -> str:
     """A status in a few lines."""
     lines = [
         f"jobs: {found.begun} of {found.jobs} begun, {len(found.failures)} failed",

@@ -62,7 +62,7 @@ def called(module: str, *arguments: str, cwd: Path) -> Said:
             traceback.print_exc()
             code = 1
         finally:
-            own_folders.use(None)
+            own_folders.set_search_path(None)
     out, err = (stream.buffer.getvalue().decode("utf-8", "surrogateescape") for stream in streams)
     return Said(int(code or 0), out, err)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from baselines.perturbation.few_samples import FEW_SAMPLES, warn_once
 from da.arguments import MODULE, arguments
-from da.fill import Fill, filled
+from da.fill import Fill, baseline_image
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, Targets
 
@@ -46,7 +46,7 @@ def integrated_gradients(
     steps : int
         Of the Gauss-Legendre quadrature, from 1: one forward and one backward pass each.
     fill : str or three floats
-        The ablated image: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+        The ablated image: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def integrated_gradients(
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
     if steps < 1:
         raise ValueError(f"integrated_gradients: steps={steps} must be at least 1")
-    baselines = filled(images, fill)
+    baselines = baseline_image(images, fill)
     start = images.detach().clone().requires_grad_()
     integral = IntegratedGradients(model).attribute(start, baselines, target=targets, n_steps=steps, internal_batch_size=len(images))
     return Attribution(integral.detach().sum(1).abs().float())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from baselines.perturbation.smooth_mask import SmoothMask
 from da.arguments import MODULE, arguments
 from da.fill import IMAGENET_MEAN
 from da.passes import passes
+from da.settings import with_settings
 from da.types import Attribution, Images, Rngs, Targets
 
 __version__ = "4"
@@ -23,54 +25,12 @@ Perturb = Callable[[Tensor], Tensor]
 Border = str | Sequence[float]
 
 
-def _passes(areas: Sequence[float], iterations: int, variant: str, **_: Any) -> tuple[int, int]:
-    return len(areas), iterations * len(areas) * (2 if variant == "dual" else 1)
+@dataclass(frozen=True)
+class Settings:
+    """The hyper-parameters of ``extremal_perturbation``.
 
-
-@passes(_passes)
-def extremal_perturbation(
-    model: nn.Module,
-    images: Images,
-    targets: Targets | None = None,
-    *,
-    rngs: Rngs | None = None,
-    seed: int = 0,
-    areas: Sequence[float] = (0.025, 0.05, 0.1, 0.2),
-    perturbation: str = "blur",
-    levels: int = 8,
-    blur: float = 20,
-    border: Border = IMAGENET_MEAN,
-    variant: str = "preserve",
-    reward: str = "simple",
-    iterations: int = 800,
-    step: int = 7,
-    sigma: int = 21,
-    coldness: float = 20,
-    learning_rate: float = 0.01,
-    momentum: float = 0.9,
-    dampening: float = 0.9,
-    area_weight: float = 300,
-    area_growth: float = 1.0035,
-    jitter: bool = True,
-    smooth: float = 0.09,
-) -> Attribution:
-    """The smooth mask of a given area under which the class scores highest, summed over areas.
-
-    Rows of images and areas are optimised together, each on its own: one forward and one backward pass an iteration, image and area, twice
-    that for ``dual``.
-
-    Parameters
+    Attributes
     ----------
-    model : torch.nn.Module
-        Logits of images in [0, 1]: normalisation is inside it.
-    images : Tensor [n, 3, h, w] in [0, 1]
-        The images to explain, not normalised.
-    targets : Tensor [n], optional
-        The class to explain of each image; left out, the model's own prediction.
-    rngs : sequence of numpy.random.Generator, optional
-        Not used: nothing is drawn.
-    seed : int
-        Not used: nothing is drawn.
     areas : sequence of float
         Fractions of the image and its margin, between 0 and 1.
     perturbation : {"blur", "fade"}
@@ -107,6 +67,86 @@ def extremal_perturbation(
     smooth : float
         Sigma of the final blur over the shorter side.
 
+    Raises
+    ------
+    ValueError
+        For a hyper-parameter out of range.
+    """
+
+    areas: Sequence[float] = (0.025, 0.05, 0.1, 0.2)
+    perturbation: str = "blur"
+    levels: int = 8
+    blur: float = 20
+    border: Border = IMAGENET_MEAN
+    variant: str = "preserve"
+    reward: str = "simple"
+    iterations: int = 800
+    step: int = 7
+    sigma: int = 21
+    coldness: float = 20
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    dampening: float = 0.9
+    area_weight: float = 300
+    area_growth: float = 1.0035
+    jitter: bool = True
+    smooth: float = 0.09
+
+    def __post_init__(self) -> None:
+        if not self.areas or not all(0 < area < 1 for area in self.areas):
+            raise ValueError(f"areas={list(self.areas)}: give fractions of the image between 0 and 1")
+        for name, value, known in (
+            ("perturbation", self.perturbation, ("blur", "fade")),
+            ("variant", self.variant, ("preserve", "delete", "dual")),
+            ("reward", self.reward, ("simple", "contrastive")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: choose {', '.join(known)}")
+        if isinstance(self.border, str) and self.border != "reflect":
+            raise ValueError(f"border={self.border!r}: choose reflect, or three numbers (red, green, blue)")
+        if min(self.iterations, self.step, self.sigma) < 1 or self.levels < 2:
+            found = f"iterations={self.iterations}, step={self.step}, sigma={self.sigma}"
+            raise ValueError(f"{found} must be at least 1 and levels={self.levels} at least 2")
+        if not 0 < self.coldness <= 80:
+            raise ValueError(f"coldness={self.coldness}: more than 0 and at most 80, where its exponentials still are finite")
+
+
+def _passes(areas: Sequence[float], iterations: int, variant: str, **_: Any) -> tuple[int, int]:
+    return len(areas), iterations * len(areas) * (2 if variant == "dual" else 1)
+
+
+@passes(_passes)
+@with_settings(Settings)
+def extremal_perturbation(
+    model: nn.Module,
+    images: Images,
+    targets: Targets | None = None,
+    *,
+    rngs: Rngs | None = None,
+    seed: int = 0,
+    settings: Settings,
+) -> Attribution:
+    """The smooth mask of a given area under which the class scores highest, summed over areas.
+
+    Rows of images and areas are optimised together, each on its own: one forward and one backward pass an iteration, image and area, twice
+    that for ``dual``.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        Not used: nothing is drawn.
+    seed : int
+        Not used: nothing is drawn.
+    settings : Settings
+        Given field by field: those of ``baselines.perturbation.extremal_perturbation.Settings`` are keyword arguments, such as
+        ``iterations=200``.
+
     Returns
     -------
     Attribution
@@ -122,16 +162,12 @@ def extremal_perturbation(
     Fong, Patrick and Vedaldi, ICCV 2019.
     """
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
-    masks = extremal_masks(
-        model, images, targets, areas=areas, perturbation=perturbation, levels=levels, blur=blur, border=border, variant=variant,
-        reward=reward, iterations=iterations, step=step, sigma=sigma, coldness=coldness, learning_rate=learning_rate,
-        momentum=momentum, dampening=dampening, area_weight=area_weight, area_growth=area_growth, jitter=jitter,
-    )  # fmt: skip
-    show = perturber(images, len(areas), perturbation, levels, blur, border)
+    masks = extremal_masks(model, images, targets, settings)
+    areas, show = settings.areas, perturber(images, settings)
     with torch.no_grad():
         rows = targets.repeat_interleave(len(areas))
         scores = model(show(masks.flatten(0, 1))).softmax(1).gather(1, rows[:, None]).view(len(images), -1)
-    sd = smooth * min(images.shape[-2:])
+    sd = settings.smooth * min(images.shape[-2:])
     total = masks.sum(1)
     return Attribution(
         gaussian(total[:, None], sd, (0.0,))[:, 0],
@@ -139,64 +175,42 @@ def extremal_perturbation(
     )
 
 
-def extremal_masks(
-    model: nn.Module,
-    images: Images,
-    targets: Targets,
-    *,
-    areas: Sequence[float],
-    perturbation: str,
-    levels: int,
-    blur: float,
-    border: Border,
-    variant: str,
-    reward: str,
-    iterations: int,
-    step: int,
-    sigma: int,
-    coldness: float,
-    learning_rate: float,
-    momentum: float,
-    dampening: float,
-    area_weight: float,
-    area_growth: float,
-    jitter: bool,
-) -> Float[Tensor, "n areas h w"]:
+def extremal_masks(model: nn.Module, images: Images, targets: Targets, s: Settings) -> Float[Tensor, "n areas h w"]:
     """The optimised masks in [0, 1]; see ``extremal_perturbation``."""
-    _check(areas, perturbation, variant, reward, iterations, step, sigma, coldness, levels, border)
     n, _, h, w = images.shape
     scale = min(h, w) / SIDE
-    pixels = max(1, round(step * scale)), max(1, round(sigma * scale))
-    smooth = SmoothMask((h, w), step=pixels[0], sigma=pixels[1], coldness=coldness, device=images.device)
-    show = perturber(images, len(areas), perturbation, levels, blur, border)
-    rows = targets.repeat_interleave(len(areas))
-    share = images.new_tensor(list(areas)).repeat(n)
-    parameters = images.new_ones(n * len(areas), *smooth.grid)
+    pixels = max(1, round(s.step * scale)), max(1, round(s.sigma * scale))
+    smooth = SmoothMask((h, w), step=pixels[0], sigma=pixels[1], coldness=s.coldness, device=images.device)
+    show = perturber(images, s)
+    rows = targets.repeat_interleave(len(s.areas))
+    share = images.new_tensor(list(s.areas)).repeat(n)
+    parameters = images.new_ones(n * len(s.areas), *smooth.grid)
     velocity = torch.zeros_like(parameters)
-    for t in range(iterations):
+    for t in range(s.iterations):
         parameters.requires_grad_()
         masks = smooth(parameters)
         inner = smooth.crop(masks)
         gain = masks.new_zeros(())
         for kept, sign in ((inner, 1), (1 - inner, -1)):
-            if variant == ("delete" if sign == 1 else "preserve"):
+            if s.variant == ("delete" if sign == 1 else "preserve"):
                 continue
             shown = show(kept)
-            gain = gain + sign * _reward(model(shown.flip(-1) if jitter and t % 2 == 0 else shown), rows, reward).sum()
-        loss = area_weight * area_growth**t * _area_loss(masks.flatten(1), share).sum() - gain
+            gain = gain + sign * _reward(model(shown.flip(-1) if s.jitter and t % 2 == 0 else shown), rows, s.reward).sum()
+        loss = s.area_weight * s.area_growth**t * _area_loss(masks.flatten(1), share).sum() - gain
         (gradient,) = torch.autograd.grad(loss, parameters)
-        velocity = gradient if t == 0 else momentum * velocity + (1 - dampening) * gradient
-        parameters = (parameters.detach() - learning_rate * velocity).clamp(0, 1)
+        velocity = gradient if t == 0 else s.momentum * velocity + (1 - s.dampening) * gradient
+        parameters = (parameters.detach() - s.learning_rate * velocity).clamp(0, 1)
     with torch.no_grad():
-        return smooth.crop(smooth(parameters)).reshape(n, len(areas), h, w)
+        return smooth.crop(smooth(parameters)).reshape(n, len(s.areas), h, w)
 
 
-def perturber(images: Images, areas: int, perturbation: str, levels: int, blur: float, border: Border) -> Perturb:
+def perturber(images: Images, s: Settings) -> Perturb:
     """A function of masks ``[n * areas, h, w]`` to perturbed images: where a mask is 1 the image shows, where it is 0 nothing of it."""
-    if perturbation == "fade":
+    areas, levels = len(s.areas), s.levels
+    if s.perturbation == "fade":
         return lambda masks: masks[:, None] * images.repeat_interleave(areas, 0)
-    top = blur * min(images.shape[-2:]) / SIDE
-    pyramid = torch.stack([gaussian(images, top * (1 - level / (levels - 1)), border) for level in range(levels)], 1)
+    top = s.blur * min(images.shape[-2:]) / SIDE
+    pyramid = torch.stack([gaussian(images, top * (1 - level / (levels - 1)), s.border) for level in range(levels)], 1)
     # For each image, level and pixel three channels and their differences to the next level: a mask reads one row a pixel.
     table = torch.cat([pyramid[:, :-1], pyramid.diff(dim=1)], 2).permute(0, 1, 3, 4, 2).reshape(-1, 6)
     n, _, h, w = images.shape
@@ -244,32 +258,3 @@ def _reward(logits: Float[Tensor, "r classes"], rows: Int[Tensor, " r"], reward:
     if reward == "simple":
         return score
     return score - logits.scatter(1, rows[:, None], -torch.inf).amax(1)
-
-
-def _check(
-    areas: Sequence[float],
-    perturbation: str,
-    variant: str,
-    reward: str,
-    iterations: int,
-    step: int,
-    sigma: int,
-    coldness: float,
-    levels: int,
-    border: Border,
-) -> None:
-    if not areas or not all(0 < area < 1 for area in areas):
-        raise ValueError(f"areas={list(areas)}: give fractions of the image between 0 and 1")
-    for name, value, known in (
-        ("perturbation", perturbation, ("blur", "fade")),
-        ("variant", variant, ("preserve", "delete", "dual")),
-        ("reward", reward, ("simple", "contrastive")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}={value!r}: choose {', '.join(known)}")
-    if isinstance(border, str) and border != "reflect":
-        raise ValueError(f"border={border!r}: choose reflect, or three numbers (red, green, blue)")
-    if min(iterations, step, sigma) < 1 or levels < 2:
-        raise ValueError(f"iterations={iterations}, step={step}, sigma={sigma} must be at least 1 and levels={levels} at least 2")
-    if not 0 < coldness <= 80:
-        raise ValueError(f"coldness={coldness}: more than 0 and at most 80, where its exponentials still are finite")

@@ -7,7 +7,7 @@ from captum.attr import KernelShap, Occlusion
 
 from baselines.perturbation.few_samples import FEW_SAMPLES, warn_once
 from da.arguments import SCORES, arguments
-from da.fill import Fill, filled
+from da.fill import Fill, baseline_image
 from da.passes import passes
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, Rngs, ScoreModel, Targets
@@ -48,7 +48,7 @@ def occlusion(
     stride : float
         Fraction of the shorter side, at least a pixel and at most ``window``.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def occlusion(
         images,
         sliding_window_shapes=(3, window_px, window_px),
         strides=(3, stride_px, stride_px),
-        baselines=filled(images, fill),
+        baselines=baseline_image(images, fill),
         target=targets,
     )
     return Attribution(drop.mean(1).float())
@@ -115,7 +115,7 @@ def kernel_shap(
     sp_num : int
         Superpixels asked of SLIC, from 1.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def kernel_shap(
         raise ValueError(f"kernel_shap: samples={samples} must be at least 2, for the whole and the ablated image")
     parts = superpixels(images, sp_num)
     index = parts.index
-    hidden = filled(images, fill)
+    hidden = baseline_image(images, fill)
     maps = []
     for i, rng in enumerate(rngs):
         one = slice(i, i + 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from baselines.perturbation.few_samples import FEW_SAMPLES
 from da.arguments import SCORES, arguments
-from da.fill import IMAGENET_MEAN, Fill, filled
+from da.fill import IMAGENET_MEAN, Fill, baseline_image
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
@@ -57,7 +57,8 @@ def rise(
     probability : float
         Of a cell to be kept, between 0 and 1.
     fill : str or three floats
-        What shows where a mask is 0, see ``da.fill.filled``; the model's mean colour is zero after normalisation, which is the reference's.
+        What shows where a mask is 0, see ``da.fill.baseline_image``; the model's mean colour is zero after normalisation, which is the
+        reference's.
     mask_seed : int
         Of the masks, which all images share, from 0.
     chunk : int
@@ -83,7 +84,7 @@ def rise(
         counts = f"masks={masks}, chunk={chunk} must be at least 1, cells={cells} at least 2"
         raise ValueError(f"rise: {counts}, probability={probability} between 0 and 1, mask_seed={mask_seed} at least 0")
     n, _, h, w = images.shape
-    hidden = filled(images, fill)
+    hidden = baseline_image(images, fill)
     total = torch.zeros(n, h * w, dtype=torch.float64, device=images.device)
     for some in random_masks(masks, cells=cells, probability=probability, size=(h, w), seed=mask_seed, chunk=chunk):
         some = some.to(images.device)

@@ -228,8 +228,8 @@ def words(answer: dict[str, Any]) -> str:
         reason["certified"] for reason in reasons if reason["certified"] is not None and reason["status"] in (OK, NOTHING_ACCEPTED)
     ]
     if verified and certified and all(certified):
-        several = "any of them can go, counted in what is left without those before" if len(reasons) > 1 else "it can go"
-        lines.append(f"Certified: no superpixel's share of {several}.")
+        where = " Each in what is left without those before." if len(reasons) > 1 else ""
+        lines.append(f"Certified 1-minimal over superpixels: without its share of any one of them the rule is broken.{where}")
     elif not all(certified):
         lines.append("Not certified: the budget did not reach to check every superpixel.")
     lines += [f"Status: {status}." for status in dict.fromkeys(reason["status"] for reason in reasons) if status != OK]

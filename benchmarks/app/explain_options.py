@@ -75,4 +75,4 @@ def own_configurations(arguments: Sequence[str]) -> list[str]:
     parser = OneLine(add_help=False)
     parser.add_argument("--config-dir")
     found, rest = parser.parse_known_args(list(arguments))
-    return own_folders.use(found.config_dir, searched(rest))
+    return own_folders.set_search_path(found.config_dir, searched(rest))

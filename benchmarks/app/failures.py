@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.text import Text
 
 from benchmarks.app.session import Session, current
-from benchmarks.inputs.command_line import alone
+from benchmarks.inputs.command_line import of_single_job
 from benchmarks.inputs.messages import cause, debugging
 from results.status import PLAN
 from results.store.files import write_atomically
@@ -31,7 +31,9 @@ def fail(out: Path, error: Exception, overrides: list[str] | None) -> None:
     overrides: those of the job, None for what is not of one job.
     """
     session, message = current(), cause(error)
-    command = shlex.join(["python", "-m", "benchmarks", *(alone(overrides, sys.argv[1:]) if overrides is not None else sys.argv[1:])])
+    command = shlex.join(
+        ["python", "-m", "benchmarks", *(of_single_job(overrides, sys.argv[1:]) if overrides is not None else sys.argv[1:])]
+    )
     content: dict[str, Any] = {
         "error": message,
         "command": command,

@@ -57,7 +57,7 @@ def as_hydra_takes(arguments: list[str]) -> list[str]:
     any_file_names()
     flags, overrides = split_flags(expand_shards(arguments))
     given = parsed([*(word for flag in flags for word in flag), *overrides])
-    notes = own_folders.use(given.config_dir, searched(overrides), given.config_name or "config")
+    notes = own_folders.set_search_path(given.config_dir, searched(overrides), given.config_name or "config")
     words = [expanded(word) for flag in flags for word in ([*flag[0].split("=", 1), *flag[1:]] if flag[0].startswith("--") else flag)]
     for note in [*notes, ensure_cache()] if not (given.help or given.hydra_help) else ():
         print(note, file=sys.stderr, end="\n" if note else "")

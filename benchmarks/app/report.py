@@ -71,7 +71,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=WIDTH, markup=False)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
-    for note in comparability.mixture(run.records):
+    for note in comparability.run_warnings(run.records):
         console.print(f"Note: {note}", highlight=False, soft_wrap=True)
     strange = rows[rows["status"] != OK].drop_duplicates(["job", "image", "digest", "status"])
     for (name, status), images in strange.groupby(["configuration", "status"], sort=False)["image"]:

@@ -53,7 +53,7 @@ def images_below(root: Path) -> tuple[list[Path], LeftOut]:
     folders, links = [root], list[Path]()
 
     def leave(why: str, path: Path, mark: str = "") -> None:
-        left_out.setdefault(why, []).append(written(path.relative_to(root)) + mark)
+        left_out.setdefault(why, []).append(printable(path.relative_to(root)) + mark)
 
     while folders or links:
         linked = not folders
@@ -98,27 +98,27 @@ def images_by_class(root: Path) -> tuple[dict[str, list[Path]], LeftOut]:
         if rest:
             classes[first].append(path)
         else:
-            left_out.setdefault(LOOSE, []).append(written(Path(first)))
-    if empty := [written(Path(name)) + "/" for name, files in classes.items() if not files]:
+            left_out.setdefault(LOOSE, []).append(printable(Path(first)))
+    if empty := [printable(Path(name)) + "/" for name, files in classes.items() if not files]:
         left_out[EMPTY] = empty
     return classes, left_out
 
 
-def said(left_out: Mapping[str, Sequence[str]]) -> str:
+def summary_of_left_out(left_out: Mapping[str, Sequence[str]]) -> str:
     """What was left out and why, with up to three names each."""
     return ", ".join(
         f"{len(names)} {why} ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''})" for why, names in left_out.items()
     )
 
 
-def say(root: str, taken: int, left_out: Mapping[str, Sequence[str]]) -> None:
+def report_left_out(root: str, taken: int, left_out: Mapping[str, Sequence[str]]) -> None:
     """Warn of what was left out of a data set, once in a process."""
-    line = f"dataset.root={root!r}: {taken} images; left out: {said(left_out)}"
+    line = f"dataset.root={root!r}: {taken} images; left out: {summary_of_left_out(left_out)}"
     if left_out and line not in _SAID:
         _SAID.add(line)
         LOG.warning("%s", line)
 
 
-def written(path: Path) -> str:
+def printable(path: Path) -> str:
     r"""A path as text that any file can hold: bytes that are not UTF-8 are written out, as ``\xff``."""
     return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")

@@ -13,7 +13,7 @@ from PIL import Image
 from timm.data import ImageNetInfo
 
 from benchmarks.data.decoding import UnreadableError, checked_range, upright_rgb
-from benchmarks.data.folders import LeftOut, images_below, images_by_class, said, say, written
+from benchmarks.data.folders import LeftOut, images_below, images_by_class, printable, report_left_out, summary_of_left_out
 from benchmarks.data.photographs import ImageSet, Mosaic, Photograph, prepare, prepared
 
 __version__ = "1"
@@ -237,7 +237,7 @@ def _folder(root: str) -> Path:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(written(Path(name)) for name in names[:3])
+    return ", ".join(printable(Path(name)) for name in names[:3])
 
 
 def _from_classes(
@@ -257,7 +257,7 @@ def _from_files(
 ) -> tuple[Photograph, ...]:
     given = checked_range(value_range)
     if not files:
-        found = f"; left out: {said(left_out)}" if left_out else ""
+        found = f"; left out: {summary_of_left_out(left_out)}" if left_out else ""
         raise ValueError(f"dataset.root={root!r} holds no image files, such as .jpg and .png{found}")
-    say(root, len(files), left_out)
-    return tuple(Photograph(written(path.relative_to(folder)), label, path, value_range=given) for path, label in files)
+    report_left_out(root, len(files), left_out)
+    return tuple(Photograph(printable(path.relative_to(folder)), label, path, value_range=given) for path, label in files)

@@ -87,7 +87,7 @@ def searched(overrides: Sequence[str]) -> list[str]:
     return [str(folder.text if isinstance(folder, QuotedString) else folder) for folder in found] if isinstance(found, list) else []
 
 
-def alone(overrides: Sequence[str], arguments: Sequence[str]) -> list[str]:
+def of_single_job(overrides: Sequence[str], arguments: Sequence[str]) -> list[str]:
     """The arguments that run one job of a sweep alone. overrides: of the job; arguments: of the whole command line."""
     flags, given = split_flags(arguments)
     kept = [word for flag in flags if flag[0].split("=")[0] in KEPT for word in flag]

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmarks.inputs import own_folders
 from benchmarks.inputs.own_folders import CONFIGURATIONS as CONFIGURATIONS
+from results.targets import MOVED
 
 CLOSED = ("select", "tracking")  # what takes no further keys
 _TOLD: set[str] = set()
@@ -40,7 +41,7 @@ def cause(error: BaseException, arguments: Sequence[str] = ()) -> str:
     """What went wrong, without Hydra's wrapping. arguments: those of the command line, where they may be at fault."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    message = _one_line(error)
+    message = _one_line(error) + _moved(error)
     missing = error.full_key if isinstance(error, MissingMandatoryValue) else _found(r"Missing mandatory value: (\S+)", message)
     if missing:
         return f"{missing} is not given: add {missing}=VALUE"
@@ -63,6 +64,13 @@ def cause(error: BaseException, arguments: Sequence[str] = ()) -> str:
     if isinstance(error, HydraException | OmegaConfBaseException | ValueError) or type(error).__name__ == "StoreError":
         return message
     return f"{type(error).__name__}: {message}"
+
+
+def _moved(error: BaseException | None) -> str:
+    """Where a module of ours is now, of which an old name could not be imported."""
+    while error is not None and not (isinstance(error, ModuleNotFoundError) and error.name in MOVED):
+        error = error.__cause__ or error.__context__
+    return f"; {error.name} is {MOVED[str(error.name)]} now" if isinstance(error, ModuleNotFoundError) else ""
 
 
 def reason(error: Exception) -> str:

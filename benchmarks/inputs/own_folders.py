@@ -28,7 +28,7 @@ class OwnFirst(SearchPathPlugin):
             search_path.prepend("own", folder)
 
 
-def use(config_dir: str | None, searchpath: Sequence[str] = (), config_name: str = "config") -> list[str]:
+def set_search_path(config_dir: str | None, searchpath: Sequence[str] = (), config_name: str = "config") -> list[str]:
     """Take a command line's folders for this process, in place of those before, and return what is to be said of them.
 
     searchpath: folders or ``pkg://`` packages. config_name: the main configuration; one of the user's own may name folders, too.
@@ -40,7 +40,7 @@ def use(config_dir: str | None, searchpath: Sequence[str] = (), config_name: str
     main = next((file for folder in [*folders(), Path(CONFIGURATIONS)] if (file := folder / f"{config_name}.yaml").is_file()), None)
     more = OmegaConf.select(OmegaConf.load(main), "hydra.searchpath") if main is not None and not searchpath else None
     _OWN.extend(_whole(str(path)) for path in more or ())
-    return notes()
+    return notes_on_own_files()
 
 
 def folders() -> list[Path]:
@@ -61,7 +61,7 @@ def files(group: str) -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
-def notes() -> list[str]:
+def notes_on_own_files() -> list[str]:
     """Which files of the user are used in place of shipped ones, and which are not read."""
     said = []
     for folder in folders():

@@ -70,7 +70,7 @@ class Job:
     @cached_property
     def configs(self) -> dict[str, dict[str, Any]]:
         """The configuration behind each key of the store, by what it computes."""
-        classifier = {"model": identity.of_model(self.model), "engine": identity.described(dict(self.engine_identity))}
+        classifier = {"model": identity.of_model(self.model), "engine": identity.of_configuration(dict(self.engine_identity))}
         images = {"name": self.images.name, **(identity.of_dataset(self.dataset) if self.dataset else {})}
         prediction = {"kind": "prediction", "dataset": images, "harness": identity.of_harness(), **classifier}
         attribution = prediction | {
@@ -86,7 +86,7 @@ class Job:
 
     def _function(self, what: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
         bare = function.func if isinstance(function, partial) else function
-        found: dict[str, Any] = identity.described({"_target_": bare, **given})
+        found: dict[str, Any] = identity.of_configuration({"_target_": bare, **given})
         return found | {"function": identity.of_function(function, self.targets.get(what, ""))}
 
     @cached_property

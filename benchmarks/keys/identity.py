@@ -65,7 +65,7 @@ def of_harness() -> dict[str, str]:
 def of_model(model: Model) -> dict[str, Any]:
     """A model's identity with the identity of the functions that made its network, and of the sources of the network's own layers."""
     known = dict(model.identity)
-    return known | {"net": {**described(known.get("net", {})), **of_network(model.module)}}
+    return known | {"net": {**of_configuration(known.get("net", {})), **of_network(model.module)}}
 
 
 def of_network(net: nn.Module) -> dict[str, str]:
@@ -74,7 +74,7 @@ def of_network(net: nn.Module) -> dict[str, str]:
     return {"sources": found} if found else {}
 
 
-def described(value: Any, *, folders: bool = True, theirs: bool = False) -> Any:
+def of_configuration(value: Any, *, folders: bool = True, theirs: bool = False) -> Any:
     """A configuration with each configured function (``_target_``) as its identity and all its keywords, defaults among them.
 
     Of somebody else's function, a keyword that names a file stands for what is in it; one that names a folder for the names, sizes and
@@ -82,20 +82,20 @@ def described(value: Any, *, folders: bool = True, theirs: bool = False) -> Any:
     """
     if isinstance(value, Mapping):
         if "_target_" not in value:
-            return {str(name): described(one, folders=folders, theirs=theirs) for name, one in value.items()}
+            return {str(name): of_configuration(one, folders=folders, theirs=theirs) for name, one in value.items()}
         target = value["_target_"] if callable(value["_target_"]) else get_object(str(value["_target_"]))
         if getattr(target, "__module__", "") == "hydra.utils" and "path" in value:  # a function as a value
             return {"function": of_function(get_object(str(value["path"])), str(value["path"]))}
         given = {str(name): one for name, one in value.items() if name not in HYDRA}
         theirs = not is_ours(str(getattr(target, "__module__", "")))
         named = "" if callable(value["_target_"]) else str(value["_target_"])
-        return {"function": of_function(target, named), **described(bound(target, given), folders=folders, theirs=theirs)}
+        return {"function": of_function(target, named), **of_configuration(with_defaults(target, given), folders=folders, theirs=theirs)}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [described(one, folders=folders, theirs=theirs) for one in value]
+        return [of_configuration(one, folders=folders, theirs=theirs) for one in value]
     return _content(value, folders) if theirs and isinstance(value, str) else value
 
 
-def bound(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Keywords with the defaults of a function, as far as these are JSON: stated or left out, they are the same."""
     try:
         parameters = [p for p in inspect.signature(function).parameters.values() if p.name not in given_by_the_harness(function)]
@@ -109,7 +109,7 @@ def of_dataset(node: Mapping[str, Any]) -> dict[str, Any]:
     """The function of a data set; of somebody else's its keywords, too, since its images' content is in their own keys."""
     target = get_object(str(node["_target_"]))
     if not is_ours(str(target.__module__)):
-        return dict(described(node, folders=False))
+        return dict(of_configuration(node, folders=False))
     nested = {str(name): of_dataset(one) for name, one in node.items() if isinstance(one, Mapping) and "_target_" in one}
     return {"function": of_function(target, str(node["_target_"])), **nested}
 

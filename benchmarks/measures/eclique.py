@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from da.fill import Fill, filled
+from da.fill import Fill, baseline_image
 from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
@@ -67,7 +67,7 @@ def rise_metrics(
     endpoints : str
         Whether nothing changed and everything changed are points too: ``both``, ``start``, ``end`` or ``neither``.
     deletion_fill : str or three floats
-        What deleted pixels become, see ``da.fill.filled``.
+        What deleted pixels become, see ``da.fill.baseline_image``.
     substrate : str or three floats
         What insertion starts from: ``"box_blur"`` or any fill.
     kernel : int
@@ -114,8 +114,8 @@ def rise_metrics(
     pixels = changed_pixels(h * w, step, endpoints)
     classes = targets if target == "predicted" else _labels(labels).to(targets)
     rank = importance_rank(attribution.saliency, rngs) if ties == "random" else raster_rank(attribution.saliency)
-    blurred = box_blur(images, kernel, sigma, border) if substrate == "box_blur" else filled(images, substrate, "substrate")
-    deleted = filled(images, deletion_fill, "deletion_fill")
+    blurred = box_blur(images, kernel, sigma, border) if substrate == "box_blur" else baseline_image(images, substrate, "substrate")
+    deleted = baseline_image(images, deletion_fill, "deletion_fill")
     rows: list[tuple[int, str, float, float]] = []
     for name, first, last in (("insertion", blurred, images), ("deletion", images, deleted)):
         scores = []

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from da.fill import Fill, filled, masked
+from da.fill import Fill, baseline_image, composite
 from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, LabelModel, Rngs, Targets
@@ -22,10 +22,10 @@ def keeps_class(
     model: LabelModel, images: Images, rank: Int[Tensor, "n h w"], shares: Sequence[float], fill: Fill
 ) -> Iterator[tuple[float, Int[Tensor, " n"]]]:
     """For each share of the pixels kept, the most important first, the classes the model then gives."""
-    blank = filled(images, fill)
+    blank = baseline_image(images, fill)
     for share in shares:
         kept: Bool[Tensor, "n h w"] = rank < round(share * rank[0].numel())
-        yield share, model(masked(images, blank, kept))
+        yield share, model(composite(images, blank, kept))
 
 
 @passes(lambda shares, **_: (len(shares), 0))
@@ -61,7 +61,7 @@ def insertion_game(
     shares : sequence of float
         Kept fractions of the pixels, rising, from 0 to 1.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.filled``.
+        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from da.fill import Fill, filled, masked
+from da.fill import Fill, baseline_image, composite
 from da.passes import passes
 from da.ranking import importance_rank, prefix_shares
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
@@ -55,7 +55,7 @@ def sufficient_shares(
         ``top1`` (the class is still the predicted one), ``share`` (it has at least this share of the whole image's probability),
         ``threshold`` (at least this probability).
     fills : sequence of str or three floats
-        What replaces the rest, see ``da.fill.filled``.
+        What replaces the rest, see ``da.fill.baseline_image``.
     smallest : float
         The smallest share of the pixels that is tried, between 0 and 1.
     points : int
@@ -78,8 +78,8 @@ def sufficient_shares(
     whole = model(images).gather(1, targets[:, None])[:, 0]
     rows = []
     for fill in fills:
-        blank = filled(images, fill, "fills")
-        scores = torch.stack([model(masked(images, blank, rank < round(s * rank[0].numel()))) for s in shares], 1)
+        blank = baseline_image(images, fill, "fills")
+        scores = torch.stack([model(composite(images, blank, rank < round(s * rank[0].numel()))) for s in shares], 1)
         of_class = scores.gather(2, targets[:, None, None].expand(-1, len(shares), 1))[..., 0]
         for criterion, level in criteria.items():
             if criterion == "top1":

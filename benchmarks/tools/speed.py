@@ -32,7 +32,7 @@ from benchmarks.inputs.messages import cause
 from benchmarks.jobs.memory import peak_memory
 from benchmarks.measures.insertion import insertion_game
 from benchmarks.models.classifier import Model
-from benchmarks.tools.timing import Rate, Turns, Value, Work, table
+from benchmarks.tools.timing import Rate, Timer, Value, Work, table
 from da.rng import image_rng
 from da.superpixels import superpixels
 from da.types import Attribution, Images, Targets
@@ -83,7 +83,7 @@ class Setup:
     reference: Engine
     images: Images
     targets: Targets
-    turns: Turns
+    timer: Timer
     size: int  # queries an image and round
 
     def floor(self) -> int:
@@ -102,8 +102,8 @@ def walk(setup: Setup) -> Iterator[Rate]:
         dynamic_ablation(view, setup.images, setup.targets, rngs=rngs, sp_num=sp_num, iterations=setup.size)
         return view.queries
 
-    yield setup.turns.beside("da, 500 superpixels / forward", "queries/s", partial(walks, 500), setup.floor)
-    yield setup.turns.beside("da, pixels / da, 500 superpixels", "queries/s", partial(walks, None), partial(walks, 500))
+    yield setup.timer.compare("da, 500 superpixels / forward", "queries/s", partial(walks, 500), setup.floor)
+    yield setup.timer.compare("da, pixels / da, 500 superpixels", "queries/s", partial(walks, None), partial(walks, 500))
 
 
 def masks(setup: Setup) -> Iterator[Rate | Value]:
@@ -117,7 +117,7 @@ def masks(setup: Setup) -> Iterator[Rate | Value]:
         )  # fmt: skip
         return view.queries
 
-    yield setup.turns.beside("rise / forward", "masks/s", partial(maps, setup.size * setup.engine.batch), setup.floor)
+    yield setup.timer.compare("rise / forward", "masks/s", partial(maps, setup.size * setup.engine.batch), setup.floor)
     for count in (1000, 8000):
         with peak_memory(setup.engine.device) as peak:
             maps(count)
@@ -134,7 +134,7 @@ def optimisation(setup: Setup) -> Iterator[Rate]:
         return (iterations - 1) * len(images)
 
     work, spare = partial(optimise, setup.size + 1), partial(optimise, 1)
-    yield setup.turns.beside("ep / forward and backward", "iterations/s", work, partial(passes_back, net, images, setup.size), spare)
+    yield setup.timer.compare("ep / forward and backward", "iterations/s", work, partial(passes_back, net, images, setup.size), spare)
 
 
 def passes_back(net: nn.Module, images: Images, steps: int) -> int:
@@ -155,7 +155,7 @@ def insertion(setup: Setup) -> Iterator[Rate]:
         insertion_game(view, setup.images, setup.targets, setup.targets.tolist(), Attribution(saliency.float()), rngs=rngs, shares=shares)
         return view.queries
 
-    yield setup.turns.beside("insertion game / forward", "points/s", play, setup.floor)
+    yield setup.timer.compare("insertion game / forward", "points/s", play, setup.floor)
 
 
 def engines(setup: Setup) -> Iterator[Rate]:
@@ -177,7 +177,7 @@ def engines(setup: Setup) -> Iterator[Rate]:
                     engine.forward(setup.images)
                 return passes * len(setup.images)
 
-            yield setup.turns.beside(f"{setup.model.name}: {name} / torch, contiguous", "images/s", forward, eager)
+            yield setup.timer.compare(f"{setup.model.name}: {name} / torch, contiguous", "images/s", forward, eager)
 
 
 @contextmanager
@@ -214,7 +214,7 @@ def start_up(setup: Setup) -> Iterator[Value]:
     """From the end of ``import torch`` to the first forward pass of ``python -m da photo.jpg``."""
     photograph = demo().photographs[0]
     times = []
-    for _ in range(setup.turns.rounds):
+    for _ in range(setup.timer.rounds):
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-c", START_UP, str(photograph.source), "--iterations", "1", "--out", f"{folder}/picture.png"]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -242,7 +242,7 @@ def prepared_setup(model_name: str, weights: str | None, engine_name: str, batch
     photographs = demo().photographs
     pixels = [photographs[i % len(photographs)].tensor(model.preprocessing) for i in range(batch)]
     images = torch.stack(pixels).to(engine.device)
-    return Setup(model, as_json(cfg.model), engine, reference, images, LabelView(engine)(images), Turns(rounds, engine.device), size)
+    return Setup(model, as_json(cfg.model), engine, reference, images, LabelView(engine)(images), Timer(rounds, engine.device), size)
 
 
 def options() -> argparse.ArgumentParser:

@@ -37,13 +37,13 @@ class Value:
 
 
 @dataclass(frozen=True)
-class Turns:
+class Timer:
     """How often to time, and the device that the work is done on."""
 
     rounds: int
     device: torch.device
 
-    def beside(self, line: str, unit: str, work: Work, floor: Work, spare: Work | None = None) -> Rate:
+    def compare(self, line: str, unit: str, work: Work, floor: Work, spare: Work | None = None) -> Rate:
         """Time two pieces of work in turns, after one warm-up of each.
 
         spare: what of the first is not counted, such as its start. Of that the quickest time is taken off: it is in every piece of work.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from da.arguments import LABELS, arguments
-from da.fill import filled, masked
+from da.fill import baseline_image, composite
 from da.minimal.pieces import Mask
 from da.minimal.search import Found, Search, Settings, search
 from da.passes import passes
@@ -33,7 +33,7 @@ def minimal_region(
     seed: int = 0,
     settings: Settings,
 ) -> Attribution:
-    """Find a region that decides the class and of which no single superpixel's share can go, within ``budget`` label queries an image.
+    """Find a region that decides the class and is 1-minimal over superpixels, within ``budget`` label queries an image.
 
     First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. The region is cut into
     ``2 ** start`` coherent pieces, and these are removed by probabilistic delta debugging: each has a probability of being needed; the
@@ -95,13 +95,13 @@ def regions(
     """
     n, _, h, w = images.shape
     segments = superpixels(images, min(settings.sp_num, max(h * w // 10, 1)))
-    blank = filled(images, settings.fill)
+    blank = baseline_image(images, settings.fill)
     positive = settings.rule == "positive"
 
     def decide(masks: list[Mask], rows: list[int]) -> list[bool]:
         at = torch.tensor(rows, device=images.device)
         pixels = torch.from_numpy(np.stack(masks)).to(images.device)
-        shown = masked(images[at], blank[at], pixels if positive else ~pixels)
+        shown = composite(images[at], blank[at], pixels if positive else ~pixels)
         answers: list[bool] = accepts(shown, at).tolist()
         return answers
 

@@ -48,7 +48,7 @@ class Settings:
     smallest : float
         Share of the image below which no half is made of a superpixel, above 0, at most 1.
     fill : str or three floats
-        What replaces the rest, see ``da.fill.filled``.
+        What replaces the rest, see ``da.fill.baseline_image``.
 
     Raises
     ------
@@ -113,7 +113,7 @@ class Found:
 
     @property
     def certified(self) -> bool:
-        """Whether no superpixel's share can go."""
+        """Whether the region is 1-minimal over superpixels: its share of none of them can go."""
         return self.pieces == self.checked > 0 == self.coarse
 
 

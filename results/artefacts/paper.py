@@ -22,7 +22,7 @@ from results.export import comparisons, file, interval, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
 from results.metrics import of as of_metric
-from results.paper import SETTINGS, beside, published
+from results.paper import SETTINGS, join_published, published
 from results.statistics import bootstrap_interval, compare_family
 
 COMPARED = ("k", "sp_num", *SETTINGS)  # hyper-parameters that stand beside the paper's number where they are not the paper's
@@ -45,7 +45,7 @@ def table1(run: Run) -> Iterator[Path]:
     rows, by_model = run.rows, {record["model"]: record for record in run.records}
     models = [model for model in run.settings.get("models") or by_model if model in by_model]
     ours = _means(rows, ["mar"], ["model"])
-    joined = beside(ours, "Table 1", ["model"]).set_index("model")
+    joined = join_published(ours, "Table 1", ["model"]).set_index("model")
     lines = []
     for model in [*models, *(model for model in joined.index if model not in models)]:
         record, line = by_model.get(model), joined.loc[model]
@@ -90,7 +90,7 @@ def table2(run: Run) -> Iterator[Path]:
     """
     rows = run.rows.assign(**{name: _values(run, name) for name in ("k", "sp_num")})  # whether or not they vary
     ours = _means(rows, ["mar", "seconds", "queries"], ["k", "sp_num"])
-    joined = beside(ours, "Table 2", ["k", "sp_num"])
+    joined = join_published(ours, "Table 2", ["k", "sp_num"])
     joined = joined[joined["ours"].notna()] if run.settings.get("scale") != "paper" else joined
     shown = joined.assign(ours=[interval(line["ours"], line["low"], line["high"]) for line in joined.to_dict("records")])
     setup = next((line["setup"] for line in joined.to_dict("records") if pd.notna(line["paper"])), "")

@@ -127,13 +127,13 @@ const marked = (name, value, status) => [value === undefined ? "" : `${name} ${p
 function fact(row, column) {
   const cell = DATA.rows[row].cells[column] || {};
   if (cell.failed) return ["", cell.status];
-  if (settings.view === "mask") return ["", cell.mar === undefined ? "" : marked("MAR of the mask", cell.mar, cell.status)];
+  if (settings.view === "mask") return ["", cell.numbers?.mar === undefined ? "" : marked("MAR of the mask", cell.numbers?.mar, cell.status)];
   if (settings.view === "top") {
     const held = decision(row, column, stops[settings.stop]);
     return held === undefined ? ["", "decision not measured"] : held ? ["kept", "✓ class kept"] : ["lost", "✗ class lost"];
   }
-  const ranking = cell.mar_holds !== undefined; // which every method has, where it was measured
-  return ["", marked(ranking ? "MAR of the ranking" : "MAR of the mask", ranking ? cell.mar_holds : cell.mar, cell.status)];
+  const ranking = cell.numbers?.mar_holds !== undefined; // which every method has, where it was measured
+  return ["", marked(ranking ? "MAR of the ranking" : "MAR of the mask", ranking ? cell.numbers?.mar_holds : cell.numbers?.mar, cell.status)];
 }
 
 const aboutRow = (row) => Object.values(DATA.rows[row].cells)[0] || {};
@@ -186,7 +186,7 @@ const near = new IntersectionObserver((entries) => {
 }, { rootMargin: "400px 0px" });
 
 function meanMar(row, spread = false) {
-  const found = shownColumns().map((column) => DATA.rows[row].cells[column]).map((cell) => cell?.mar_holds ?? cell?.mar).filter((value) => value !== undefined);
+  const found = shownColumns().map((column) => DATA.rows[row].cells[column]).map((cell) => cell?.numbers.mar_holds ?? cell?.numbers.mar).filter((value) => value !== undefined);
   if (!found.length) return NaN;
   return spread ? Math.max(...found) - Math.min(...found) : found.reduce((a, b) => a + b) / found.length;
 }
@@ -295,7 +295,7 @@ async function enlarge(row, column, keep = false) {
   $("#walk").hidden = states < 2;
   $("#no-walk").textContent = found.film && states < 2 ? cell.status === "nothing_accepted" ? "No state was accepted: the mask is the whole image." : "Of this walk the final mask is shown; its states are not in the page." : "";
   Object.assign($("#state"), { max: Math.max(states - 1, 0), value: Math.max(states - 1, 0) });
-  const numbers = [["status", cell.status], ...Object.entries(DATA.names).map(([name, title]) => [title, cell[name] === undefined ? undefined : name.startsWith("mar") ? percent(cell[name]) : number(cell[name])])];
+  const numbers = [["status", cell.status], ...Object.entries(DATA.names).map(([name, title]) => [title, cell.numbers?.[name] === undefined ? undefined : name.startsWith("mar") ? percent(cell.numbers[name]) : number(cell.numbers[name])])];
   const disagreement = DATA.rows[row].disagreement;
   if (disagreement !== null) numbers.push(["disagreement of maps", disagreement.toFixed(2)]);
   $("#numbers").replaceChildren(...(column === "" ? numbers.slice(-1) : numbers).filter(([, value]) => value !== undefined).flatMap(([name, value]) => [make("dt", { textContent: name }), make("dd", { textContent: value })]));

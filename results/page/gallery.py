@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
+from results import metrics
 from results.store.store import FAILED, ImageKey
 
 SIDES = (128, 96, 80, 64, 48)  # of a map on the page, pixels
@@ -28,7 +29,6 @@ BYTES = 32e6  # of all maps: an e-mail for a small run, and for a large one a pa
 MOST_MAPS = 6000
 MOST_COLUMNS = 32
 KNOTS = 33
-CELL = ("mar", "mar_first", "mar_holds", "insertion_auc", "insertion_consistency_auc", "queries", "seconds")
 
 
 @dataclass(frozen=True)
@@ -191,13 +191,13 @@ def _column(name: str, record: Mapping[str, Any], rows: pd.DataFrame) -> dict[st
 
 
 def _cells(rows: pd.DataFrame, record: Mapping[str, Any]) -> Iterator[tuple[ImageKey, dict[str, Any]]]:
-    """What is known of each image: status, classes, decisions at each kept share (``1`` the whole image's class), and numbers."""
+    """What is known of each image: status, classes, decisions at each kept share (``1`` the whole image's class), and metrics."""
     single = rows[rows["x"].isna()].pivot_table(index="image", columns="metric", values="value")
     games = {
         metric: rows[rows["metric"] == f"insertion_{metric}"].pivot_table(index="image", columns="x", values="value")
         for metric in ("consistency", "accuracy")
     }
-    names = record["class_names"]
+    names, shown = record["class_names"], metrics.single_numbers(rows)
     about = rows.drop_duplicates("image").set_index("image")[["status", "label", "prediction", "confidence"]]
     contents = {image: content for image, content, _ in record["images"]}
     for image, line in about.iterrows():
@@ -210,7 +210,6 @@ def _cells(rows: pd.DataFrame, record: Mapping[str, Any]) -> Iterator[tuple[Imag
         for metric, table in games.items():
             if image in table.index:
                 cell[metric] = "".join("1" if value == 1 else "0" for value in table.loc[str(image)])
-        if image in single.index:
-            numbers = single.loc[str(image)].to_dict()
-            cell |= {name: round(float(numbers[name]), 4) for name in CELL if pd.notna(numbers.get(name, np.nan))}
+        numbers: dict[str, Any] = single.loc[str(image)].to_dict() if image in single.index else {}
+        cell["numbers"] = {name: round(float(numbers[name]), 4) for name in shown if pd.notna(numbers.get(name, np.nan))}
         yield (str(image), contents[image]), cell

@@ -51,7 +51,7 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Source)
         "title": records[0]["config"].get("name") or out.name,
         "facts": facts(records),
         "commands": commands(records),
-        "notes": comparability.mixture(records),
+        "notes": comparability.run_warnings(records),
         "tables": shown,
         "problems": problems(rows),
         "figures": _own_figures(out, records, sum(len(file["href"]) for one in shown for file in one["files"])),

@@ -25,7 +25,7 @@ class Walk:
     masks: Bool[np.ndarray, "states h w"]
 
 
-class Told:
+class StoredDecisions:
     """A label model that gives the stored decisions: class 0 is the target."""
 
     def __init__(self, same: Bool[np.ndarray, " queries"]) -> None:
@@ -56,7 +56,7 @@ def replay(
         return None
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     same = accepted if parameters["rule"] == "positive" else ~accepted
-    model = Told(np.append(same, False))  # the last query is the premise, which held
+    model = StoredDecisions(np.append(same, False))  # the last query is the premise, which held
     walked = dynamic_ablation(model, pixels, torch.zeros(1, dtype=torch.long), rngs=[rng], **{**parameters, "trace": True, "speculate": 1})
     if walked.kept is None or walked.trace is None or walked.trace.circles is None or not np.array_equal(walked.kept[0].numpy(), kept):
         return None

@@ -42,7 +42,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # what a command sets is undone after the test
     monkeypatch.setenv("DA_DEBUG", "0")
     yield tmp_path
-    own_folders.use(None)
+    own_folders.set_search_path(None)
 
 
 @pytest.fixture

@@ -263,3 +263,12 @@ def test_a_run_is_read_from_anywhere_and_says_what_is_not_alike_in_it(tmp_path):
     shutil.rmtree(there / "runs" / "store")
     summary = command("results", "summary", str(there / "runs" / "run"), cwd=tmp_path)
     assert "runs/store, which is not there" in summary.stderr
+
+
+def test_where_a_moved_module_is_now_is_said(tmp_path):
+    (tmp_path / "old.py").write_text(
+        "from benchmarks.datasets import demo\n\ndef maps(model, images, targets, *, rngs):\n    return images.mean(1)\n"
+    )
+    said = called("benchmarks", "method._target_=old.maps", "select.count=1", cwd=tmp_path)
+    assert said.returncode == 1
+    assert "; benchmarks.datasets is benchmarks.data now" in said.stderr

@@ -68,7 +68,7 @@ def test_own_configurations_come_before_the_shipped_ones(bench, place):
     assert err.count("in place of the shipped") == 1
     assert "method/rise.yml" in err
     assert "name ends in .yaml" in err
-    own_folders.use("conf")
+    own_folders.set_search_path("conf")
     found = composed("method=sobel", "experiment=demo", "model=resnet18")
     assert (found.method._target_, found.name, found.model.name) == ("baselines.references.centre_disc", "mine", "tiny")
     assert (found.benchmark.mar.points, found.budgets.smoke) == (3, {})
@@ -88,7 +88,7 @@ def test_every_way_to_name_a_folder(place, way, monkeypatch, capsys):
         assert "centre_disc" in out
         assert err.count("note: method/rise.yaml of") == 1
         assert composed("method=rise").method._target_ == "baselines.centre_disc"
-    assert own_folders.use(None) == []
+    assert own_folders.set_search_path(None) == []
     assert composed("method=rise").method._target_ == "baselines.rise"
 
 

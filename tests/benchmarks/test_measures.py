@@ -133,6 +133,7 @@ def test_randomised_layers_are_permuted_from_the_output():
         randomised(net, 0.5, 0.2)
 
 
+@pytest.mark.slow
 def test_likeness_of_maps():
     a = textured(1, 16, 16)[0, 0].numpy()
     assert spearman(a, 3 * a + 1) == pytest.approx(1)

@@ -138,7 +138,7 @@ def test_any_timm_network_brings_its_preprocessing_and_last_feature_layer():
 
 
 def test_a_timm_network_out_of_reach_says_so(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with pytest.raises(WeightsError, match=r"model\.weights="):
         timm_net("resnet10t")

@@ -52,7 +52,11 @@ def test_other_engines_are_left_alone():
     assert fastest_engine(cfg.engine, cfg.model) == (cfg.engine, "")
 
 
-@pytest.mark.parametrize("line", sorted(set(LINES) - {"rise"}))  # which streams 9000 masks
+LONG = {"engines", "start_up"}
+
+
+# Without rise, which streams 9000 masks.
+@pytest.mark.parametrize("line", [pytest.param(line, marks=[pytest.mark.slow] * (line in LONG)) for line in sorted(set(LINES) - {"rise"})])
 def test_every_line_measures_something(line, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("benchmarks.tools.speed.ENGINES", {"torch": {}, "onnxruntime": {}})
     assert (

@@ -38,6 +38,7 @@ def folder(tmp_path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.mark.slow
 def command(folder: Path, out: Path, *more: str) -> list[str]:
     small = ["--epochs", "3", "--batch", "12", "--limit-batches", "2", "--precision", "fp32", "--device", "cpu"]
     return ["--folder", str(folder), "--test-folder", str(folder), "--out", str(out), *small, *more]
@@ -87,6 +88,7 @@ def test_interrupted_and_resumed_equals_uninterrupted_and_the_file_loads(folder,
     assert not torch.equal(cifar100_vgg16_bn(weights=str(whole)).features[0].weight, cifar100_vgg16_bn(weights="random").features[0].weight)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_weights(folder, tmp_path):
     names = [tmp_path / f"{seed}.safetensors" for seed in (0, 1)]
     for seed, out in enumerate(names):

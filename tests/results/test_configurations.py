@@ -156,6 +156,7 @@ def test_the_same_job_on_more_images_takes_the_place_of_the_one_on_fewer(folder)
     assert run("-m", "method=sobel", "select.count=2,1")["images"].tolist() == [2, 1]
 
 
+@pytest.mark.slow
 def test_two_spellings_of_a_folder_are_one_line(folder):
     run("method=sobel", "dataset.root=one")
     assert len(run("method=sobel", f"dataset.root={folder}/./one/")) == 1
@@ -205,6 +206,7 @@ def test_equal_names_in_two_data_sets_are_not_paired(folder):
     assert compared.differences["n"].tolist() == [3, 3]  # each data set by itself
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_compare_says_what_else_differs(folder):
     run("method._target_=method.mine", name="a")

@@ -14,7 +14,7 @@ from skimage import data
 
 from results.artefacts import paper as artefacts
 from results.artefacts.parts import Run
-from results.comparability import mixture
+from results.comparability import run_warnings
 from results.compare import compare
 from results.records import records
 from results.summary import summary as streamed
@@ -108,7 +108,7 @@ def test_the_jobs_are_all_there_and_told_apart(run, rows):
     assert rows.groupby(BY, dropna=False)["configuration"].nunique().max() == 1
     assert {name for name in rows.columns if "." in name} == {"param.k", "dataset.root"}
     assert rows["value"].std() > 0.1
-    assert not mixture(records(run))
+    assert not run_warnings(records(run))
 
 
 def test_a_line_of_the_summary_is_one_configuration_in_the_order_of_the_sweep(run, rows):
@@ -177,8 +177,8 @@ def test_every_view_of_the_page_is_of_one_configuration(run, rows):
         assert len(cells) == 3
         for image, cell in cells:
             wanted = of[(of["image"] == image) & of["x"].isna()].set_index("metric")["value"]
-            assert cell["queries"] == wanted["queries"]
-            assert cell["mar_holds"] == round(wanted["mar_holds"], 4)
+            assert cell["numbers"]["queries"] == wanted["queries"]
+            assert cell["numbers"]["mar_holds"] == round(wanted["mar_holds"], 4)
 
 
 def test_compare_pairs_one_configuration_with_one(run, rows):

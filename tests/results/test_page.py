@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from da.walk import dynamic_ablation
-from results import tables
+from results import metrics, tables
 from results.figures import charts
 from results.page import gallery, page
 from results.page.replay import replay
@@ -70,7 +70,9 @@ def test_the_page_has_the_rows_decisions_and_maps(run):
             cell = row["cells"][str(c)]
             assert cell["consistency"] == "".join(f"{value:g}" for value in game["value"])
             assert column["shares"] == game["x"].tolist()
-            assert cell["mar_holds"] == pytest.approx(of.loc[of["metric"] == "mar_holds", "value"].item(), abs=1e-4)
+            single = of[of["metric"].isin(metrics.CATALOGUE) & of["value"].notna()].set_index("metric")["value"]
+            assert cell["numbers"] == {name: pytest.approx(value, abs=1e-4) for name, value in single.items()}
+            assert {"mar_holds", "insertion_auc", "queries"} <= set(cell["numbers"])
     assert shown["commands"] == ["python -m benchmarks " + " ".join(f"'{a}'" if re.search(r"[{ ]", a) else a for a in RUN[1:])]
 
 

@@ -173,7 +173,7 @@ def test_images_are_filtered_sorted_and_methods_toggled(opened, run):
     shown.locator("#status").select_option("")
     for key, value in (
         ("disagreement", lambda row: -row["disagreement"]),
-        ("least", lambda row: np.mean([cell["mar_holds"] for cell in row["cells"].values()])),
+        ("least", lambda row: np.mean([cell["numbers"]["mar_holds"] for cell in row["cells"].values()])),
     ):
         shown.locator("#sort").select_option(key)
         order = shown.evaluate("[...document.querySelectorAll('#grid .row')].map(row => +row.id.slice(4))")

@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from benchmarks.inputs import places
-from benchmarks.inputs.command_line import alone, as_given, elements, split_flags
+from benchmarks.inputs.command_line import as_given, elements, of_single_job, split_flags
 from benchmarks.inputs.compose import composed
 from benchmarks.inputs.messages import suggestion
 
@@ -86,7 +86,7 @@ def test_flags_and_overrides_are_told_apart():
     flags, overrides = split_flags(["a=1", "-m", "--cfg", "job", "b=2", "--info", "c=3", "-cd", "x", "--multi", "--config-d", "y"])
     assert flags == [["-m"], ["--cfg", "job"], ["--info"], ["-cd", "x"], ["--multi"], ["--config-d", "y"]]
     assert overrides == ["a=1", "b=2", "c=3"]
-    assert alone(["k=1"], ["-m", "-cd", "x", "k=1,2", "hydra.mode=MULTIRUN", "hydra.job.name=a", "-cn", "mine"]) == [
+    assert of_single_job(["k=1"], ["-m", "-cd", "x", "k=1,2", "hydra.mode=MULTIRUN", "hydra.job.name=a", "-cn", "mine"]) == [
         *["-cd", "x", "-cn", "mine", "hydra.job.name=a", "k=1"]
     ]
     assert elements("a,'b,c',${d:e,f},[g,h],i\\,j") == ["a", "'b,c'", "${d:e,f}", "[g,h]", "i\\,j"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from da.circles import segment_masks, segments_inside
-from da.fill import filled, masked
+from da.fill import baseline_image, composite
 from da.rule import parts, picture, text
 from da.superpixels import superpixels
 from tests.helpers import textured
@@ -47,11 +47,11 @@ def test_a_segment_is_kept_inside_any_circle_and_on_its_edge():
 
 def test_fills():
     images = textured(2, 20, 30)
-    assert not filled(images, "black").any()
-    torch.testing.assert_close(filled(images, "mean")[1, :, 3, 4], images[1].mean((1, 2)))
-    assert filled(images, "blur").var() < images.var()
-    assert torch.equal(filled(images, "blur")[1:], filled(images[1:], "blur"))
-    assert filled(images, [0.1, 0.2, 0.3])[0, :, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert not baseline_image(images, "black").any()
+    torch.testing.assert_close(baseline_image(images, "mean")[1, :, 3, 4], images[1].mean((1, 2)))
+    assert baseline_image(images, "blur").var() < images.var()
+    assert torch.equal(baseline_image(images, "blur")[1:], baseline_image(images[1:], "blur"))
+    assert baseline_image(images, [0.1, 0.2, 0.3])[0, :, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_the_rule_in_words_counts_connected_parts():
@@ -84,4 +84,4 @@ def test_masked_pixels_are_the_very_pixels():
     shown[2] = shown[2] * 1e-30
     kept = torch.from_numpy(rng.random((3, 40, 50)) < 0.5)
     for a, b in ((shown, hidden), (hidden, shown), (shown.contiguous(memory_format=torch.channels_last), hidden)):
-        assert torch.equal(masked(a, b, kept), torch.where(kept[:, None], a, b))
+        assert torch.equal(composite(a, b, kept), torch.where(kept[:, None], a, b))

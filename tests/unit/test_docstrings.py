@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from baselines.perturbation import extremal_perturbation
 from da.minimal.search import Settings
 from tests.conftest import REPOSITORY
 
@@ -41,7 +42,8 @@ def exported(package: str) -> dict[str, Any]:
 
 EXPORTED = {name: of for package in (*PAGES, "results.artefacts") for name, of in exported(package).items()}
 CLASSES = {name: of for name, of in EXPORTED.items() if inspect.isclass(of) and Protocol not in of.__bases__} | {
-    "da.minimal.search.Settings": Settings
+    "da.minimal.search.Settings": Settings,
+    "baselines.perturbation.extremal_perturbation.Settings": extremal_perturbation.Settings,
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.perturbation.extremal_perturbation import _area_loss, extremal_masks, extremal_perturbation, gaussian, perturber
+from baselines.perturbation.extremal_perturbation import Settings, _area_loss, extremal_masks, extremal_perturbation, gaussian, perturber
 from baselines.perturbation.smooth_mask import SmoothMask
 from tests.helpers import configured, rngs, textured
 
@@ -78,7 +78,7 @@ def test_the_area_term_is_the_distance_of_the_sorted_mask_from_a_step():
 def test_perturbations_reach_from_the_image_to_nothing_of_it():
     images = textured(2, 40, 40)
     whole, none = torch.ones(2, 40, 40), torch.zeros(2, 40, 40)
-    fade, blur = (perturber(images, 1, kind, 8, 20.0, "reflect") for kind in ("fade", "blur"))
+    fade, blur = (perturber(images, Settings(areas=[0.1], perturbation=kind, border="reflect")) for kind in ("fade", "blur"))
     torch.testing.assert_close(fade(whole), images)
     assert not fade(none).any()
     torch.testing.assert_close(blur(whole), images)
@@ -88,8 +88,7 @@ def test_perturbations_reach_from_the_image_to_nothing_of_it():
 
 def masks_of(**change):
     images, targets = torch.full((2, 3, 64, 64), 0.8), torch.tensor([1, 1])
-    options = {key: value for key, value in (SMALL | {"perturbation": "fade"} | change).items() if key != "smooth"}
-    return extremal_masks(Brightness(), images, targets, **options)
+    return extremal_masks(Brightness(), images, targets, Settings(**SMALL | {"perturbation": "fade"} | change))
 
 
 @pytest.mark.parametrize("reward", ["simple", "contrastive"])

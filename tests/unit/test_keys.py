@@ -68,9 +68,9 @@ def test_functions_of_one_name_are_told_apart(tmp_path, monkeypatch):
         (tmp_path / "made" / f"{name}.py").write_text(f"from . import {other}\ndef method():\n    return '{name}'\n")
     monkeypatch.syspath_prepend(tmp_path)
     for pair in (("made.f3", "made.f4"), ("made.left.method", "made.right.method")):
-        assert len({json.dumps(identity.described({"_target_": target})) for target in pair}) == 2
+        assert len({json.dumps(identity.of_configuration({"_target_": target})) for target in pair}) == 2
         values = [{"_target_": "da.dynamic_ablation", "fill": {"_target_": "hydra.utils.get_object", "path": path}} for path in pair]
-        assert identity.described(values[0]) != identity.described(values[1])
+        assert identity.of_configuration(values[0]) != identity.of_configuration(values[1])
 
 
 def test_declared_versions_fit_the_sources():
@@ -125,8 +125,8 @@ def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
 
 def test_stated_or_left_out_a_default_has_one_key():
     given = {"_target_": "da.dynamic_ablation", "k": 4}
-    assert identity.described(given) == identity.described(given | {"fc": 0.95})
-    assert identity.described(given) != identity.described(given | {"fc": 0.9})
+    assert identity.of_configuration(given) == identity.of_configuration(given | {"fc": 0.95})
+    assert identity.of_configuration(given) != identity.of_configuration(given | {"fc": 0.9})
 
 
 def test_recorded_configurations_keep_their_keys(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results.paper import beside, paper_value, published
+from results.paper import join_published, paper_value, published
 
 
 def test_the_papers_numbers_are_all_there():
@@ -35,20 +35,20 @@ def measured(**columns) -> dict[str, object]:
 
 
 def test_ours_stand_beside_the_papers_with_the_setup():
-    table = beside(pd.DataFrame([measured(), measured(model="efficientnet_lite0")]), "Table 1", ["model"])
+    table = join_published(pd.DataFrame([measured(), measured(model="efficientnet_lite0")]), "Table 1", ["model"])
     assert table["model"].tolist() == ["alexnet", "resnet18", "resnet50", "vgg11", "vgg16", "efficientnet_lite0"]
     table = table.set_index("model")
     assert table.loc["resnet50", ["paper", "ours", "low", "high"]].tolist() == [0.035, 0.05, 0.04, 0.06]
     assert table.loc["resnet50", "setup"] == "dataset: paper imagenet, ours demo; n: paper 500, ours 7"
     assert table.loc["alexnet", "setup"] == "not measured here"
     assert table.loc["efficientnet_lite0", "setup"] == "not in the paper"
-    assert beside(pd.DataFrame([measured(dataset="imagenet", n=500)]), "Table 1", ["model"])["setup"].tolist()[2] == ""
+    assert join_published(pd.DataFrame([measured(dataset="imagenet", n=500)]), "Table 1", ["model"])["setup"].tolist()[2] == ""
 
 
 @pytest.mark.parametrize("sp_nums", [[50, 500, None], [50.0, 500.0, np.nan], ["50", "500", "pixels"]])
 def test_table_2_is_joined_by_its_grid_however_superpixels_are_written(sp_nums):
     ours = pd.DataFrame([measured(k=4, sp_num=sp_num, model="lite0", value=i) for i, sp_num in enumerate(sp_nums)])
-    table = beside(ours, "Table 2", ["k", "sp_num"])
+    table = join_published(ours, "Table 2", ["k", "sp_num"])
     assert len(table) == 50
     found = table[table["ours"].notna()].set_index("sp_num")
     assert found[["paper", "ours"]].to_dict("index") == {
@@ -61,11 +61,11 @@ def test_table_2_is_joined_by_its_grid_however_superpixels_are_written(sp_nums):
 
 def test_a_join_that_would_mix_numbers_is_refused():
     with pytest.raises(ValueError, match="choose Table 1, Table 2"):
-        beside(pd.DataFrame([measured()]), "Table 3", ["model"])
+        join_published(pd.DataFrame([measured()]), "Table 3", ["model"])
     with pytest.raises(ValueError, match="the paper's numbers of Table 2 are not told apart by k"):
-        beside(pd.DataFrame([measured(k=4)]), "Table 2", ["k"])
+        join_published(pd.DataFrame([measured(k=4)]), "Table 2", ["k"])
     with pytest.raises(ValueError, match="our numbers of Table 1 are not told apart by model"):
-        beside(pd.DataFrame([measured(), measured(value=0.1)]), "Table 1", ["model"])
+        join_published(pd.DataFrame([measured(), measured(value=0.1)]), "Table 1", ["model"])
 
 
 def job(method: str = "da_pos", **changed) -> dict[str, object]:
@@ -146,13 +146,13 @@ def test_cells_that_the_paper_has_not():
 
 def test_settings_are_compared_where_ours_have_them():
     ours = pd.DataFrame([measured(dataset="imagenet_val", n=500, k=4, sp_num=500, alpha_step=0.2, iterations=50, fill="black")])
-    table = beside(ours, "Table 1", ["model"]).set_index("model")
+    table = join_published(ours, "Table 1", ["model"]).set_index("model")
     assert table.loc["resnet50", "setup"] == "iterations: paper 500, ours 50"
     ours = pd.DataFrame([measured(dataset="wnid_folder", n=500, k=8, sp_num=None)])
     assert (
-        beside(ours, "Table 1", ["model"]).set_index("model").loc["resnet50", "setup"]
+        join_published(ours, "Table 1", ["model"]).set_index("model").loc["resnet50", "setup"]
         == "k: paper 4, ours 8; sp_num: paper 500, ours pixels"
     )
     ours = pd.DataFrame([measured(dataset="imagenet_val", n=200, k=4, sp_num=500, fc=0.9, rule="positive")])
-    table = beside(ours, "Table 2", ["k", "sp_num"]).set_index(["k", "sp_num", "metric"])
+    table = join_published(ours, "Table 2", ["k", "sp_num"]).set_index(["k", "sp_num", "metric"])
     assert table.loc[(4, "500", "mar"), "setup"] == "fc: paper 0.95, ours 0.9"

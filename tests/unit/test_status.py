@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from results.__main__ import main
-from results.status import PLAN, described, status
+from results.status import PLAN, status, status_text
 from results.store.compact import compact
 from results.store.store import Store, digest, write_part
 from results.times import finished_times
@@ -62,7 +62,7 @@ def test_images_are_counted_by_state_and_the_rest_of_the_time_from_what_was_fini
         assert found.images_per_second == pytest.approx(4 / 100, rel=0.05)
         assert found.queries_per_second == pytest.approx(500 / 100, rel=0.05)
         assert found.seconds_left == pytest.approx(11 / (4 / 100), rel=0.05)
-        assert "5 done, 1 running, 1 failed, 10 left" in described(found)
+        assert "5 done, 1 running, 1 failed, 10 left" in status_text(found)
     assert status(run).running == 0
     assert status(run).seconds_left is None
 
@@ -76,7 +76,7 @@ def test_the_times_of_files_do_not_matter(run, tmp_path):
     expected = status(run)
     assert expected.images_per_second == pytest.approx(4 / 80, rel=0.01)  # until the last was finished, since nothing runs
     assert expected.queries_per_second == pytest.approx(400 / 80, rel=0.01)
-    assert "nothing is running; the last command did " in described(expected)
+    assert "nothing is running; the last command did " in status_text(expected)
     shutil.copytree(tmp_path / "store", tmp_path / "copy" / "store", copy_function=shutil.copyfile)
     shutil.copytree(run, tmp_path / "copy" / "run", copy_function=shutil.copyfile)
     record = json.loads((run / "jobs" / "a.json").read_text()) | {"store": "../store"}
@@ -120,7 +120,7 @@ def test_without_recorded_times_there_is_no_rate(run, tmp_path):
     plan = json.loads((run / PLAN).read_text())
     (run / PLAN).write_text(json.dumps([{"overrides": job["overrides"], "images": job["images"]} for job in plan]))  # a run from before
     assert status(run).images_per_second is None
-    assert "queries/s" not in described(status(run))
+    assert "queries/s" not in status_text(status(run))
 
 
 def test_a_single_job_says_itself_when_it_was_started(run, tmp_path):
