@@ -210,6 +210,6 @@ def _cells(rows: pd.DataFrame, record: Mapping[str, Any]) -> Iterator[tuple[Imag
         for metric, table in games.items():
             if image in table.index:
                 cell[metric] = "".join("1" if value == 1 else "0" for value in table.loc[str(image)])
-        numbers: dict[str, Any] = single.loc[str(image)].to_dict() if image in single.index else {}
+        numbers = dict(single.loc[str(image)]) if image in single.index else {}
         cell["numbers"] = {name: round(float(numbers[name]), 4) for name in shown if pd.notna(numbers.get(name, np.nan))}
         yield (str(image), contents[image]), cell
