@@ -8,6 +8,7 @@ from .perturbation.extremal_perturbation import extremal_perturbation as extrema
 from .perturbation.occlusion import kernel_shap as kernel_shap
 from .perturbation.occlusion import occlusion as occlusion
 from .perturbation.rise import rise as rise
+from .precomputed import precomputed as precomputed
 from .references import centre_disc as centre_disc
 from .references import random_map as random_map
 from .references import sobel_edges as sobel_edges

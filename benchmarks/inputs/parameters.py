@@ -53,10 +53,11 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
-    """The parameters of a method that are no hyper-parameters: one that can make its own random streams is given them here."""
+    """The parameters of a method that are no hyper-parameters: those by which one can make its own random streams, and ``ids=None``."""
     found = inspect.signature(function).parameters
     own = found.get("rngs")
-    return frozenset({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"})
+    ids = {"ids"} if "ids" in found and found["ids"].default is None else set()
+    return frozenset(ids | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
 
 
 def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], unchecked: Collection[str] = ()) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -100,7 +100,8 @@ class Settings:
 class Found:
     """What is known of one image so far.
 
-    layer: in how many of the regions that held since the walk a pixel was, below 1 what the walk left out; graded at the end.
+    layer: in how many of the regions that held since the walk a pixel was, below 1 what the walk left out; graded at the end. start: the
+    share of the image that a given start kept.
     """
 
     region: Mask
@@ -110,6 +111,7 @@ class Found:
     checked: int = 0
     coarse: int = 0
     changed: bool = False
+    start: float = 1.0
 
     @property
     def certified(self) -> bool:
@@ -120,10 +122,19 @@ class Found:
 Search = Generator[Mask, bool, Found]
 
 
-def search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: Settings) -> Search:
-    """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found."""
+def search(
+    index: Int[np.ndarray, "h w"],
+    centres: Float[np.ndarray, "s 2"],
+    rng: np.random.Generator,
+    s: Settings,
+    starts: Sequence[Mask] | None = None,
+) -> Search:
+    """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found.
+
+    starts: regions, each in the next, of which the search starts at one that holds instead of walking.
+    """
     found = Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
-    yield from _walk(index, centres, rng, s, found)
+    yield from _walk(index, centres, rng, s, found) if starts is None else _start(starts, s, found)
     labels = np.where(found.region, 0, 1)
     for _ in range(s.start):
         labels, _ = cut(labels, found.region, index, s.least(index), labels.size)
@@ -174,6 +185,19 @@ def _walk(
             last[inside] = accepted
             found.region, found.changed = inside[index], True
     found.layer = np.where(found.region & found.changed, 1, last[index] / (accepted + 1))  # the masks accepted last above the others
+
+
+def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask, bool, None]:
+    """Find where regions that grow begin to hold, by bisection; where none does, the whole image is the start."""
+    fails, holds = -1, len(starts)
+    while holds - fails > 1 and found.queries < s.budget:
+        middle = (fails + holds) // 2
+        held = yield starts[middle]
+        found.queries += 1
+        fails, holds = (fails, middle) if held else (middle, holds)
+    if holds < len(starts):
+        found.region, found.changed, found.start = starts[holds], True, float(starts[holds].mean())
+    found.layer = np.where(found.region & found.changed, 1, np.sum(starts, 0) / (len(starts) + 1))
 
 
 @dataclass
