@@ -26,7 +26,7 @@ from benchmarks.inputs.places import expanded
 from benchmarks.jobs import plan
 from benchmarks.jobs.record import of_all_shards
 from benchmarks.jobs.resolve import ResolvedConfig, resolve
-from results.export import WIDTH
+from results.export import LINE_WIDTH
 from results.status import PLAN
 from results.store.files import write_atomically
 
@@ -83,7 +83,7 @@ class Report(Callback):
             if (key := (of_job.model, of_job.engine)) not in cost:
                 model, engine = load(job.model_json, job.engine_json)
                 cost[key] = seconds_a_pass(engine, model.preprocessing.size)
-        wide = session.console if session.console.is_terminal else Console(stderr=True, width=WIDTH, markup=False)
+        wide = session.console if session.console.is_terminal else Console(stderr=True, width=LINE_WIDTH, markup=False)
         wide.print(plan.table(work, cost))
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:

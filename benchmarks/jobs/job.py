@@ -20,18 +20,21 @@ from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, ScoreView, View, access
 from benchmarks.inputs.messages import reason
 from benchmarks.jobs.attribute import Outcome, attribute, needs_module, outcomes
+from benchmarks.jobs.batch import UNREADABLE, Batch, image_key, on_device
 from benchmarks.jobs.memory import measured
+from benchmarks.jobs.result_checks import COUNTED, checked_rows
 from benchmarks.jobs.untouched import settings_kept
 from benchmarks.keys import identity
 from benchmarks.keys.provenance import provenance
+from benchmarks.keys.sources import is_ours
 from benchmarks.models.classifier import Model
 from da.rng import image_rng
 from da.types import OK, Attribution, ScoreModel
+from results.metrics import CATALOGUE
 from results.records import stored_as
 from results.store.store import FAILED, Arrays, ImageKey, Store, digest, unpacked
 
 Progress = Callable[[int, int], None]  # images finished, queries spent
-UNREADABLE = "unreadable"
 POLL = 1.0  # seconds between looks at what other processes have finished
 
 
@@ -70,9 +73,9 @@ class Job:
     @cached_property
     def configs(self) -> dict[str, dict[str, Any]]:
         """The configuration behind each key of the store, by what it computes."""
-        classifier = {"model": identity.of_model(self.model), "engine": identity.of_configuration(dict(self.engine_identity))}
-        images = {"name": self.images.name, **(identity.of_dataset(self.dataset) if self.dataset else {})}
-        prediction = {"kind": "prediction", "dataset": images, "harness": identity.of_harness(), **classifier}
+        classifier = {"model": identity.model_identity(self.model), "engine": identity.configuration_identity(dict(self.engine_identity))}
+        images = {"name": self.images.name, **(identity.dataset_identity(self.dataset) if self.dataset else {})}
+        prediction = {"kind": "prediction", "dataset": images, "harness": identity.harness_identity(), **classifier}
         attribution = prediction | {
             "kind": "attribution",
             "method": self._function("method", self.method, self.parameters),
@@ -86,8 +89,8 @@ class Job:
 
     def _function(self, what: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
         bare = function.func if isinstance(function, partial) else function
-        found: dict[str, Any] = identity.of_configuration({"_target_": bare, **given})
-        return found | {"function": identity.of_function(function, self.targets.get(what, ""))}
+        found: dict[str, Any] = identity.configuration_identity({"_target_": bare, **given})
+        return found | {"function": identity.function_identity(function, self.targets.get(what, ""))}
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -103,6 +106,17 @@ class Job:
     def index(self) -> dict[str, dict[ImageKey, Path]]:
         """Which stored part holds each finished image, by what was computed; kept up to date by this job."""
         return {name: self._stored(name) for name in self.keys}
+
+    @cached_property
+    def _measured(self) -> dict[str, str]:
+        """Which measure each metric is of, as far as they have been computed."""
+        return {}
+
+    def _metric_owners(self, name: str) -> dict[str, str]:
+        """Whose the metrics are that a measure may not return: the harness's, other measures', and to strangers' those of the catalogue."""
+        ours = is_ours(str(getattr(self.benchmarks[name].func, "__module__", "")))
+        others = {metric: other for metric, other in self._measured.items() if self.keys[other] != self.keys[name]}
+        return dict.fromkeys(() if ours else CATALOGUE, "the shipped measures") | dict.fromkeys(COUNTED, "the harness") | others
 
     def _stored(self, name: str) -> dict[ImageKey, Path]:
         there = self.store.index(self.keys[name])
@@ -240,12 +254,14 @@ class Job:
             try:
                 with settings_kept(rngs[0]):
                     frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs)
+                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name))
             except Exception as error:
                 queries += view.queries
                 if len(batch.images) > 1:
                     return queries + sum(self._measure(one) for one in batch.singles())
                 self._put(name, [(batch.images[0], f"error: {reason(error)}", name, np.nan, np.nan)])
                 continue
+            self._measured.update(dict.fromkeys(frame["metric"].unique(), name))
             columns = (frame[column].tolist() for column in ("image", "metric", "x", "value"))
             rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]
             nothing = [image for i, image in enumerate(batch.images) if i not in set(frame["image"])]
@@ -264,34 +280,3 @@ class Job:
 
     def _rngs(self, purpose: str, images: Sequence[ImageKey]) -> list[np.random.Generator]:
         return [image_rng(self.seed, purpose, image[0]) for image in images]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images on the device, ``[n, 3, h, w]``, with the classes y that the model gives them."""
-
-    images: list[ImageKey]
-    pixels: Tensor
-    targets: Tensor
-
-    def take(self, wanted: Sequence[bool]) -> Batch:
-        """Those of the images that are wanted."""
-        chosen = torch.tensor(wanted, device=self.pixels.device)
-        return Batch([image for image, w in zip(self.images, wanted, strict=True) if w], self.pixels[chosen], self.targets[chosen])
-
-    def singles(self) -> list[Batch]:
-        """Each image as a batch of its own."""
-        return [self.take([i == j for j in range(len(self.images))]) for i in range(len(self.images))]
-
-
-def on_device(images: Tensor, device: torch.device) -> Tensor:
-    """Images on a device; to a GPU from pinned memory, so that the copy goes on beside other work."""
-    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)
-
-
-def image_key(photograph: Photograph) -> ImageKey:
-    """An image's id and the start of its content's hash; a file that cannot be read has the hash ``unreadable``."""
-    try:
-        return photograph.id, photograph.digest()[:16]
-    except UnreadableError:
-        return photograph.id, UNREADABLE
