@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from da.arguments import LABELS, arguments
 from da.passes import passes
-from da.types import Attribution, Images, LabelModel, Rngs, Targets
+from da.types import STATED_QUERIES, Attribution, Images, LabelModel, Rngs, Targets
 
 __version__ = "1"
 
@@ -62,8 +62,8 @@ def precomputed(
     Returns
     -------
     Attribution
-        The map as ``saliency``, the region as ``kept``. Extras: ``queries``, the passes that the map is said to have taken, NaN where
-        nothing is said.
+        The map as ``saliency``, the region as ``kept``. Extras: ``stated_queries``, the passes that each is said to have taken, NaN where
+        nothing is said; in the rows they are the queries.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def precomputed(
     return Attribution(
         torch.stack(found).to(images),
         None if kept is None else kept.to(images.device),
-        extras={"queries": torch.tensor(queries)},
+        extras={STATED_QUERIES: torch.tensor(queries)},
         targets=classes,
     )
 

@@ -21,7 +21,7 @@ from benchmarks.jobs.result_checks import checked
 from benchmarks.jobs.untouched import settings_kept, untouched
 from benchmarks.keys.provenance import target_name
 from benchmarks.models.classifier import Model
-from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
+from da.types import OK, STATED_QUERIES, Attribution, Images, LabelModel, Rngs, Targets
 from results.store.store import Arrays
 
 UNREPEATABLE = "unrepeatable"  # two passes of the model over the same images differ
@@ -127,6 +127,8 @@ def _attribute(
         if not torch.equal(given, kept):
             raise ValueError(f"{name} wrote into its {what}: it may change a copy, {what}.clone()")
     attribution = checked(result, images, name)
+    if STATED_QUERIES in attribution.extras and passes.forward:
+        raise ValueError(f"{name} states its queries ({STATED_QUERIES}) and made {passes.forward}: these are counted")
     if attribution.queries is not None and int(attribution.queries.sum()) != passes.forward:
         raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {passes.forward}")
     if not getattr(engine, "repeatable", True):
@@ -145,6 +147,7 @@ def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -
         queries = float(attribution.queries[i]) if attribution.queries is not None else passes.forward / n
         numbers = {"queries": queries, "backwards": passes.backward / n, "seconds": seconds}
         numbers |= {name: float(values[i]) for name, values in attribution.extras.items()}
+        numbers["queries"] = numbers.pop(STATED_QUERIES, numbers["queries"])
         arrays: Arrays = {"saliency": saliency[i]}
         if attribution.kept is not None:
             arrays["kept"] = np.packbits(attribution.kept[i].cpu().numpy())

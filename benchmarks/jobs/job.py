@@ -203,7 +203,7 @@ class Job:
                 continue
             rows += [(image, outcome.status, metric, np.nan, value) for metric, value in outcome.numbers.items()]
             arrays.append(outcome.arrays)
-            queries += int(outcome.numbers["queries"])
+            queries += int(np.nan_to_num(outcome.numbers["queries"]))
         if rows:
             self._put("attribution", rows, {name: np.stack([array[name] for array in arrays]) for name in arrays[0]})
         return queries

@@ -17,6 +17,7 @@ from benchmarks.measures.certificate import region_certificate
 from da.types import Attribution
 from tests.benchmarks.test_job import job, planted, written  # noqa: F401 (a fixture)
 from tests.helpers import Labels, PatchNet, rngs, textured
+from tests.strangers.test_leftovers import classifier
 
 BUDGET = 120
 SETTINGS = {"budget": BUDGET, "sp_num": 30}
@@ -27,6 +28,10 @@ def reduced_from(start, *of, **options):
     return replace(job(*of, method=partial(da.reduce, start_from=start, **SETTINGS), **options), parameters=stated)
 
 
+def unlabelled(images):
+    return tuple(replace(photograph, label=None) for photograph in images.photographs)
+
+
 def numbers(a_job) -> dict[str, dict[str, float]]:
     rows = a_job.rows("attribution")
     return {metric: dict(zip(of["image"], of["value"], strict=True)) for metric, of in rows.groupby("metric")}
@@ -34,9 +39,9 @@ def numbers(a_job) -> dict[str, dict[str, float]]:
 
 @pytest.mark.parametrize("start", [partial(baselines.gradient), partial(baselines.rise, masks=40, cells=4, probability=0.5)])
 def test_a_start_is_what_the_method_alone_says_and_its_passes_are_counted(tmp_path, planted, start):  # noqa: F811
-    _, model, engine = planted
-    alone = job(tmp_path / "alone", *planted, method=start)
-    reduced = reduced_from(start, tmp_path / "reduced", *planted)
+    images, model, engine = planted if start.keywords else (replace(planted[0], photographs=unlabelled(planted[0])), *classifier())
+    alone = job(tmp_path / "alone", images, model, engine, method=start)
+    reduced = reduced_from(start, tmp_path / "reduced", images, model, engine)
     assert alone.run() == reduced.run() == 6
     before, after = numbers(alone), numbers(reduced)
     for image in before["queries"]:
@@ -55,8 +60,9 @@ def test_a_start_is_what_the_method_alone_says_and_its_passes_are_counted(tmp_pa
 def test_batches_change_no_number_of_a_method_with_a_start(tmp_path, planted):  # noqa: F811
     images, model, _ = planted
     engine = torch_engine(model, batch=4, device="cpu")
-    one = reduced_from(partial(baselines.gradient), tmp_path / "one", images, model, engine, batch_size=6)
-    other = reduced_from(partial(baselines.gradient), tmp_path / "other", images, model, engine, batch_size=1)
+    rise = partial(baselines.rise, masks=40, cells=4, probability=0.5)
+    one = reduced_from(rise, tmp_path / "one", images, model, engine, batch_size=6)
+    other = reduced_from(rise, tmp_path / "other", images, model, engine, batch_size=1)
     one.run(), other.run()
     assert written(one).equals(written(other))
 
@@ -112,7 +118,7 @@ def test_other_resolutions_are_resized_by_the_stated_rule(tmp_path):
     small = read(tmp_path, images, ["a"]).saliency
     assert small.shape == (1, 32, 48)
     assert torch.equal(small[0].sort(1).values, small[0])
-    assert torch.isnan(read(tmp_path, images, ["a"]).extras["queries"]).all()
+    assert torch.isnan(read(tmp_path, images, ["a"]).extras["stated_queries"]).all()
     picture = read(tmp_path, images, ["b.jpg"]).saliency
     torch.testing.assert_close(picture / 65535, small, atol=1e-4, rtol=0)
     (tmp_path / "queries.csv").write_text("image,queries\nc,37\n")
@@ -120,7 +126,7 @@ def test_other_resolutions_are_resized_by_the_stated_rule(tmp_path):
     masks.mkdir()
     np.save(masks / "c.npy", ramp > 0.5)
     with_mask = read(tmp_path, images, ["c"], masks=str(masks))
-    assert with_mask.extras["queries"].tolist() == [37]
+    assert with_mask.extras["stated_queries"].tolist() == [37]
     assert with_mask.kept.float().mean().item() == pytest.approx(0.5)
 
 
