@@ -20,7 +20,7 @@ CACHE_BYTES = 2**28  # bytes of maps that are kept for the next setting of a swe
 
 
 class _SegmentCache(OrderedDict[tuple[str, int], NDArray[np.int32]]):
-    """Maps by image and number of superpixels, those used last, up to ``KEPT`` bytes."""
+    """Maps by image and number of superpixels, those used last, up to ``CACHE_BYTES``."""
 
     bytes_ = 0
 
