@@ -5,9 +5,17 @@ from .gradients.guided_backprop import guided_backprop as guided_backprop
 from .gradients.integrated_gradients import integrated_gradients as integrated_gradients
 from .gradients.integrated_gradients import smoothgrad as smoothgrad
 from .perturbation.extremal_perturbation import extremal_perturbation as extremal_perturbation
+from .perturbation.hsic import hsic as hsic
+from .perturbation.lime import lime as lime
 from .perturbation.occlusion import kernel_shap as kernel_shap
 from .perturbation.occlusion import occlusion as occlusion
 from .perturbation.rise import rise as rise
+from .perturbation.sobol import sobol as sobol
 from .references import centre_disc as centre_disc
 from .references import random_map as random_map
 from .references import sobel_edges as sobel_edges
+from .regions.bg_sis import bg_sis as bg_sis
+from .regions.greedy import greedy as greedy
+from .regions.igos_pp import igos_pp as igos_pp
+from .regions.sag import sag as sag
+from .regions.sis import sis as sis
