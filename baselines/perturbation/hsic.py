@@ -10,7 +10,7 @@ from scipy.stats import qmc
 from baselines.parts import asked, grid, smooth_maps
 from baselines.perturbation.few_samples import FEW_SAMPLES
 from da.arguments import SCORES, arguments
-from da.fill import Fill, baseline_image
+from da.fill import IMAGENET_MEAN, Fill, baseline_image
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
@@ -27,7 +27,7 @@ def hsic(
     seed: int = 0,
     cells: int = 7,
     masks: int = 1536,
-    fill: Fill = "black",
+    fill: Fill = IMAGENET_MEAN,
 ) -> Attribution:
     """How far the class's probability depends on whether each cell is shown.
 
@@ -52,7 +52,8 @@ def hsic(
     masks : int
         How many, from 2: one score query each.
     fill : str or three floats
-        What replaces hidden cells: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces hidden cells, see ``da.fill.baseline_image``; the model's mean colour, which is zero after normalisation, is the
+        authors'.
 
     Returns
     -------

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import Lime
@@ -85,7 +85,7 @@ def lime(
     Notes
     -----
     Deviations from the paper: ridge regression on all superpixels, as the authors' code for images has it, and not a lasso path that leaves
-    a few; segments are SLIC's, where that code uses quickshift.
+    a few; segments are SLIC's, where that code uses quickshift, and hides each behind its own mean colour.
     """
     if samples < 2 or not kernel_width > 0 or not alpha > 0:
         raise ValueError(f"lime: samples={samples} must be at least 2, kernel_width={kernel_width} and alpha={alpha} above 0")
@@ -103,13 +103,11 @@ def lime(
             shown, ablated = model(torch.cat([images[one], hidden[one]]))[:, targets[i]]
             maps.append((shown - ablated).expand(images.shape[-2:]))
             continue
-        shown_parts = rng.integers(0, 2, (samples, parts.count[i]))
-        shown_parts[0] = 1
-
-        def draws(image: Tensor, *, rows: np.ndarray = shown_parts, **_: object) -> Iterator[Tensor]:
-            yield from torch.from_numpy(rows).to(image.device).split(1)
-
-        regression = Lime(model, interpretable_model=SkLearnRidge(alpha=alpha), similarity_func=weight, perturb_func=draws)
+        draws = rng.integers(0, 2, (samples, parts.count[i]))
+        draws[0] = 1
+        following = iter(torch.from_numpy(draws).to(images.device).split(1))
+        ridge = SkLearnRidge(alpha=alpha)
+        regression = Lime(model, interpretable_model=ridge, similarity_func=weight, perturb_func=partial(_next, following))
         with torch.random.fork_rng(devices=[]):  # its data loader draws a seed
             values = regression.attribute(
                 images[one],
@@ -124,3 +122,8 @@ def lime(
     if FEW_SAMPLES in status:
         warn_once(f"lime: samples={samples} for {max(parts.count)} superpixels do not decide their weights: give more")
     return Attribution(torch.stack(maps).float(), status=status)
+
+
+def _next(draws: Iterator[Tensor], _image: Tensor, **_: object) -> Tensor:
+    """The next of the draws, as Captum asks for them."""
+    return next(draws)

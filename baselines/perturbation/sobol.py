@@ -9,7 +9,7 @@ from scipy.stats import qmc
 
 from baselines.parts import asked, grid, smooth_maps
 from da.arguments import SCORES, arguments
-from da.fill import Fill, baseline_image
+from da.fill import IMAGENET_MEAN, Fill, baseline_image
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
@@ -28,7 +28,7 @@ def sobol(
     seed: int = 0,
     cells: int = 11,
     designs: int = 32,
-    fill: Fill = "black",
+    fill: Fill = IMAGENET_MEAN,
 ) -> Attribution:
     """The share of the variance of the class's probability in which each cell has a part, when all are shown to random degrees.
 
@@ -52,7 +52,8 @@ def sobol(
     designs : int
         Rows of the sequence, a power of two from 2: each takes one score query and one a cell.
     fill : str or three floats
-        What shows where a mask is 0, see ``da.fill.baseline_image``.
+        What shows where a mask is 0, see ``da.fill.baseline_image``; the model's mean colour, which is zero after normalisation, is the
+        authors'.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def replicated(designs: int, dimensions: int, rng: np.random.Generator) -> NDArr
     return found.reshape(-1, dimensions)
 
 
-def total_indices(values: Float[np.ndarray, "d+1 designs"]) -> NDArray[np.float64]:
+def total_indices(values: Float[np.ndarray, "masks designs"]) -> NDArray[np.float64]:
     """Jansen's estimate (1999) of each dimension's total index from a function's values at ``replicated`` rows."""
     base, *replaced = values.astype(np.float64)
     variance = base.var(ddof=1)

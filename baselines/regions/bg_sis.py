@@ -8,7 +8,7 @@ from torch import nn
 
 from baselines.regions.criterion import Criterion, premises
 from da.arguments import MODULE, arguments
-from da.fill import Fill, baseline_image
+from da.fill import IMAGENET_MEAN, Fill, baseline_image
 from da.passes import passes
 from da.types import NOTHING_ACCEPTED, OK, VACUOUS, Attribution, Images, Rngs, Targets
 
@@ -26,7 +26,7 @@ def bg_sis(
     steps: int = 894,
     criterion: str = "threshold",
     level: float = 0.9,
-    fill: Fill = "black",
+    fill: Fill = IMAGENET_MEAN,
 ) -> Attribution:
     """Remove the pixels that by the gradient the class's probability gains most without, in equal rounds; the fewest left that are enough.
 
@@ -52,7 +52,8 @@ def bg_sis(
     level : float
         What the pixels alone must have at least, above 0, at most 1; not used by ``top1``.
     fill : str or three floats
-        What replaces removed pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces removed pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``; the data set's
+        mean colour, which is zero after normalisation, is the authors'.
 
     Returns
     -------

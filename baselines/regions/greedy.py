@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from baselines.parts import segments
 from baselines.regions.criterion import Criterion
@@ -106,9 +107,9 @@ def insertion(parts: int, collaboration: float, bidirectional: bool) -> Search:
     last: list[int] = []
     enough = np.zeros(parts, bool)  # whether the prefix of each length is
 
-    def score(answers: Answers) -> Subsets:
+    def score(answers: Answers) -> NDArray[np.float64]:
         with_it, without = np.split(answers.probability.astype(float), 2)
-        return with_it + collaboration * (1 - without)
+        return np.asarray(with_it + collaboration * (1 - without))
 
     while len(open_ := np.flatnonzero(~inserted & ~aside)) > 1:
         answers = yield _and_rest(inserted, open_)

@@ -8,7 +8,7 @@ from baselines.parts import segments
 from baselines.regions.criterion import Criterion
 from baselines.regions.search import Found, Search, searched
 from da.arguments import SCORES, arguments
-from da.fill import Fill, baseline_image
+from da.fill import IMAGENET_MEAN, Fill, baseline_image
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
@@ -28,7 +28,7 @@ def sis(
     criterion: str = "threshold",
     level: float = 0.9,
     subsets: int = 1,
-    fill: Fill = "black",
+    fill: Fill = IMAGENET_MEAN,
 ) -> Attribution:
     """Remove the segment without which the class's probability is highest, until none is left; the fewest of the last that are enough.
 
@@ -60,7 +60,8 @@ def sis(
         Sufficient subsets to look for, from 1: each is disjoint with those before it, and starts from all that they leave, where that is
         enough. Each takes another backward selection.
     fill : str or three floats
-        What replaces removed segments: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces removed segments: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``; the data set's
+        mean colour, which is zero after normalisation, is the authors'.
 
     Returns
     -------
