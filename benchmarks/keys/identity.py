@@ -89,7 +89,8 @@ def configuration_identity(value: Any, *, folders: bool = True, theirs: bool = F
         given = {str(name): one for name, one in value.items() if name not in HYDRA}
         theirs = not is_ours(str(getattr(target, "__module__", "")))
         named = "" if callable(value["_target_"]) else str(value["_target_"])
-        keywords = with_defaults(target, given)
+        later = getattr(target, "added_later", {})  # see ``da.settings.added_later``
+        keywords = {name: one for name, one in with_defaults(target, given).items() if name not in later or one != later[name]}
         read = {name: _content(str(keywords[name]), folders) for name in getattr(target, "files", ()) if keywords.get(name)}
         return {"function": function_identity(target, named), **configuration_identity(keywords, folders=folders, theirs=theirs), **read}
     if isinstance(value, Sequence) and not isinstance(value, str):

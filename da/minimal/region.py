@@ -13,8 +13,8 @@ from da.fill import baseline_image, composite
 from da.minimal.pieces import Mask
 from da.minimal.search import Found, Search, Settings, search
 from da.passes import passes
-from da.settings import with_settings
-from da.superpixels import superpixels
+from da.settings import added_later, with_settings
+from da.superpixels import LATER, superpixels
 from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets
 
 __version__ = "11"
@@ -22,6 +22,7 @@ __version__ = "11"
 Accepts = Callable[[Images, Tensor], Tensor]
 
 
+@added_later(**LATER)
 @passes(lambda budget, **_: (budget, 0))
 @with_settings(Settings)
 def minimal_region(
@@ -100,7 +101,8 @@ def regions(
     at all, where that is known beforehand. starts: of each image regions to start from, see ``search``.
     """
     n, _, h, w = images.shape
-    segments = superpixels(images, min(settings.sp_num, max(h * w // 10, 1)))
+    asked = min(settings.sp_num, max(h * w // 10, 1))
+    segments = superpixels(images, asked, compactness=settings.compactness, slic_zero=settings.slic_zero)
     blank = baseline_image(images, settings.fill)
     positive = settings.rule == "positive"
 

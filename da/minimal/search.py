@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from da.fill import Fill
 from da.minimal.pieces import Mask, cut, graded, shares, superpixels_in
+from da.superpixels import COMPACTNESS
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Settings:
         Queries an image at most, from 2.
     sp_num : int
         Superpixels asked of SLIC, fewer where they would have less than 10 pixels; cuts follow their borders, then go through them.
+    compactness : float
+        Of SLIC, above 0, see ``da.superpixels``.
+    slic_zero : bool
+        Whether SLICO adapts the compactness to each superpixel, which gives nearly as many as asked.
     k : int
         Circles of the walk, from 1.
     walk : int
@@ -59,6 +64,8 @@ class Settings:
     rule: str = "positive"
     budget: int = 500
     sp_num: int = 250
+    compactness: float = COMPACTNESS
+    slic_zero: bool = False
     k: int = 4
     walk: int = 60
     alpha_step: float = 0.2
@@ -76,6 +83,7 @@ class Settings:
         for name, valid, needed in (
             ("rule", self.rule in ("positive", "negative"), "choose positive (Pos-R) or negative (Neg-R)"),
             ("budget", self.budget >= 2, "at least 2 queries"),
+            ("compactness", self.compactness > 0, "a number above 0"),
             ("k", self.k >= 1, "at least one circle"),
             ("walk", self.walk >= 0, "0 or more steps"),
             ("alpha_step", 0 <= self.alpha_step <= 1, "a fraction from 0 to 1"),
