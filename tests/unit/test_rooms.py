@@ -63,6 +63,7 @@ def test_modules_and_rooms_are_small():
         rooms[Path(name).parent] = rooms.get(Path(name).parent, 0) + 1
     assert {str(room): count for room, count in rooms.items() if count > 18} == {}
 
+
 def _targets(node) -> Iterator[str]:
     for name, value in node.items() if isinstance(node, dict) else ():
         if name == "_target_" and not value.startswith("$"):
