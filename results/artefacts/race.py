@@ -22,7 +22,7 @@ from results.statistics import bootstrap_interval, compare_family
 REFERENCE = "da_minimal"  # what the others are compared with
 
 
-@for_each_part("model", "benchmark.mar.fill")
+@for_each_part("method", "param")
 def race(run: Run) -> Iterator[Path]:
     """MAR against passes, of each method's region or the smallest sufficient share of its map, and paired tests against ``da_minimal``.
 
@@ -53,7 +53,7 @@ def race(run: Run) -> Iterator[Path]:
         f"MAR of each method's region, or of the smallest sufficient share of its map, against passes an image (forward and backward; of a "
         f"map with the shares that were tried): mean and 95 % bootstrap interval, median. {what(run)}."
     )
-    shown = curves.assign(passes=curves["passes"].round(), mar=[mean(found[name][1]["mar"].to_numpy()) for name in curves["configuration"]])
+    shown = curves.assign(passes=curves["passes"].round(), median=curves["median"].round(3), mar=[mean(found[name][1]["mar"].to_numpy()) for name in curves["configuration"]])
     yield from table(shown.drop(columns=["method", "low", "high"]), run.stem("race"), caption)
     if len(compared := _against_reference(curves, {name: frame for name, (_, frame) in found.items()})):
         caption = f"MAR against {REFERENCE} of no more passes: paired Wilcoxon tests over the images, corrected by Holm."
@@ -94,7 +94,7 @@ def _in_order(values: pd.Series[Any]) -> pd.Series[Any]:
     return values.map(tables.method_sort_key) if values.name == "method" else values
 
 
-@for_each_part("model", "dataset")
+@for_each_part("method", "param")
 def optimality(run: Run) -> Iterator[Path]:
     """MAR over that of the smallest region of the same partition, proven by ``exact``; where it is not proven, over its lower bound.
 
