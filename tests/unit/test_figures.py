@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from da.plot import HEAT, heat_map
 from results.figures import matplotlib as figures
