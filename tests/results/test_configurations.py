@@ -59,7 +59,7 @@ import pandas as pd
 from measure_helper import SCALE
 
 def measure(model, images, targets, labels, attribution, *, rngs):
-    rows = [(i, "mar", float("nan"), float(SCALE * attribution.saliency[i].mean())) for i in range(len(images))]
+    rows = [(i, "brightness", float("nan"), float(SCALE * attribution.saliency[i].mean())) for i in range(len(images))]
     return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])
 """
 
