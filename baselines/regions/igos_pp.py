@@ -16,14 +16,14 @@ from da.types import Attribution, Images, Rngs, Targets
 __version__ = "1"
 
 TOGETHER = 10  # images through the network at a time, with what its backward pass needs
-LEAST_STEP, DECAY, SLOPE = 1e-5, 0.2, 1e-4  # of the backtracking
+LARGEST_STEP, LEAST_STEP, DECAY, SLOPE = 1000.0, 1e-5, 0.2, 1e-4  # of the backtracking
 
 Pair = Float[Tensor, "2 1 s s"]
 
 
-def _passes(iterations: int, steps: int, step_size: float, descent: str, **_: object) -> tuple[int, int]:
+def _passes(iterations: int, steps: int, step_size: float | None, descent: str, **_: object) -> tuple[int, int]:
     integrals = 4 * steps * iterations
-    return (integrals * len(_step_sizes(step_size)) if descent == "backtracking" else 0), integrals
+    return (integrals * len(_step_sizes(step_size or LARGEST_STEP)) if descent == "backtracking" else 0), integrals
 
 
 @passes(_passes)
@@ -41,7 +41,7 @@ def igos_pp(
     variation: float = 20.0,
     sigma: float = 0.0005,
     descent: str = "backtracking",
-    step_size: float = 1000.0,
+    step_size: float | None = None,
     noise: float = 0.045,
     fill: Fill = "blur",
 ) -> Attribution:
@@ -79,8 +79,9 @@ def igos_pp(
         Of the image's squared differences at which an edge counts, above 0, in pixel values: 0.01 after the usual normalisation.
     descent : {"backtracking", "nesterov"}
         Whether each step is the first of ``step_size``, a fifth of it, and so on that descends enough, or is ``step_size``, accelerated.
-    step_size : float
-        Of the descent, from 0.00001.
+    step_size : float, optional
+        Of the descent, from 0.00001; left out, 1000 or, with ``nesterov``, at most ``size ** 2 / (12 * variation)``: by larger steps the
+        variation makes it oscillate, though the authors take 1000 at any size.
     noise : float
         Standard deviation of what is added to masked images, from 0, in pixel values: 0.2 after the usual normalisation.
     fill : str or three floats
@@ -111,13 +112,17 @@ def igos_pp(
         ("iterations", iterations, iterations >= 1),
         ("steps", steps, steps >= 1),
         ("sigma", sigma, sigma > 0),
-        ("step_size", step_size, LEAST_STEP <= step_size < np.inf),
+        ("area", area, 0 <= area < np.inf),
+        ("variation", variation, 0 <= variation < np.inf),
+        ("step_size", step_size, step_size is None or LEAST_STEP <= step_size < np.inf),
         ("noise", noise, 0 <= noise < np.inf),
         ("descent", descent, descent in ("backtracking", "nesterov")),
     ):
         if not valid:
             raise ValueError(f"igos_pp: {name}={value!r} is out of range; see its documentation")
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    if step_size is None:
+        step_size = LARGEST_STEP if descent == "backtracking" else size**2 / max(12 * variation, size**2 / LARGEST_STEP)
     hidden = baseline_image(images, fill)
     maps, queries = [], []
     for i, rng in enumerate(rngs):

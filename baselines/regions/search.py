@@ -83,10 +83,10 @@ def searched(
         accepted = criterion.accepts(probability, decided, whole[rows])
         for i, (going, _) in asking:
             advance(i, going, Answers(probability[rows == i], accepted[rows == i]))
-    return attribution(found, statuses, queries, targets, parts, numbers)
+    return _attribution(found, statuses, queries, targets, parts, numbers)
 
 
-def attribution(
+def _attribution(
     found: Sequence[Found], statuses: Sequence[str], queries: np.ndarray, targets: Targets, parts: Parts, numbers: Sequence[str] = ()
 ) -> Attribution:
     """Regions and orders of parts as masks and maps of pixels."""
