@@ -5,6 +5,7 @@ from .explanation import Region as Region
 from .explanation import disjoint_regions as disjoint_regions
 from .explanation import explain as explain
 from .minimal import exact_region as exact_region
+from .minimal import exact_region_by_score as exact_region_by_score
 from .minimal import minimal_region as minimal_region
 from .minimal import minimal_region_by_score as minimal_region_by_score
 from .minimal import reduce as reduce

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from da.arguments import LABELS, arguments
 from da.fill import Fill, baseline_image, composite
+from da.minimal.region import Accepts
 from da.passes import passes
+from da.settings import with_settings
 from da.superpixels import superpixels
 from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets
 
@@ -20,6 +23,49 @@ __version__ = "1"
 
 TOGETHER = 16  # subsets of an image that are asked about at a time
 MOST_SEGMENTS = 62  # a subset is the bits of one whole number
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Settings of ``exact_region``, as its keyword arguments.
+
+    Parameters
+    ----------
+    rule : {"positive", "negative"}
+        Pos-R: the region alone has the class; Neg-R: without it the class is lost.
+    sp_num : int
+        Segments asked of SLIC, at most 62; each one more doubles the subsets.
+    slic_zero : bool
+        Adapt the compactness to each segment, which gives nearly as many segments as asked.
+    compactness : float
+        Of SLIC, above 0.
+    budget : int
+        Queries an image at most, from 2.
+    fill : str or three floats
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
+
+    Raises
+    ------
+    ValueError
+        For values out of range.
+    """
+
+    rule: str = "positive"
+    sp_num: int = 16
+    slic_zero: bool = True
+    compactness: float = 10.0
+    budget: int = 20_000
+    fill: Fill = "black"
+
+    def __post_init__(self) -> None:
+        if self.rule not in ("positive", "negative"):
+            raise ValueError(f"rule={self.rule!r}: choose positive (Pos-R) or negative (Neg-R)")
+        if not 1 <= self.sp_num <= MOST_SEGMENTS:
+            raise ValueError(f"sp_num={self.sp_num}: give 1 to {MOST_SEGMENTS} segments")
+        if not self.compactness > 0:
+            raise ValueError(f"compactness={self.compactness}: give a number above 0")
+        if self.budget < 2:
+            raise ValueError(f"budget={self.budget}: give at least 2 queries")
 
 
 @dataclass
@@ -33,6 +79,7 @@ class Smallest:
 
 
 @passes(lambda budget=20_000, **_: (budget, 0))
+@with_settings(Exact)
 def exact_region(
     model: LabelModel,
     images: Images,
@@ -40,12 +87,7 @@ def exact_region(
     *,
     rngs: Rngs | None = None,
     seed: int = 0,
-    rule: str = "positive",
-    sp_num: int = 16,
-    slic_zero: bool = True,
-    compactness: float = 10.0,
-    budget: int = 20_000,
-    fill: Fill = "black",
+    settings: Exact,
 ) -> Attribution:
     """Find the smallest region by area that decides the class, among all unions of the segments of a coarse partition.
 
@@ -65,18 +107,8 @@ def exact_region(
         Not used: nothing is drawn.
     seed : int
         Not used: nothing is drawn.
-    rule : {"positive", "negative"}
-        Pos-R: the region alone has the class; Neg-R: without it the class is lost.
-    sp_num : int
-        Segments asked of SLIC, at most 62; each one more doubles the subsets.
-    slic_zero : bool
-        Adapt the compactness to each segment, which gives nearly as many segments as asked.
-    compactness : float
-        Of SLIC, above 0.
-    budget : int
-        Queries an image at most, from 2.
-    fill : str or three floats
-        What replaces ablated pixels, see ``da.fill.baseline_image``.
+    settings : Exact
+        Given field by field: those of ``da.minimal.exact.Exact`` are keyword arguments, such as ``sp_num=12``.
 
     Returns
     -------
@@ -92,30 +124,41 @@ def exact_region(
         For arguments of another type, shape or range.
     """
     model, images, classes, _ = arguments(LABELS, model, images, targets, rngs, seed)
-    _check(rule=rule, sp_num=sp_num, compactness=compactness, budget=budget)
+    return smallest(lambda shown, rows: model(shown) == classes[rows], images, classes, settings)
+
+
+def smallest(accepts: Accepts, images: Images, classes: Tensor, settings: Exact, reachable: Sequence[bool] | None = None) -> Attribution:
+    """``exact_region`` for any meaning of having the class.
+
+    accepts: images and their rows in the batch to whether each has it. reachable: whether each whole image has it, where that is known.
+    """
     n, _, h, w = images.shape
-    segments = superpixels(images, min(sp_num, h * w), compactness=compactness, slic_zero=slic_zero)
+    segments = superpixels(images, min(settings.sp_num, h * w), compactness=settings.compactness, slic_zero=settings.slic_zero)
     if int(segments.count.max()) > MOST_SEGMENTS:
-        raise ValueError(f"sp_num={sp_num}: SLIC made {int(segments.count.max())} segments: ask for fewer, at most {MOST_SEGMENTS} can be")
-    blank, positive = baseline_image(images, fill), rule == "positive"
+        raise ValueError(
+            f"sp_num={settings.sp_num}: SLIC made {int(segments.count.max())} segments: ask for fewer, at most {MOST_SEGMENTS} can be"
+        )
+    blank, positive = baseline_image(images, settings.fill), settings.rule == "positive"
     index = segments.index.cpu().numpy()
 
     def decide(subsets: list[int], rows: list[int]) -> list[bool]:
         at = torch.tensor(rows, device=images.device)
         pixels = torch.from_numpy(np.stack([_pixels(one, index[i]) for one, i in zip(subsets, rows, strict=True)])).to(images.device)
         shown = composite(images[at], blank[at], pixels if positive else ~pixels)
-        answers: list[bool] = ((model(shown) == classes[at]) == positive).tolist()
+        answers: list[bool] = (accepts(shown, at) == positive).tolist()
         return answers
 
     everything = [(1 << int(count)) - 1 for count in segments.count]
     ablated = decide([0] * n if positive else everything, list(range(n)))
     statuses = [VACUOUS if positive and held else UNSATISFIABLE if not positive and not held else OK for held in ablated]
+    if reachable is not None:
+        statuses = [status if known else UNSATISFIABLE for status, known in zip(statuses, reachable, strict=True)]
     found = [Smallest(0 if status == VACUOUS else all_, 0, proven=status != OK) for status, all_ in zip(statuses, everything, strict=True)]
     orders: list[list[int]] = [[] for _ in range(n)]
     searches = {}
     for i in range(n):
         if statuses[i] == OK:
-            one = _search(np.bincount(index[i].ravel()), budget, found[i], orders[i])
+            one = _search(np.bincount(index[i].ravel()), settings.budget, found[i], orders[i])
             if (first := next(one, None)) is not None:
                 searches[i] = one, first
     while searches:
@@ -198,14 +241,3 @@ def _layers(order: list[int], kept: np.ndarray, index: np.ndarray) -> np.ndarray
     place = np.zeros(int(index.max()) + 1, np.float32)
     place[order] = np.arange(1, len(order) + 1) / (len(order) + 1)
     return np.where(kept, np.float32(1), place[index])
-
-
-def _check(*, rule: str, sp_num: int, compactness: float, budget: int) -> None:
-    if rule not in ("positive", "negative"):
-        raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
-    if not 1 <= sp_num <= MOST_SEGMENTS:
-        raise ValueError(f"sp_num={sp_num}: give 1 to {MOST_SEGMENTS} segments")
-    if not compactness > 0:
-        raise ValueError(f"compactness={compactness}: give a number above 0")
-    if budget < 2:
-        raise ValueError(f"budget={budget}: give at least 2 queries")

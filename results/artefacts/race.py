@@ -53,7 +53,11 @@ def race(run: Run) -> Iterator[Path]:
         f"MAR of each method's region, or of the smallest sufficient share of its map, against passes an image (forward and backward; of a "
         f"map with the shares that were tried): mean and 95 % bootstrap interval, median. {what(run)}."
     )
-    shown = curves.assign(passes=curves["passes"].round(), median=curves["median"].round(3), mar=[mean(found[name][1]["mar"].to_numpy()) for name in curves["configuration"]])
+    shown = curves.assign(
+        passes=curves["passes"].round(),
+        median=curves["median"].round(3),
+        mar=[mean(found[name][1]["mar"].to_numpy()) for name in curves["configuration"]],
+    )
     yield from table(shown.drop(columns=["method", "low", "high"]), run.stem("race"), caption)
     if len(compared := _against_reference(curves, {name: frame for name, (_, frame) in found.items()})):
         caption = f"MAR against {REFERENCE} of no more passes: paired Wilcoxon tests over the images, corrected by Holm."

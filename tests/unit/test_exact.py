@@ -113,6 +113,27 @@ def test_an_image_alone_has_the_numbers_that_it_has_among_others():
         assert alone.queries[0] == together.queries[i]
 
 
+@pytest.mark.parametrize(("criterion", "level"), [("share", 0.9), ("threshold", 0.7)])
+def test_by_score_it_is_the_smallest_that_keeps_enough_of_the_probability(criterion, level):
+    image = textured(1, 32, 32, 1)
+    rule = RandomRule(image[0], 1, share=0.5)
+    probability = torch.from_numpy(np.random.default_rng(7).random(len(rule.table)) * 0.6)
+    probability[[5, 77, 300, -1]] = torch.tensor([0.85, 0.75, 0.72, 0.8]).double()
+
+    def scores(images: Tensor) -> Tensor:
+        of = probability[rule.subset(images)]
+        return torch.stack([1 - of, of], 1)
+
+    rule.table = (probability >= (0.9 * 0.8 if criterion == "share" else level)).numpy()
+    found = da.exact_region_by_score(scores, image, torch.tensor([1]), sp_num=SP_NUM, criterion=criterion, level=level)
+    assert (found.status, int(found.kept.sum()), found.extras["proven"].item()) == (("ok",), rule.smallest(), 1)
+    never = da.exact_region_by_score(scores, image, torch.tensor([1]), sp_num=SP_NUM, criterion="threshold", level=0.9)
+    assert never.status == ("unsatisfiable",)
+    for wrong in ({"criterion": "top2"}, {"level": 0.0}, {"budget": 2}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            da.exact_region_by_score(scores, image, torch.tensor([1]), **wrong)
+
+
 @pytest.mark.parametrize(("change", "said"), [({"sp_num": 63}, "sp_num=63"), ({"budget": 1}, "budget=1"), ({"rule": "x"}, "rule='x'")])
 def test_what_cannot_be_is_refused(change, said):
     with pytest.raises(ValueError, match=said):
