@@ -9,7 +9,7 @@ from benchmarks.app.process import prepare
 def main(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     prepare()
-    from benchmarks.app import explain  # with PyTorch, for which the process is prepared now
+    from benchmarks.app import explain  # which imports PyTorch in time: the process is prepared for it now
 
     return explain.main(arguments)
 

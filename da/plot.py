@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from da.rule import picture
-from da.types import Attribution, Images
+from da.types import OK, Attribution, Images
 
 HEAT = "inferno"  # lighter is more important, in print without colours as well
 TITLE = 24  # letters in a line of the title above a picture
@@ -44,8 +44,13 @@ def rows_of_pictures(images: Images, found: Attribution, names: Sequence[str]) -
             row.append(picture(image, mask))
             title.append(f"if {'absent' if found.negative else 'present'}: {100 * mask.mean():.1f} %")
         pictures.append([*row, heat_map(image, found.saliency[i].cpu().numpy())])
-        titles.append([*title, "map"])
+        titles.append([*title, with_status("map", found.status[i] if found.status else OK)])
     return grid_of_pictures(pictures, titles)
+
+
+def with_status(title: str, status: str) -> str:
+    """The title of a map: its attribution's status in a line of its own, unless that is ``ok``. An empty map is to say why."""
+    return title if status == OK else "\n".join(filter(None, [title, status.partition(":")[0].replace("_", " ")]))
 
 
 def heat_map(image: Float[np.ndarray, "h w 3"], saliency: Float[np.ndarray, "h w"], opacity: float = 0.6) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from results.records import ID_COLUMNS, PREDICTED, SECTIONS, columns, configurat
 from results.statistics import Comparison, bootstrap_interval, compare_family
 from results.store.store import FAILED, Store
 
-METHOD_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # the paper's Fig. 3
+METHOD_ORDER = ("da_pos", "da_neg", "da_minimal", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # Fig. 3, with ours
 REFERENCES = ("random", "centre", "sobel")  # know nothing of the model; listed last
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 
-def application(cfg: DictConfig) -> None:
-    """Run one job of the application."""
+def application(cfg: DictConfig) -> float | list[float] | None:
+    """Run one job of the application, and return what ``objective`` asks for."""
     from benchmarks.app.run import run  # only now: help, --cfg and completion do without PyTorch
 
-    run(cfg)
+    return run(cfg)

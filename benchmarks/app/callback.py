@@ -1,4 +1,7 @@
-"""Hydra's callback: plans a sweep before its first job, reports after the last."""
+"""Hydra's callback: plans a sweep before its first job, reports after the last.
+
+What needs PyTorch is imported when there is something to plan: Hydra makes the callback even to say that a name is not there.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,10 @@ import json
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -19,16 +23,12 @@ from benchmarks.app.failures import fail, failures, forget
 from benchmarks.app.process import prepare
 from benchmarks.app.session import current
 from benchmarks.app.workers import Origin
-from benchmarks.engines.loading import load
-from benchmarks.engines.rate import seconds_a_pass
 from benchmarks.inputs.compose import composed
+from benchmarks.inputs.messages import cause
 from benchmarks.inputs.places import expanded
-from benchmarks.jobs import plan
-from benchmarks.jobs.record import of_all_shards
-from benchmarks.jobs.resolve import ResolvedConfig, resolve
-from results.export import LINE_WIDTH
-from results.status import PLAN
-from results.store.files import write_atomically
+
+if TYPE_CHECKING:
+    from benchmarks.jobs.resolve import ResolvedConfig
 
 
 class Report(Callback):
@@ -56,29 +56,69 @@ class Report(Callback):
         """Say what the sweep is going to do."""
         session = current()
         session.sweep = (self, config)
-        everyone, jobs = arguments_of(config), list[ResolvedConfig]()
+        if is_search(config):
+            self._expect_search(config)
+            return
+        everyone = arguments_of(config)
         self.origin = Origin(jobs=len(everyone))
+        given = list[tuple[list[str], DictConfig | None]]()
         for arguments in everyone:
+            try:
+                given.append((arguments, composed(*arguments)))
+            except Exception:
+                if not config.hydra.sweeper.get("max_batch_size") and not composes(config, arguments):
+                    return  # Hydra says why, before it runs any job
+                given.append((arguments, None))
+        self._plan(config, given)
+
+    def _expect_search(self, config: DictConfig) -> None:
+        """Of a sweep that searches, only the jobs on the images held back are reported on; which these are is not known yet."""
+        self.origin = Origin(jobs=config.hydra.sweeper.concurrent)
+        out = Path(expanded(config.out))
+        self.runs[out] = [{}]
+        for folder in (out, out / "trials"):
+            forget(folder)
+
+    def _plan(self, config: DictConfig, given: list[tuple[list[str], DictConfig | None]]) -> None:
+        """Resolve all jobs, say which cannot run, and print the plan of the others. given: arguments and configuration of each."""
+        from benchmarks.jobs import plan  # only now, with PyTorch
+        from benchmarks.jobs.record import of_all_shards
+        from benchmarks.jobs.resolve import resolve
+        from results.status import PLAN
+        from results.store.files import write_atomically
+
+        jobs, wrong = list[ResolvedConfig](), dict[str, int]()
+        for arguments, cfg in given:
             out, expected = Path(expanded(config.out)), {"overrides": of_all_shards(arguments), "images": 0, "started": time.time()}
-            with suppress(Exception):  # the job that cannot be composed will say why
-                cfg = composed(*arguments)
-                out = Path(expanded(cfg.out))
-                self.names[out] = cfg.name
-                expected["images"] = cfg.select.count or 0  # as far as it is known of a job that cannot be resolved
-                choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
-                job = resolve(cfg, arguments, choice[-1] if choice else "da_pos")
-                expected["images"] = plan.image_count(job)
-                jobs.append(job)
+            try:
+                if cfg is not None:
+                    out = Path(expanded(cfg.out))
+                    self.names[out] = cfg.name
+                    expected["images"] = cfg.select.count or 0  # as far as it is known of a job that cannot be resolved
+                    choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
+                    job = resolve(cfg, arguments, choice[-1] if choice else "da_pos")
+                    expected["images"] = plan.image_count(job)
+                    jobs.append(job)
+            except Exception as error:  # the job will fail by it, and be listed at the end, with its command
+                wrong[cause(error)] = wrong.get(cause(error), 0) + 1
             self.runs.setdefault(out, []).append(expected)
         for out, left in self.runs.items():
             forget(out)
             with suppress(OSError):  # the jobs will say so
                 write_atomically(out / PLAN, json.dumps(left, indent=1).encode())
+        for reason, count in wrong.items():
+            said = f" {count} of {len(given)} jobs cannot run: {reason}"
+            current().console.print(Text.assemble(("error:", "red"), said), soft_wrap=True)
         if jobs:
             self._show(jobs)
 
     def _show(self, jobs: list[ResolvedConfig]) -> None:
         """Print the plan of a sweep, with the time that it will take."""
+        from benchmarks.engines.loading import load
+        from benchmarks.engines.rate import seconds_a_pass
+        from benchmarks.jobs import plan
+        from results.export import LINE_WIDTH
+
         session, work, cost = current(), [plan.planned(job) for job in jobs], dict[tuple[str, str], tuple[float, float]]()
         session.bar.expect(sum(job.images for job in work))
         for job, of_job in zip(jobs, work, strict=True):
@@ -118,6 +158,20 @@ class Report(Callback):
             for failure in failed:
                 said = f" {failure['error']}\n  again: {failure['command']}"
                 session.console.print(Text.assemble(("failed:", "red"), said), soft_wrap=True)
+
+
+def is_search(config: DictConfig) -> bool:
+    """Whether a sweep is a search."""
+    return str(config.hydra.sweeper._target_).endswith(".OptunaSweeper")
+
+
+def composes(config: DictConfig, arguments: list[str]) -> bool:
+    """Whether Hydra itself can compose a job of a sweep."""
+    try:
+        GlobalHydra.instance().config_loader().load_sweep_config(config, arguments)
+    except Exception:
+        return False
+    return True
 
 
 def arguments_of(config: DictConfig) -> list[list[str]]:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
-from benchmarks.data.sets import demo
+from benchmarks.data.demo_pictures import PICTURES
 from benchmarks.inputs import own_folders
 from benchmarks.inputs.command_line import searched
 from benchmarks.inputs.messages import choices
 
 RULES = {"pos": "positive", "neg": "negative"}
 KEYS = ("model", "method", "engine", "seed", "hydra", "dataset.value_range")  # the overrides that say something about one photograph
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a photograph.
+
+    photo: as it was given. out: the picture to write. rule: ``pos`` or ``neg``. own_rule: whether the method has a rule of its own. rules:
+    how many, at most. engine: that was asked for, None for the one that runs the model fastest.
+    """
+
+    photo: Path
+    out: Path | None
+    method: str
+    rule: str
+    own_rule: bool
+    rules: int = 1
+    engine: str | None = None
 
 
 class OneLineErrorParser(argparse.ArgumentParser):
@@ -38,11 +56,12 @@ def options() -> argparse.ArgumentParser:
         "  python -m da cat.jpg --k 8 --iterations 1000 --json  hyper-parameters; one JSON object\n"
         "  python -m da --method rise --help                    the hyper-parameters of another method\n"
         "  python -m da cat.jpg --config-dir conf --model mine  a model or method of yours\n"
+        "  python -m da --app                                   in a browser, with a live picture\n"
         "Exit codes: 0 done, 2 bad input, 130 interrupted. Errors are one line; --debug shows where they come from.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         add_help=False,
     )
-    parser.add_argument("photo", nargs="?", type=Path, help=f"an image file, or one of {', '.join(p.id for p in demo().photographs)}")
+    parser.add_argument("photo", nargs="?", type=Path, help=f"an image file, or one of {', '.join(PICTURES)}")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of python -m benchmarks, such as model.size=224")
     parser.add_argument("-h", "--help", action="store_true", help="show this and the method's hyper-parameters")
     parser.add_argument(
@@ -58,6 +77,8 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="default 0")
     parser.add_argument("--engine", metavar="NAME", help=f"of {', '.join(choices('engine'))}; default: onnxruntime on the CPU")
     parser.add_argument("--device", help="auto, cpu or cuda; default auto")
+    parser.add_argument("--app", action="store_true", help="all this in a browser: choose, look on, compare; on this machine alone")
+    parser.add_argument("--port", type=int, metavar="N", help="of --app (default: a free one from 7860)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -16,9 +16,7 @@ from rich.text import Text
 from benchmarks.app.session import Session, current
 from benchmarks.inputs.command_line import of_single_job
 from benchmarks.inputs.messages import cause, debugging
-from results.status import PLAN
 from results.store.files import write_atomically
-from results.store.store import digest
 
 
 class NothingWorkedError(Exception):
@@ -30,6 +28,8 @@ def fail(out: Path, error: Exception, overrides: list[str] | None) -> None:
 
     overrides: those of the job, None for what is not of one job.
     """
+    from results.store.store import digest  # only now: it imports pandas
+
     session, message = current(), cause(error)
     command = shlex.join(
         ["python", "-m", "benchmarks", *(of_single_job(overrides, sys.argv[1:]) if overrides is not None else sys.argv[1:])]
@@ -53,6 +53,8 @@ def fail(out: Path, error: Exception, overrides: list[str] | None) -> None:
 
 def forget(out: Path) -> None:
     """Delete what the last command left of its failures and its plan."""
+    from results.status import PLAN
+
     for path in [*(out / "failed").glob("*.json"), out / PLAN]:
         path.unlink(missing_ok=True)
 

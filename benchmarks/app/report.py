@@ -22,6 +22,7 @@ from da.types import OK
 from results import comparability, tables, tracking
 from results.artefacts import pictures as galleries
 from results.artefacts.parts import Run, file_suffix, image_count_text, parts, run_title
+from results.artefacts.search import FOUND, search
 from results.export import LINE_WIDTH, to_csv, to_parquet
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
@@ -68,6 +69,8 @@ def write(out: Path, cfg: DictConfig) -> None:
     drawn = list(draw(run)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(current_name(name))(run)
+    if (out / FOUND).exists() and "results.artefacts.search" not in cfg.artefacts:
+        drawn += search(run)
     console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=LINE_WIDTH, markup=False)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
@@ -189,5 +192,6 @@ def _triptychs(record: Record, folder: Path, name: str, part: str) -> Iterator[P
         mask = unpacked(of.arrays["kept"], of.image.shape[:2])
         shown = [of.image, picture(of.image, mask), figures.heat_map(of.image, of.arrays["saliency"])]
         verb = "absent" if record["parameters"].get("rule") == "negative" else "present"
-        figure = figures.row_of_pictures(shown, [of.words, f"if {verb}: {100 * mask.mean():.1f} %", f"map, {name}"])
+        map_title = figures.with_status(f"map, {name}", of.status)
+        figure = figures.row_of_pictures(shown, [of.words, f"if {verb}: {100 * mask.mean():.1f} %", map_title])
         yield from save(figure, folder / f"fig1_{of.key[0].replace('/', '_')}_{file_suffix(name.split())}{part}", pdf=False)

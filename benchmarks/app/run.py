@@ -13,12 +13,17 @@ from benchmarks.app.failures import NothingWorkedError, fail
 from benchmarks.app.interruption import Interruption
 from benchmarks.app.session import current
 from benchmarks.inputs.places import expanded
+from benchmarks.jobs.job import Job
+from benchmarks.jobs.objective import objective_values, objectives_of
 from benchmarks.jobs.record import write_record
 from benchmarks.jobs.resolve import make_job, resolve
 
 
-def run(cfg: DictConfig) -> None:
-    """Compute what the store lacks of a configuration. A failure is recorded, so that the other jobs of a sweep go on."""
+def run(cfg: DictConfig) -> float | list[float] | None:
+    """Compute what the store lacks of a configuration, and return what ``objective`` asks for.
+
+    A failure is recorded, so that the other jobs of a sweep go on, and nothing is returned.
+    """
     session, out = current(), Path(expanded(cfg.out))
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
     overrides = list(hydra.overrides.task) if hydra else []
@@ -34,15 +39,25 @@ def run(cfg: DictConfig) -> None:
         session.bar.job(title, images, images - pending)
         if not pending:
             session.say(f"{title}: nothing to compute, all {images} images are in the store")
-            return
-        with Interruption(session.console) as interruption:
-            computed = job.run(session.bar.advance, lambda: interruption.asked)
-        failed = 0 if interruption.asked else len(job.pending())
-        session.say(f"{title}: computed {computed - failed} of {images} images{f', {failed} failed' if failed else ''}")
-        if interruption.asked:
-            session.say(f"Interrupted: all that was computed is stored. Go on with: python -m benchmarks {shlex.join(sys.argv[1:])}")
-            raise KeyboardInterrupt
-        if computed and failed == images:
-            raise NothingWorkedError(f"{title}: every image failed, see the statuses below")
+        else:
+            _compute(job, title, images)
+        if objectives := objectives_of(config.settings.get("objective")):
+            values = objective_values(job, objectives)
+            return values[0] if len(values) == 1 else values
     except Exception as error:
         fail(out, error, overrides)
+    return None
+
+
+def _compute(job: Job, title: str, images: int) -> None:
+    """Run a job until it is done or interrupted."""
+    session = current()
+    with Interruption(session.console) as interruption:
+        computed = job.run(session.bar.advance, lambda: interruption.asked)
+    failed = 0 if interruption.asked else len(job.pending())
+    session.say(f"{title}: computed {computed - failed} of {images} images{f', {failed} failed' if failed else ''}")
+    if interruption.asked:
+        session.say(f"Interrupted: all that was computed is stored. Go on with: python -m benchmarks {shlex.join(sys.argv[1:])}")
+        raise KeyboardInterrupt
+    if computed and failed == images:
+        raise NothingWorkedError(f"{title}: every image failed, see the statuses below")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import torchvision
@@ -13,6 +12,7 @@ from PIL import Image
 from timm.data import ImageNetInfo
 
 from benchmarks.data.decoding import UnreadableError, checked_range, upright_rgb
+from benchmarks.data.demo_pictures import PICTURES, path_of
 from benchmarks.data.folders import LeftOut, images_below, images_by_class, printable, report_left_out, summary_of_left_out
 from benchmarks.data.photographs import ImageSet, Mosaic, Photograph, prepare, prepared
 
@@ -32,27 +32,7 @@ def demo() -> ImageSet:
     ImageSet
         Seven photographs.
     """
-    skimage_data = _package("skimage") / "data"
-    sklearn_data = _package("sklearn") / "datasets" / "images"
-    matplotlib_data = _package("matplotlib") / "mpl-data" / "sample_data"
-    labelled = (
-        ("chelsea", skimage_data / "chelsea.png", 285),  # Egyptian cat
-        ("coffee", skimage_data / "coffee.png", 967),  # espresso
-        ("camera", skimage_data / "camera.png", 872),  # tripod
-        ("motorcycle", skimage_data / "motorcycle_left.png", 665),  # moped
-        ("rocket", skimage_data / "rocket.jpg", 657),  # missile
-        ("china", sklearn_data / "china.jpg", 698),  # palace
-        ("grace_hopper", matplotlib_data / "grace_hopper.jpg", 652),  # military uniform
-    )
-    return ImageSet("demo", tuple(Photograph(name, label, path) for name, path, label in labelled))
-
-
-def _package(name: str) -> Path:
-    """Where a package lies, without importing it."""
-    spec = find_spec(name)
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent
+    return ImageSet("demo", tuple(Photograph(name, label, path_of(name)) for name, (_, label) in PICTURES.items()))
 
 
 def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | None = None) -> ImageSet:

@@ -36,9 +36,11 @@ SETTINGS: dict[str, Any] = {
     "select.count": int | None,
     "select.order": Literal["first", "random"],
     "select.correct_for": list[str] | None,
+    "select.part": Literal["tune", "held_back"] | None,
+    "objective": str | list[str] | None,
 }
 
-CLOSED = {"select": ("count", "order", "correct_for"), "tracking": ("enabled", "project", "mode", "group")}
+CLOSED = {"select": ("count", "order", "correct_for", "part"), "tracking": ("enabled", "project", "mode", "group")}
 
 
 def check_settings(cfg: DictConfig) -> None:

@@ -52,7 +52,8 @@ def planned(config: ResolvedConfig) -> JobCost:
 def image_count(config: ResolvedConfig) -> int:
     """The images of a job's shard."""
     part, parts = shard_of(config["shard"])
-    return len(range(config["select"]["count"] or len(config.images()))[part::parts])
+    count = None if config["select"].get("part") else config["select"]["count"]
+    return len(range(count or len(config.images()))[part::parts])
 
 
 def table(jobs: Sequence[JobCost], cost: Mapping[tuple[str, str], tuple[float, float]]) -> Table:

@@ -24,7 +24,9 @@ from benchmarks.inputs.messages import choices, suggestion
 from benchmarks.inputs.parameters import MEASURE, METHOD, check, check_contract, check_settings, find_function
 from benchmarks.inputs.places import expand_paths
 from benchmarks.jobs.job import Job
+from benchmarks.jobs.objective import objectives_of
 from benchmarks.jobs.selection import judges_of, selected_images
+from benchmarks.jobs.trial import check_by_trial
 from benchmarks.models.classifier import Model
 from results.moved_modules import with_current_names
 from results.store.store import Store
@@ -93,8 +95,13 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
             )
         cfg.benchmark[measure] = as_function(f"benchmark.{measure}", node, MEASURE)
     chosen, settings = resolved(method), resolved(cfg)
+    if settings["select"].get("part") is None:  # as jobs were recorded before there were parts
+        settings["select"].pop("part", None)
+    objectives_of(settings.get("objective"))
     # What tells methods of a sweep apart is in the method now, and the shards of a job share its record.
     settings |= {"method": chosen, "method_name": name, "per_method": None, "variation": None}
+    for where, node in {"method": chosen, **{f"benchmark.{name}": node for name, node in (settings["benchmark"] or {}).items()}}.items():
+        check_by_trial(where, node, model_json, engine_json)
     judges = judges_of(settings["select"], model_json)
     return ResolvedConfig(settings, chosen, name, model_json, engine_json, judges, said, Path(str(cfg.out)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from benchmarks.engines.loading import load
 from benchmarks.engines.views import LabelView
 from benchmarks.inputs.compose import as_json, composed
 from benchmarks.inputs.messages import cause
+from da.rng import image_rng
 
 
 def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: int, judges: Mapping[str, str], engine: str) -> ImageSet:
@@ -36,10 +38,21 @@ def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: i
     """
     images: ImageSet = instantiate(dataset)
     if not judges:
-        return select(images, n=rule["count"], order=rule["order"], seed=seed)
+        return part_of(select(images, n=rule["count"], order=rule["order"], seed=seed), rule.get("part"), seed)
     shuffled = select(images, n=None, order=rule["order"], seed=seed)
     classifiers = [partial(class_of, model, engine) for model in judges.values()]
-    return correct_for_all(shuffled, classifiers, n=rule["count"])
+    return part_of(correct_for_all(shuffled, classifiers, n=rule["count"]), rule.get("part"), seed)
+
+
+def part_of(images: ImageSet, part: str | None, seed: int) -> ImageSet:
+    """One half of the selected images, drawn by the seed and their names: ``tune``, or the others, ``held_back``; None is all of them."""
+    if part is None:
+        return images
+    if len(images) < 2:
+        raise ValueError(f"select.part={part}: {len(images)} image cannot be divided; select at least 2")
+    order = sorted(images.photographs, key=lambda photograph: image_rng(seed, "part", photograph.id).random())
+    tuned = {id(photograph) for photograph in order[: (len(order) + 1) // 2]}
+    return replace(images, photographs=tuple(one for one in images.photographs if (id(one) in tuned) == (part == "tune")))
 
 
 def judges_of(rule: Mapping[str, Any], model: str) -> dict[str, str]:

@@ -13,3 +13,4 @@ from .pictures import fig3 as fig3
 from .pictures import fig4 as fig4
 from .race import optimality as optimality
 from .race import race as race
+from .search import search as search

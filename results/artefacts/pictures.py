@@ -43,7 +43,8 @@ def fig1(run: Run) -> Iterator[Path]:
         for shown in run.pictures(record):
             mask = unpacked(shown.arrays["kept"], shown.image.shape[:2])
             rows.append([shown.image, picture(shown.image, mask), figures.heat_map(shown.image, shown.arrays["saliency"])])
-            titles.append([shown.words, f"if present: {100 * mask.mean():.1f} %", "sum of the accepted masks"])
+            map_title = figures.with_status("sum of the accepted masks", shown.status)
+            titles.append([shown.words, f"if present: {100 * mask.mean():.1f} %", map_title])
         yield from save(figures.grid_of_pictures(rows, titles), run.figure(f"fig1_{record['model']}"))
 
 
@@ -149,7 +150,7 @@ def maps(run: Run, records: Records, columns: Sequence[str], *, words: bool = Tr
             row += [np.ones_like(shown.image)] * (i + 1 - len(row))
             title += [""] * (i + 1 - len(title))
             row.append(figures.heat_map(shown.image, shown.arrays["saliency"]))
-            title.append("" if words else shown.words)
+            title.append(figures.with_status("" if words else shown.words, shown.status))
     if not rows:
         return None
     head = [list(title) for title in titles.values()]

@@ -18,6 +18,7 @@ from da.plot import grid_of_pictures as grid_of_pictures
 from da.plot import heat_map as heat_map
 from da.plot import row_of_pictures as row_of_pictures
 from da.plot import show as show
+from da.plot import with_status as with_status
 
 MARKERS = "osD^vP*X<>phd"
 DASHES = (

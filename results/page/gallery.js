@@ -145,7 +145,7 @@ function words(row, column = null) {
 
 function cellOf(row, column) {
   const canvas = make("canvas", { width: 1, height: 1 }), name = column === null ? words(row) : DATA.columns[column].name;
-  const button = make("button", { type: "button", className: "cell" }, canvas, make("div", { className: "none", hidden: true }), make("span", { textContent: name, title: name }), make("span", { className: "fact" }));
+  const button = make("button", { type: "button", className: "cell" }, canvas, make("div", { className: "none", hidden: true }), make("div", { className: "badge", hidden: true }), make("span", { textContent: name, title: name }), make("span", { className: "fact" }));
   Object.assign(button.dataset, { row, column: column ?? "" });
   if (column === null) button.classList.add("photograph");
   return button;
@@ -156,6 +156,8 @@ async function refresh(button) {
   const [state, text] = column === null ? ["", DATA.rows[row].id] : fact(row, column);
   button.classList.toggle("kept", state === "kept");
   button.classList.toggle("lost", state === "lost");
+  const status = column === null ? "ok" : DATA.rows[row].cells[column]?.status.split(":")[0] ?? "ok";
+  Object.assign($(".badge", button), { hidden: status === "ok", textContent: status.replaceAll("_", " ") });
   Object.assign($(".fact", button), { textContent: text.replaceAll("_", "_\u200b"), title: text }); // lines may end after _
   const what = column === null ? "photograph" : { map: "map", top: `top ${percent(stops[settings.stop])}`, mask: "final mask" }[settings.view];
   button.setAttribute("aria-label", `${DATA.rows[row].id}, ${words(row, column)}, ${column === null ? "" : DATA.columns[column].name + ", "}${what}. ${column === null ? "" : text}`);

@@ -34,6 +34,7 @@ TIPS = {"effect": "rank-biserial correlation: -1 where A is smaller on every ima
 TIPS |= {"p (Holm)": "of the paired Wilcoxon test, corrected for the pairs of the measure", "images": "that have a value"}
 FIGURES = {"fig1": "Image, what is kept, and map", "fig2": "States of the walk", "fig3": "Maps by method", "fig4": "Maps by model"}
 FIGURES |= {"fig5": "Insertion curves", "fig6": "MAR by alpha_step and fc", "table2": "MAR by k and sp_num"}
+FIGURES |= {"search": "Search"}
 FIGURES |= {"insertion": "Insertion curves", "maps": "Maps of other methods", "sanity": "Sanity check"}
 PALETTES = ("viridis", "cividis", "turbo")  # of the maps; turbo is the paper's, and not for all eyes
 

@@ -62,7 +62,7 @@ def test_a_multirun_makes_tables_and_figures_and_its_repetition_computes_nothing
     assert {"image", "method", "metric", "x", "value", "status", "model", "dataset"} <= set(rows.columns)
     assert not rows.duplicated(["image", "method", "metric", "x"]).any()
     assert f"Figures: runs/sweep/figures ({len(list((run / 'figures').iterdir()))} files)" in first.stdout
-    for name in ("fig1_chelsea_da_pos.png", "fig1_coffee_da_neg.png", "insertion_demo_efficientnet_lite0.png"):
+    for name in ("fig1_motorcycle_da_pos.png", "fig1_coffee_da_neg.png", "insertion_demo_efficientnet_lite0.png"):
         assert (run / "figures" / name).stat().st_size > 5000
     offline = list(run.rglob("*.wandb"))
     assert len(offline) == 3  # one a job, and the sweep's

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 import da.__main__
-from benchmarks.app import explain as explain_command
-from benchmarks.app import picture_file
+from benchmarks.app import explained, picture_file
 from benchmarks.engines.engine import reference_engine
 from benchmarks.inputs import places
 from tests.app.conftest import COFFEE, FEW, TINY, own
@@ -81,7 +80,7 @@ def test_verified_is_by_the_network_itself(place, capsys, monkeypatch):
 
     code, out, _ = explain(capsys, "coffee", "--json")
     assert json.loads(out)["verified"] is True
-    load = explain_command.load
+    load = explained.load
 
     def other(model: str, engine: str):
         found, there = load(model, engine)
@@ -92,7 +91,7 @@ def test_verified_is_by_the_network_itself(place, capsys, monkeypatch):
 
         return found, replace(there, module=Opposite())
 
-    monkeypatch.setattr(explain_command, "load", other)
+    monkeypatch.setattr(explained, "load", other)
     code, out, _ = explain(capsys, "coffee", "--json")
     assert (code, json.loads(out)["verified"]) == (0, False)
     code, out, _ = explain(capsys, "coffee")
@@ -139,10 +138,9 @@ def test_a_model_that_does_not_export_runs_by_torch_with_a_note(place, capsys, m
 
 def test_what_is_given_to_da_is_used_or_refused(place, capsys, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        explain_command, "explain", lambda cfg, *of: seen.append((cfg.seed, cfg.engine.batch, str(cfg.engine._target_))) or {}
-    )
-    monkeypatch.setattr(explain_command, "words", lambda answer: "")
+    monkeypatch.setattr(explained, "explain", lambda cfg, *of: seen.append((cfg.seed, cfg.engine.batch, str(cfg.engine._target_))) or {})
+    monkeypatch.setattr(explained, "answer", lambda found, out: {})
+    monkeypatch.setattr(explained, "words", lambda answer: "")
     assert explain(capsys, "coffee", "seed=5", "engine=torch", "engine.batch=3")[0] == 0
     assert seen[0] == (5, 3, "benchmarks.engines.torch_engine")
     for arguments in (

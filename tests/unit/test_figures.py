@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from da.plot import HEAT, heat_map
+from da.plot import HEAT, heat_map, rows_of_pictures, with_status
+from da.types import Attribution
 from results.figures import matplotlib as figures
 from results.figures import plotly as plots
 
@@ -104,3 +106,11 @@ def test_the_least_value_is_found_beside_missing_ones():
     assert [text.get_text() for text in ax.texts] == ["3"]
     figures.band(curve.assign(mean=np.nan), ax, "b")
     assert len(ax.texts) == 1
+
+
+def test_a_map_says_what_became_of_it_unless_that_is_ok():
+    images = torch.full((2, 3, 8, 8), 0.5)
+    found = Attribution(torch.zeros(2, 8, 8), torch.ones(2, 8, 8, dtype=torch.bool), status=("ok", "nothing_accepted"))
+    titles = [ax.get_title() for ax in rows_of_pictures(images, found, ["a", "b"]).axes]
+    assert titles == ["a", "if present: 100.0 %", "map", "b", "if present: 100.0 %", "map\nnothing accepted"]
+    assert with_status("", "error: ValueError: no") == "error"

@@ -1,0 +1,1 @@
+"""``python -m da --app``: explain photographs in a browser, on this machine."""

@@ -1,0 +1,1 @@
+"""What ``benchmarks.tools.new`` writes; NEW_NAME stands for the name."""
