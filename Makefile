@@ -21,10 +21,10 @@ unit: $(STAMP)  ## the tests that take no time: a minute on 2 cores
 	$(PYTEST) tests/unit
 
 test: $(STAMP)  ## the tests but the long ones, with those of make unit: six minutes
-	$(PYTEST) -m "not slow and not slurm and not ray"
+	$(PYTEST) -m "not slow and not slurm and not ray and not cuda"
 
 test-all: $(STAMP)  ## the long tests, which make test leaves out: experiments, kills, a browser, notebooks, packages; 18 minutes
-	$(PYTEST) -m "slow and not slurm and not ray"
+	$(PYTEST) -m "slow and not slurm and not ray and not cuda"
 
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

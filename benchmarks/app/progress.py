@@ -1,11 +1,36 @@
-"""One progress bar over the jobs of a process."""
+"""One progress bar over the jobs of a process, in a terminal or a notebook."""
 
 from __future__ import annotations
 
 import time
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Progressing(Protocol):
+    """What is told how far the jobs are."""
+
+    def expect(self, images: int) -> None:
+        """Announce the images of all jobs together."""
+
+    def job(self, title: str, images: int, done: int) -> None:
+        """Begin a job of which so many images are in the store already."""
+
+    def advance(self, images: int, queries: int) -> None:
+        """Count finished images and spent queries."""
+
+    def stop(self) -> None:
+        """Leave the terminal to others."""
+
+    def silence(self) -> None:
+        """Draw nothing: this process is one of several on one terminal."""
+
+
+def bar(console: Console) -> Progressing:
+    """The one that fits where the process runs."""
+    return NotebookBar() if console.is_jupyter else Bar(console)
 
 
 class Bar:
@@ -52,3 +77,42 @@ class Bar:
     def silence(self) -> None:
         """Draw nothing: this process is one of several on one terminal."""
         self.progress.disable = True
+
+
+class NotebookBar:
+    """The same below a notebook's cell, by tqdm."""
+
+    def __init__(self) -> None:
+        self.total = self.queries = 0
+        self.expected = self.silent = False
+        self.shown: Any = None
+
+    def expect(self, images: int) -> None:
+        """Announce the images of all jobs together."""
+        self.total, self.expected = images, True
+
+    def job(self, title: str, images: int, done: int) -> None:
+        """Begin a job of which so many images are in the store already."""
+        from tqdm.auto import tqdm  # only in a notebook
+
+        self.total += 0 if self.expected else images
+        if self.shown is None:
+            self.shown = tqdm(total=self.total, unit="image", disable=self.silent)
+        self.shown.total = self.total
+        self.shown.set_description(title, refresh=False)
+        self.shown.update(done)
+
+    def advance(self, images: int, queries: int) -> None:
+        """Count finished images and spent queries."""
+        self.queries += queries
+        self.shown.set_postfix_str(f"{self.queries} queries", refresh=False)
+        self.shown.update(images)
+
+    def stop(self) -> None:
+        """Leave the cell as it is."""
+        if self.shown is not None:
+            self.shown.close()
+
+    def silence(self) -> None:
+        """Draw nothing: this process is one of several."""
+        self.silent = True

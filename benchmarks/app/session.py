@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.app.progress import Bar
+from benchmarks.app.progress import Progressing, bar
 
 
 @dataclass
@@ -33,9 +33,9 @@ class Session:
         return Console(stderr=True, markup=False)
 
     @cached_property
-    def bar(self) -> Bar:
+    def bar(self) -> Progressing:
         """The progress of all jobs of this process."""
-        return Bar(self.console)
+        return bar(self.console)
 
     def say(self, text: str) -> None:
         """Print a line that is not wrapped."""

@@ -46,6 +46,7 @@ ENGINES = {
     "compile": {},
     "compile bf16": {"precision": "bf16"},
 }
+ON_DEVICE = ("torch", "compile")  # the engines that run where they are told
 START_UP = """
 import time, torch, sys
 start = time.perf_counter()
@@ -85,6 +86,7 @@ class Setup:
     targets: Targets
     timer: Timer
     size: int  # queries an image and round
+    device: str = "auto"
 
     def floor(self) -> int:
         """The bare forward pass of the engine, as many images as a round has queries."""
@@ -165,6 +167,7 @@ def engines(setup: Setup) -> Iterator[Rate]:
         for name, settings in ENGINES.items():
             kind = name.split()[0]
             given = [f"engine={kind}", f"engine.batch={len(setup.images)}", *(f"engine.{key}={value}" for key, value in settings.items())]
+            given += [f"engine.device={setup.device}"] if kind in ON_DEVICE else []
             try:
                 engine: Engine = instantiate(composed(*given).engine)(setup.model)
                 engine.forward(setup.images)
@@ -233,16 +236,21 @@ LINES: dict[str, Callable[[Setup], Iterator[Rate | Value]]] = {
 }
 
 
-def prepared_setup(model_name: str, weights: str | None, engine_name: str, batch: int, rounds: int, size: int) -> Setup:
+def prepared_setup(
+    model_name: str, weights: str | None, engine_name: str, batch: int, rounds: int, size: int, device: str = "auto"
+) -> Setup:
     """Load a model, its engine and PyTorch, with photographs for one batch."""
     given = [f"model={model_name}", f"engine.batch={batch}", *([f"model.weights={weights}"] if weights else [])]
-    cfg = composed(f"engine={engine_name}", *given)
+    on = [f"engine.device={device}"]
+    cfg = composed(f"engine={engine_name}", *given, *(on if engine_name in ON_DEVICE else []))
     model, engine = load(as_json(cfg.model), as_json(cfg.engine))
-    _, reference = load(as_json(cfg.model), as_json(composed("engine=torch", *given).engine))
+    _, reference = load(as_json(cfg.model), as_json(composed("engine=torch", *given, *on).engine))
     photographs = demo().photographs
     pixels = [photographs[i % len(photographs)].tensor(model.preprocessing) for i in range(batch)]
     images = torch.stack(pixels).to(engine.device)
-    return Setup(model, as_json(cfg.model), engine, reference, images, LabelView(engine)(images), Timer(rounds, engine.device), size)
+    return Setup(
+        model, as_json(cfg.model), engine, reference, images, LabelView(engine)(images), Timer(rounds, engine.device), size, device
+    )
 
 
 def options() -> argparse.ArgumentParser:
@@ -256,6 +264,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="efficientnet_lite0", help="a configuration of conf/model")
     parser.add_argument("--weights", help="a local file of the model's weights, or random")
     parser.add_argument("--engine", default="torch" if torch.cuda.is_available() else "onnxruntime", help="a configuration of conf/engine")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda, of the engines torch and compile")
     parser.add_argument("--batch", type=int, default=16, help="images a forward pass")
     parser.add_argument("--rounds", type=int, default=5, help="turns; medians are printed")
     parser.add_argument("--size", type=int, default=24, help="passes a turn")
@@ -267,13 +276,13 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print, and return the exit code."""
     args = options().parse_args(arguments)
     try:
-        here = prepared_setup(args.model, args.weights, args.engine, args.batch, args.rounds, args.size)
+        here = prepared_setup(args.model, args.weights, args.engine, args.batch, args.rounds, args.size, args.device)
     except Exception as error:
         print(f"error: {cause(error)}", file=sys.stderr)
         return 2
     found: list[Rate | Value] = []
-    for line in args.lines:
-        print(f"measuring {line} ...", file=sys.stderr, flush=True)  # a line takes up to minutes
+    for i, line in enumerate(args.lines):
+        print(f"measuring {line} ({i + 1} of {len(args.lines)}) ...", file=sys.stderr, flush=True)  # a line takes up to minutes
         found += LINES[line](here)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
     device = torch.cuda.get_device_name() if here.engine.device.type == "cuda" else machine

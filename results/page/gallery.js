@@ -256,6 +256,28 @@ $("#controls").addEventListener("input", ({ target }) => {
   }
 });
 
+// Printing: what is out of sight is built first, as many rows as a printer should be asked for
+
+const MOST_PRINTED = 100;
+$("#print").addEventListener("click", async () => {
+  near.disconnect();
+  const rows = shownRows.slice(0, MOST_PRINTED);
+  $$("#grid .row").slice(rows.length).forEach((element) => element.remove());
+  for (const row of rows) {
+    build(row);
+    await Promise.all($$(".cell", $(`#row-${row}`)).map(refresh));
+  }
+  if (rows.length < shownRows.length) say(`The first ${rows.length} of ${shownRows.length} images are printed: narrow the choice for others`);
+  document.body.classList.add("printing-gallery");
+  print();
+});
+addEventListener("afterprint", () => {
+  if (document.body.classList.contains("printing-gallery")) {
+    document.body.classList.remove("printing-gallery");
+    arrange();
+  }
+});
+
 // Keys in the gallery, and the enlarged picture
 
 async function focus(row, column) {

@@ -31,6 +31,7 @@ from markdown_it import MarkdownIt
 from omegaconf import OmegaConf
 
 import benchmarks.inputs.resolvers  # noqa: F401 (configurations use them)
+from benchmarks.app.search.space import Space
 from benchmarks.data.sets import demo
 from benchmarks.inputs.messages import CONFIGURATIONS
 from tests.commands import Said, command
@@ -156,6 +157,11 @@ def shown(printed: list[str], said: Said, where: str) -> None:
 def composes(words: list[str]) -> None:
     """Every job of a command line composes, and the functions that it names exist."""
     overrides = [word for word in words if word not in ("-m", "--multirun") and not word.startswith("shards=")]
+    if "hydra/sweeper=optuna" in overrides:  # what it searches has a distribution, and the default composes
+        space = Space.of({}, [word for word in overrides if not word.startswith("hydra")])
+        assert space.searched
+        assert space.distributions()
+        overrides = space.fixed
     with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
         hydra = compose("config", overrides=overrides_of_one(overrides), return_hydra_config=True).hydra
         swept = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]

@@ -268,3 +268,38 @@ def test_a_comparison_is_a_page_too(opened, run):
     first_cell(shown)
     shown.locator("#chart-images").scroll_into_view_if_needed()
     shown.wait_for_selector("#chart-images .js-plotly-plot .points path")
+
+
+def test_the_gallery_is_printed_with_every_picture(opened):
+    shown = opened()
+    shown.evaluate("() => { window.print = () => { window.printed = true; }; }")
+    shown.locator("#print").click()
+    shown.wait_for_function("window.printed")
+    shown.emulate_media(media="print")
+    cells = shown.locator("#grid .cell canvas")
+    columns = 1 + shown.locator("#columns input").count()
+    assert cells.count() == columns * shown.locator("#grid .row").count()
+    for place in range(cells.count()):
+        lit = cells.nth(place).evaluate("c => c.width > 1 || c.hidden")
+        assert lit
+    assert shown.locator("#gallery").is_visible()
+    assert not shown.locator("#headline").is_visible()
+    assert not shown.locator("#controls").is_visible()
+    shown.emulate_media(media="screen")
+    shown.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert shown.locator("#headline, main > section").first.is_visible()
+    assert not shown.evaluate("document.body.classList.contains('printing-gallery')")
+
+
+def test_a_status_other_than_ok_is_written_on_the_tile(opened):
+    shown = opened()
+    first_cell(shown)
+    wrong = shown.evaluate("""JSON.parse(document.querySelector('#data').textContent).rows.flatMap((row, i) =>
+        Object.entries(row.cells).filter(([, cell]) => cell.status !== 'ok').map(([column, cell]) => [i, column, cell.status]))""")
+    for row, column, status in wrong:
+        shown.evaluate(f"document.querySelector('#row-{row}').scrollIntoView()")
+        badge = shown.locator(f'#grid .cell[data-row="{row}"][data-column="{column}"] .badge')
+        badge.wait_for()
+        assert badge.inner_text() == status.split(":")[0].replace("_", " ")
+    right = [badge for badge in shown.locator("#grid .badge").all() if badge.is_visible()]
+    assert len(right) <= len(wrong)

@@ -1,0 +1,204 @@
+"""``python -m da --app`` in a browser: drop, run, stop, a broken file; and that it does what the command does."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.app.browser.live import Choice, Run, decision
+from benchmarks.inputs import own_folders
+from tests.app.conftest import COFFEE
+from tests.commands import called
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture
+def tiny(place) -> Path:
+    own_folders.set_search_path("conf")
+    return place
+
+
+def finished(choice: Choice) -> Run:
+    run = Run(choice)
+    for _ in run.states():
+        pass
+    return run
+
+
+def test_what_is_chosen_is_a_command(tiny):
+    assert Choice("coffee").arguments == ["coffee", "--model", "efficientnet_lite0", "--method", "da_pos"]
+    chosen = Choice("a b.jpg", "tiny", "da_minimal", "neg", "mean", 50, 1).arguments
+    assert chosen == ["a b.jpg", "--model", "tiny", "--method", "da_minimal_neg", "--fill", "mean", "--budget", "50"]
+    assert Choice("coffee", "tiny", "rise", "neg", "black", 9).arguments[3:] == ["--method", "rise", "--rule", "neg", "--masks", "9"]
+    assert Choice("coffee", "tiny", "gradient", budget=9, rules=3).arguments[4:] == ["gradient", "--rule", "pos", "--rules", "3"]
+
+
+@pytest.mark.parametrize(
+    "choice", [Choice("coffee", "tiny", "da_pos", budget=30), Choice("coffee", "tiny", "da_minimal", "neg", budget=40)]
+)
+def test_it_explains_as_the_command_does(tiny, choice):
+    run = finished(choice)
+    said = called("da", *choice.arguments, "--config-dir", "conf", "--json", cwd=tiny)
+    own_folders.set_search_path("conf")
+    answer, (region,) = json.loads(said.stdout), run.found.explanation.regions
+    assert (answer["mar"], answer["queries"], answer["class_name"]) == (region.mar, region.queries, run.found.class_name)
+    assert run.state.queries >= answer["queries"]
+
+
+def test_the_live_state_is_accepted_and_shrinks(tiny):
+    run = finished(Choice("coffee", "tiny", "da_pos", budget=60))
+    areas = [area for _, area in run.state.history]
+    assert areas == sorted(areas, reverse=True)
+    assert run.state.area == pytest.approx(float(run.state.mask.mean()))
+    assert run.state.area >= run.found.explanation.regions[0].mar - 1e-6
+    shown = run.found.image * torch.from_numpy(run.state.mask)
+    assert int(run.found.engine.forward(shown).argmax()) == run.found.explanation.target
+
+
+def test_a_run_that_is_stopped_ends_between_two_queries(tiny):
+    run = Run(Choice("coffee", "tiny", "da_pos", budget=1_000_000))
+    states = run.states()
+    while next(states).queries < 5:
+        pass
+    states.close()
+    for _ in range(100):
+        before = run.state.queries
+        time.sleep(0.1)
+        if run.state.queries == before and run.error is not None:
+            break
+    assert type(run.error).__name__ == "StoppedError"
+    assert run.found is None
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith("(_work)") and thread.is_alive()]
+
+
+def test_the_whole_map_keeps_the_class_and_none_of_it_is_nothing(tiny):
+    found = finished(Choice("coffee", "tiny", "da_pos", budget=30)).found
+    whole, nothing = decision(found, 1.0), decision(found, 0.0)
+    assert whole.kept
+    assert whole.class_name == found.class_name
+    assert whole.probability == pytest.approx(found.confidence, abs=1e-5)
+    assert nothing.pixels.max() == 0
+
+
+def test_what_is_wrong_is_a_sentence(tiny):
+    (tiny / "broken.jpg").write_bytes(b"no picture")
+    for choice, said in (
+        (Choice("broken.jpg", "tiny"), "cannot be read"),
+        (Choice("coffee", "tiny", "sag", "neg"), "rule neg"),
+        (Choice("coffee", "tiny", fill="mean", rules=2), "give a colour"),
+        (Choice("coffee", "tiny", "da_pos", "neg", rules=2), "goes with --rule pos"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            finished(choice)
+
+
+@pytest.fixture
+def page(tiny) -> Iterator[object]:
+    """The page, in a browser that reaches nothing but this machine; fails on any error that it reports."""
+    pytest.importorskip("gradio")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    from benchmarks.app.browser import server
+
+    made = server.made()
+    _, url, shared = server.launched(made, None)
+    assert url.startswith("http://127.0.0.1")
+    assert not shared
+    outside, errors = [], []
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            shown = browser.new_context(viewport={"width": 1300, "height": 1600}, accept_downloads=True).new_page()
+
+            def route(asked):
+                if asked.request.url.startswith((url, "data:", "blob:")):
+                    asked.continue_()
+                else:
+                    outside.append(asked.request.url)
+                    asked.abort()
+
+            shown.route("**/*", route)
+            shown.on("pageerror", lambda error: errors.append(str(error)))
+            shown.goto(url)
+            shown.get_by_role("button", name="Explain").wait_for()
+            yield shown
+            browser.close()
+    finally:
+        made.close()
+    assert outside == []
+    assert errors == []
+
+
+def choose(shown, label: str, value: str) -> None:
+    box = shown.get_by_label(label, exact=True)
+    box.click()
+    box.fill(value)
+    shown.get_by_role("option", name=value, exact=True).click()
+
+
+@pytest.mark.slow
+def test_a_photograph_is_dropped_explained_and_downloaded(page, tiny, tmp_path):
+    choose(page, "Model", "tiny")
+    page.locator("#upload input[type=file]").set_input_files(str(tiny / "photos" / "coffee.png"))
+    page.locator("#budget input").fill("40")
+    page.get_by_role("button", name="Explain").click()
+    page.locator("#said").get_by_text("then the image is classified").wait_for(timeout=120_000)
+    assert "Verified" in page.locator("#said").inner_text()
+    command = page.locator("#command textarea").input_value()
+    assert command == "python -m da coffee.png --model tiny --method da_pos --iterations 40"
+    for name in ("#live", "#map", "#top"):
+        page.locator(f"{name} img").first.wait_for()
+    assert page.locator("#decided").inner_text().strip()[0] in "✓✗"
+    with page.expect_download() as download:
+        page.locator("#files a[download$='.json'], #files a[href$='.json']").first.click()
+    answer = json.loads(Path(download.value.path()).read_text())
+    said = called("da", "photos/coffee.png", *shlex.split(command)[4:], "--config-dir", "conf", "--json", cwd=tiny)
+    assert json.loads(said.stdout)["mar"] == answer["mar"]
+    page.screenshot(path=str(tmp_path / "explained.png"), full_page=True)
+
+
+@pytest.mark.slow
+def test_a_run_is_stopped(page):
+    choose(page, "Model", "tiny")
+    page.locator("#budget input").fill("1000000")
+    page.get_by_role("button", name="Explain").click()
+    page.locator("#said").get_by_text("queries, ").wait_for(timeout=120_000)
+    page.get_by_role("button", name="Stop").click()
+    page.locator("#said").get_by_text("Stopped after").wait_for(timeout=20_000)
+
+
+@pytest.mark.slow
+def test_a_broken_file_gets_a_sentence(page, tiny):
+    (tiny / "broken.jpg").write_bytes(COFFEE.read_bytes()[:2000])
+    page.locator("#upload input[type=file]").set_input_files(str(tiny / "broken.jpg"))
+    page.get_by_role("button", name="Explain").click()
+    page.locator("#said").get_by_text("Not explained:").wait_for(timeout=60_000)
+    assert "broken.jpg cannot be read" in page.locator("#said").inner_text()
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
+    import builtins
+
+    import da.__main__
+
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "gradio":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert da.__main__.main(["--app"]) == 2
+    assert "pip install 'dynamic-ablation[app]'" in capsys.readouterr().err

@@ -1,0 +1,242 @@
+"""Sweeps that search: what a job returns, a study that goes on after a kill, and a verdict on images that were held back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from PIL import Image
+
+from benchmarks.app.search.space import Space, distribution, written
+from benchmarks.data.photographs import ImageSet, Photograph
+from benchmarks.jobs.objective import Objective, objectives_of
+from benchmarks.jobs.selection import part_of
+from results.records import records
+from tests.app.conftest import COFFEE
+from tests.commands import QUIET
+from tests.conftest import REPOSITORY
+
+optuna = pytest.importorskip("optuna")
+
+SEARCH = [
+    "-m",
+    "hydra/sweeper=optuna",
+    "dataset=image_folder",
+    "dataset.root=photos",
+    "benchmark=[mar]",
+    "benchmark.mar.points=4",
+    "page=false",
+]
+SEARCH += ["method.iterations=8", "method.k=range(1,5)", "method.fc=interval(0.7,0.99)", "method.sp_num=choice(20,50)", "name=search"]
+
+
+@pytest.fixture
+def photos(place) -> Path:
+    """Nine photographs."""
+    cup = Image.open(COFFEE).convert("RGB")
+    for i in range(8):
+        cup.crop((20 * i, 10 * i, 20 * i + 300, 10 * i + 240)).resize((80, 64)).save(place / "photos" / f"{i}.png")
+    return place
+
+
+def overrides(*given: str):
+    return OverridesParser.create().parse_overrides(list(given))
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "low", "high", "step", "log"),
+    [
+        ("range(1,9)", "IntDistribution", 1, 8, 1, False),
+        ("range(1,9,3)", "IntDistribution", 1, 7, 3, False),
+        ("range(0.1,0.5,0.1)", "FloatDistribution", 0.1, 0.4, 0.1, False),
+        ("interval(1,8)", "IntDistribution", 1, 8, 1, False),
+        ("interval(0.8,1)", "FloatDistribution", 0.8, 1.0, None, False),
+        ("tag(log,interval(1.0,1000.0))", "FloatDistribution", 1.0, 1000.0, None, True),
+    ],
+)
+def test_ranges_mean_what_they_mean_in_every_sweep(given, kind, low, high, step, log):
+    (override,) = overrides(f"x={given}")
+    found = distribution(override)
+    assert type(found).__name__ == kind
+    assert (found.low, found.high, found.log) == (pytest.approx(low), pytest.approx(high), log)
+    assert found.step == (pytest.approx(step) if step else None)
+    if "range" in given and kind == "IntDistribution":
+        assert [str(low + i * step) for i in range((high - low) // step + 1)] == list(override.sweep_string_iterator())
+
+
+def test_choices_are_written_as_they_were_given():
+    space = Space.of({"a": "choice(1,2)", "c": 5}, ["a=black,'a b',[0.1,0.2],null", "b=3"])
+    assert space.fixed == ["c=5", "b=3"]
+    assert list(space.distributions()["a"].choices) == ["black", "'a b'", "[0.1,0.2]", "null"]
+    assert [written(value) for value in (0.123456, 3, "null", 1e-7)] == ["0.1235", "3", "null", "1e-07"]
+
+
+@pytest.mark.parametrize("given", ["interval(1,1)", "tag(log,interval(0.0,1.0))", "range(5,1)", "interval(2,1)"])
+def test_a_range_of_nothing_is_refused(given):
+    with pytest.raises(ValueError, match="rises"):
+        distribution(overrides(f"x={given}")[0])
+
+
+def test_an_objective_is_a_statistic_of_a_metric():
+    mar, late, own = objectives_of(["mar", "queries:q90", "mine:median:larger"])
+    assert (mar, late, own) == (
+        Objective("mar", "mean", "smaller"),
+        Objective("queries", "q90", "smaller"),
+        Objective("mine", "median", "larger"),
+    )
+    values = np.arange(11.0) ** 2
+    assert (mar.of(values), late.of(values), own.of(values)) == (values.mean(), 81, 25)
+    assert [one.name for one in (mar, late)] == ["mar", "queries:q90"]
+    assert objectives_of(None) == []
+    for wrong, said in (
+        ("mar:best", "give METRIC"),
+        ("mine", "no direction is known of mine"),
+        ("mar:mean:up", "give METRIC"),
+        (":mean", "give"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            objectives_of(wrong)
+
+
+def test_the_halves_of_the_images_are_all_of_them_and_depend_on_the_seed():
+    images = ImageSet("set", tuple(Photograph(str(i), None, Path(str(i))) for i in range(9)))
+    tune, held = (part_of(images, part, 0) for part in ("tune", "held_back"))
+    names = [[photograph.id for photograph in half.photographs] for half in (tune, held)]
+    assert sorted(names[0] + names[1]) == [str(i) for i in range(9)]
+    assert (len(tune), len(held)) == (5, 4)
+    assert names[0] == sorted(names[0])
+    assert part_of(images, None, 0) is images
+    assert any([one.id for one in part_of(images, "tune", seed).photographs] != names[0] for seed in (1, 2))
+    with pytest.raises(ValueError, match="cannot be divided"):
+        part_of(ImageSet("one", images.photographs[:1]), "tune", 0)
+
+
+def study_of(folder: Path):
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/runs/search/study.db")
+
+
+def trials(folder: Path) -> list[tuple[dict[str, str], list[float] | None]]:
+    """What was tried and found, in order, without those that were interrupted."""
+    states = optuna.trial.TrialState
+    ended = study_of(folder).get_trials(deepcopy=False, states=(states.COMPLETE,))
+    return [(trial.user_attrs["given"], trial.values) for trial in ended]  # noqa: PD011
+
+
+def test_a_search_tunes_on_one_half_and_reports_on_the_other(photos, bench):
+    said = bench(*SEARCH, "objective=mar", "hydra.sweeper.trials=6", "hydra.sweeper.startup=3")
+    assert said.returncode == 0, said.stderr
+    found = trials(photos)
+    assert len(found) == 6
+    run = photos / "runs" / "search"
+    held = {image for record in records(run) for image, _, _ in record["images"]}
+    tuned = {image for record in records(run / "trials") for image, _, _ in record["images"]}
+    assert (len(held), len(tuned)) == (4, 5)
+    assert not held & tuned
+    rows = pd.read_parquet(run / "rows.parquet")
+    assert set(rows["image"]) == held
+    of_trials = {json.dumps(given, sort_keys=True) for given, _ in found}
+    for record in records(run / "trials"):  # the number of a trial is the mean over its images
+        parameters = {f"method.{name}": str(record["parameters"][name]) for name in ("k", "fc", "sp_num")}
+        assert json.dumps(parameters, sort_keys=True) in of_trials
+    told = json.loads((run / "search.json").read_text())
+    best = min(found, key=lambda one: one[1])
+    assert (told["best"][0]["given"], told["best"][0]["values"]) == best
+    table = pd.read_csv(run / "search.csv")
+    assert table["verdict"].isin(["no difference shown", "found is better", "default is better"]).all()
+    assert (table["images"] == 4).all()
+    assert "held back" in (run / "search.md").read_text()
+    assert (run / "figures" / "search_parallel_mar.png").stat().st_size > 5000
+    again = bench(*SEARCH, "objective=mar", "hydra.sweeper.trials=6", "hydra.sweeper.startup=3")
+    assert again.returncode == 0
+    assert "Search: 0 of 6 trials" in again.stderr
+    assert again.stderr.count("nothing to compute") == 2
+    other = bench(*SEARCH, "objective=queries", "hydra.sweeper.trials=6")
+    assert other.returncode == 2
+    assert "is a search with another objective: choose another name=" in other.stderr
+
+
+def test_several_objectives_have_a_front(photos, bench):
+    several = [
+        "objective=[mar,queries]",
+        "method.iterations=choice(3,8,20)",
+        "hydra.sweeper.trials=6",
+        "hydra.sweeper.best=2",
+        "name=front",
+    ]
+    said = bench(*SEARCH, *several)
+    assert said.returncode == 0, said.stderr
+    run = photos / "runs" / "front"
+    told = json.loads((run / "search.json").read_text())
+    assert [one["metric"] for one in told["objectives"]] == ["mar", "queries"]
+    values = np.array([one["values"] for one in told["best"]])
+    assert 1 <= len(values) <= 2
+    assert not ((values[:, None] < values[None]).all(2)).any()  # none is better in both
+    assert set(pd.read_csv(run / "search.csv")["measure"]) == {"MAR of the mask", "forward passes"}
+    assert (run / "figures" / "search_front.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["objective=null"], "needs to know what to search for: add objective=mar"),
+        (["objective=mar", "method.k=2", "method.fc=0.9", "method.sp_num=20"], "has nothing to search"),
+        (["objective=mar", "select.part=tune"], "divides the images itself"),
+        (["objective=mar", "hydra.sweeper.trials=0"], "hydra.sweeper.trials=0: give at least 1"),
+        (["objective=mine"], "no direction is known of mine"),
+        (["objective=mar", "method.k=interval(4,1)"], "give an interval that rises"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_it_begins(photos, bench, given, said):
+    ended = bench(*SEARCH, *given)
+    assert ended.returncode == 2, ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_where_every_trial_fails_the_first_says_why(photos, bench):
+    ended = bench(*SEARCH, "objective=insertion_auc", "hydra.sweeper.trials=2")
+    assert ended.returncode == 1
+    assert "every trial failed; the first says why: objective=insertion_auc: no image of this job has it" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_study_that_was_killed_goes_on_as_if_it_had_not_been(photos):
+    given = ["--config-dir", "conf", "model=tiny", *SEARCH, "objective=mar", "hydra.sweeper.trials=8", "hydra.sweeper.startup=3"]
+    command = [sys.executable, "-m", "benchmarks", *given]
+    environment = os.environ | QUIET | {"PYTHONPATH": str(REPOSITORY)}
+    whole = photos / "whole"
+    for name in ("conf", "photos"):
+        (whole / name).parent.mkdir(exist_ok=True)
+        os.symlink(photos / name, whole / name)
+    assert subprocess.run(command, cwd=whole, env=environment, capture_output=True).returncode == 0
+    for after in (2, 5):  # trials
+        process = subprocess.Popen(command, cwd=photos, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while process.poll() is None and begun(photos / "runs" / "search" / "study.db") <= after:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(command, cwd=photos, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert trials(photos) == trials(whole)
+    states = {trial.state.name for trial in study_of(photos).trials}
+    assert "RUNNING" not in states
+    assert (photos / "runs" / "search" / "search.csv").read_text() == (whole / "runs" / "search" / "search.csv").read_text()
+
+
+def begun(study: Path) -> int:
+    """How many trials a study has begun, of one that another process writes."""
+    try:
+        with sqlite3.connect(f"file:{study}?mode=ro", uri=True) as opened:
+            return int(opened.execute("select count(*) from trials").fetchone()[0])
+    except sqlite3.Error:
+        return 0
