@@ -87,7 +87,8 @@ class Report(Callback):
         from results.status import PLAN
         from results.store.files import write_atomically
 
-        jobs, wrong = list[ResolvedConfig](), dict[str, int]()
+        jobs: list[ResolvedConfig] = []
+        wrong = dict[str, int]()
         for arguments, cfg in given:
             out, expected = Path(expanded(config.out)), {"overrides": of_all_shards(arguments), "images": 0, "started": time.time()}
             try:

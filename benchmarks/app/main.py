@@ -6,12 +6,11 @@ import os
 import sys
 
 import hydra
-from hydra.core.plugins import Plugins
 
 import benchmarks.inputs.resolvers  # noqa: F401 (the configuration uses them)
 from benchmarks.app.application import application
 from benchmarks.app.process import prepare
-from benchmarks.app.search.sweeper import OptunaSweeper
+from benchmarks.app.search.sweeper import register
 from benchmarks.app.session import begin
 from benchmarks.inputs import own_folders
 from benchmarks.inputs.command_line import as_given, parsed, searched, split_flags
@@ -28,7 +27,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra is to raise, not to print and exit
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        Plugins.instance().register(OptunaSweeper)
+        register()
         sys.argv[1:] = as_hydra_takes(arguments)
         hydra.main(version_base="1.3", config_path=CONFIGURATIONS, config_name="config")(application)()
     except KeyboardInterrupt:

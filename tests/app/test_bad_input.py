@@ -43,7 +43,7 @@ BENCHMARKS = [
     ("method._target_=nowhere.nothing", 1, "No module named 'nowhere'"),
     ("method.k=0 select.count=1", 1, "method: k=0: at least one circle is needed"),
     ("method=gradcam method.layer=layer9", 1, "layer='layer9' is not in the model: choose one of"),
-    ("benchmark.mar.points=1", 1, "benchmark.mar: smallest=0.01 must lie between 0 and 1, points=1 be at least 2"),
+    ("benchmark.mar.points=1", 1, "benchmark.mar: smallest=0.002 must lie between 0 and 1, points=1 be at least 2"),
     ("model=resnet19", 2, "model=resnet19: no such model (did you mean resnet18?)"),
     ("model=resnet18 model.weights=absent.pth", 1, "no weights at absent.pth"),
     ("model.weights=junk.pth", 1, "junk.pth is not a readable file of weights"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
@@ -33,6 +34,15 @@ FOUND = "search.json"  # what was found, for the report
 TUNED, HELD_BACK = "select.part=tune", "select.part=held_back"
 
 
+TARGET = "hydra_plugins.dynamic_ablation.OptunaSweeper"
+
+
+def register() -> None:
+    """Make the sweeper known to Hydra, which takes them by names in ``hydra_plugins`` alone, and imports what is really there always."""
+    Plugins.instance().register(OptunaSweeper)
+    Plugins.instance().class_name_to_class[TARGET] = OptunaSweeper
+
+
 class OptunaSweeper(Sweeper):
     """Runs trials on one half of the images, and then the default and the best found on the other half."""
 
@@ -45,8 +55,6 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives a sweeper, and make the launcher."""
-        from hydra.core.plugins import Plugins
-
         self.config, self.hydra_context, self.jobs = config, hydra_context, 0
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
