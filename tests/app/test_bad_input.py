@@ -42,6 +42,7 @@ BENCHMARKS = [
     ("+method.kk=3", 1, "method.kk: dynamic_ablation has no such parameter (did you mean k?); it takes rule, k"),
     ("method._target_=nowhere.nothing", 1, "No module named 'nowhere'"),
     ("method.k=0 select.count=1", 1, "method: k=0: at least one circle is needed"),
+    ("-m method.k=-1,0 page=false", 1, "error: 1 of 2 jobs cannot run: method: k=-1"),
     ("method=gradcam method.layer=layer9", 1, "layer='layer9' is not in the model: choose one of"),
     ("benchmark.mar.points=1", 1, "benchmark.mar: smallest=0.002 must lie between 0 and 1, points=1 be at least 2"),
     ("model=resnet19", 2, "model=resnet19: no such model (did you mean resnet18?)"),

@@ -46,12 +46,12 @@ def register() -> None:
 class OptunaSweeper(Sweeper):
     """Runs trials on one half of the images, and then the default and the best found on the other half."""
 
-    def __init__(self, trials: int, concurrent: int, startup: int, best: int, seed: int, params: dict[str, str] | None = None) -> None:
+    def __init__(self, trials: int, concurrent: int, startup: int, best: int, seed: int, params: Any = None) -> None:
         for name, value in {"trials": trials, "concurrent": concurrent, "startup": startup, "best": best}.items():
             if value < 1:
                 raise ValueError(f"hydra.sweeper.{name}={value}: give at least 1")
         self.trials, self.concurrent, self.startup, self.best, self.seed = trials, concurrent, startup, best, seed
-        self.params = params or {}
+        self.params = {str(key): value for key, value in (params or {}).items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives a sweeper, and make the launcher."""
