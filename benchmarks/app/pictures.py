@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
-from benchmarks.jobs.job import image_key
+from benchmarks.jobs.images import image_key
 from benchmarks.models.classifier import Preprocessing
 from da.rng import image_rng
 from results.artefacts.parts import MOST_PICTURES, Pictured

@@ -53,10 +53,16 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
-    """The parameters of a method that are no hyper-parameters: one that can make its own random streams is given them here."""
+    """The parameters of a method or measure that are no hyper-parameters: one that can make its own random streams is given them here."""
     found = inspect.signature(function).parameters
     own = found.get("rngs")
-    return frozenset({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"})
+    evidence = {"evidence"} if takes_evidence(function) else set()
+    return frozenset({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"} | evidence)
+
+
+def takes_evidence(function: Callable[..., Any]) -> bool:
+    """Whether a function is a measure that compares with what is known of the images, ``benchmarks.data.Evidence``."""
+    return {"attribution", "evidence"} <= inspect.signature(function).parameters.keys()
 
 
 def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], unchecked: Collection[str] = ()) -> None:
@@ -75,7 +81,7 @@ def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], un
                 takes = ", ".join(p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in reserved) or "none"
                 raise ValueError(f"{where}{name}: {name_of} has no such parameter{suggestion(name, keywords)}; it takes {takes}")
     for name, p in parameters.items():
-        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and name not in given and name != "rngs":
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and name not in given and name not in reserved:
             raise ValueError(f"{where}{name} is needed by {name_of}: add +{where}{name}=VALUE")
     try:
         hints = typing.get_type_hints(function)

@@ -15,11 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from benchmarks.data.evidence import Evidence
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, ScoreView, View, access
 from benchmarks.inputs.messages import reason
+from benchmarks.inputs.parameters import takes_evidence
 from benchmarks.jobs.attribute import Outcome, attribute, outcomes
+from benchmarks.jobs.images import UNREADABLE, Batch, evidence_digest, image_key, on_device
 from benchmarks.jobs.memory import measured
 from benchmarks.jobs.untouched import settings_kept
 from benchmarks.keys import identity
@@ -31,7 +34,6 @@ from results.records import stored_as
 from results.store.store import FAILED, Arrays, ImageKey, Store, digest, unpacked
 
 Progress = Callable[[int, int], None]  # images finished, queries spent
-UNREADABLE = "unreadable"
 POLL = 1.0  # seconds between looks at what other processes have finished
 
 
@@ -100,18 +102,27 @@ class Job:
         return {image_key(photograph): photograph for photograph in self.images.photographs}
 
     @cached_property
+    def evidence(self) -> dict[ImageKey, str]:
+        """The digest of what is known of each image, empty where nothing is."""
+        return {image: evidence_digest(photograph) for image, photograph in self.contents.items()}
+
+    def stored_as(self, name: str, image: ImageKey) -> ImageKey:
+        """The key of an image among one of the job's results."""
+        return stored_as(name, image, self.contents[image].label, self.evidence[image])
+
+    @cached_property
     def index(self) -> dict[str, dict[ImageKey, Path]]:
         """Which stored part holds each finished image, by what was computed; kept up to date by this job."""
         return {name: self._stored(name) for name in self.keys}
 
     def _stored(self, name: str) -> dict[ImageKey, Path]:
         there = self.store.index(self.keys[name])
-        under = {image: stored_as(name, image, photograph.label) for image, photograph in self.contents.items()}
+        under = {image: self.stored_as(name, image) for image in self.contents}
         return {image: there[key] for image, key in under.items() if key in there}
 
     def rows(self, name: str) -> pd.DataFrame:
         """What is stored of this job's images, such as of ``attribution`` or of a measure."""
-        return self.store.rows(self.keys[name], [stored_as(name, image, photograph.label) for image, photograph in self.contents.items()])
+        return self.store.rows(self.keys[name], [self.stored_as(name, image) for image in self.contents])
 
     @property
     def shard_images(self) -> list[ImageKey]:
@@ -237,8 +248,9 @@ class Job:
             view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
             try:
+                known = {"evidence": [self._evidence(image) for image in batch.images]} if takes_evidence(benchmark) else {}
                 with settings_kept(rngs[0]):
-                    frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs)
+                    frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs, **known)
             except Exception as error:
                 queries += view.queries
                 if len(batch.images) > 1:
@@ -252,9 +264,17 @@ class Job:
             queries += view.queries
         return queries
 
+    def _evidence(self, image: ImageKey) -> Evidence | None:
+        """What is known of an image. Raises UnreadableError where that cannot be read, or is no longer what it was when it was listed."""
+        photograph = self.contents[image]
+        found = photograph.evidence(self.model.preprocessing)
+        if photograph.evidence_digest() != self.evidence[image]:
+            raise UnreadableError(f"the evidence of {photograph.id} has changed since it was listed: run the command again")
+        return None if found is None else found.to(self.engine.device)
+
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
         frame = pd.DataFrame(
-            [(*stored_as(name, image, self.contents[image].label), *rest) for image, *rest in rows],
+            [(*self.stored_as(name, image), *rest) for image, *rest in rows],
             columns=["image", "digest", "status", "metric", "x", "value"],
         )
         part = self.store.put(self.configs[name], frame.assign(provenance=provenance()), arrays)
@@ -263,34 +283,3 @@ class Job:
 
     def _rngs(self, purpose: str, images: Sequence[ImageKey]) -> list[np.random.Generator]:
         return [image_rng(self.seed, purpose, image[0]) for image in images]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images on the device, ``[n, 3, h, w]``, with the classes y that the model gives them."""
-
-    images: list[ImageKey]
-    pixels: Tensor
-    targets: Tensor
-
-    def take(self, wanted: Sequence[bool]) -> Batch:
-        """Those of the images that are wanted."""
-        chosen = torch.tensor(wanted, device=self.pixels.device)
-        return Batch([image for image, w in zip(self.images, wanted, strict=True) if w], self.pixels[chosen], self.targets[chosen])
-
-    def singles(self) -> list[Batch]:
-        """Each image as a batch of its own."""
-        return [self.take([i == j for j in range(len(self.images))]) for i in range(len(self.images))]
-
-
-def on_device(images: Tensor, device: torch.device) -> Tensor:
-    """Images on a device; to a GPU from pinned memory, so that the copy goes on beside other work."""
-    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)
-
-
-def image_key(photograph: Photograph) -> ImageKey:
-    """An image's id and the start of its content's hash; a file that cannot be read has the hash ``unreadable``."""
-    try:
-        return photograph.id, photograph.digest()[:16]
-    except UnreadableError:
-        return photograph.id, UNREADABLE
