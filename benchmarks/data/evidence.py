@@ -25,6 +25,8 @@ class Evidence:
         Where each part is.
     groups : tuple of int
         The group of each part, from 0 on.
+    absent : Tensor [3, h, w] or None
+        The image without the parts, all else the same.
     ground : Tensor [h, w] of bool or None
         Where a background lies that a network may have learned instead.
     swapped : Tensor [3, h, w] or None
@@ -35,6 +37,7 @@ class Evidence:
 
     parts: Bool[Tensor, "p h w"]
     groups: tuple[int, ...]
+    absent: Float[Tensor, "3 h w"] | None = None
     ground: Bool[Tensor, "h w"] | None = None
     swapped: Float[Tensor, "3 h w"] | None = None
     swapped_class: int | None = None
@@ -99,8 +102,8 @@ class Evidence:
         Evidence
             Itself or a copy.
         """
-        ground, swapped = (None if one is None else one.to(device) for one in (self.ground, self.swapped))
-        return replace(self, parts=self.parts.to(device), ground=ground, swapped=swapped)
+        absent, ground, swapped = (None if one is None else one.to(device) for one in (self.absent, self.ground, self.swapped))
+        return replace(self, parts=self.parts.to(device), absent=absent, ground=ground, swapped=swapped)
 
     def _members(self) -> list[list[int]]:
         return [[part for part, of in enumerate(self.groups) if of == group] for group in sorted(set(self.groups))]

@@ -130,7 +130,7 @@ class Planted(Photograph):
         return Image.fromarray(self.scene.picture)
 
     def evidence(self, preprocessing: Preprocessing) -> Evidence:
-        """Where the model is shown the parts and the ground, and the image with another ground.
+        """Where the model is shown the parts and the ground, and the image without the one or with another of the other.
 
         Parameters
         ----------
@@ -144,8 +144,8 @@ class Planted(Photograph):
         """
         scene = self.scene
         parts, (ground,) = ([prepare_mask(Image.fromarray(mask), preprocessing) for mask in of] for of in (scene.parts, [scene.ground]))
-        swapped = prepare(Image.fromarray(scene.swapped), preprocessing)
-        return Evidence(torch.stack(parts), scene.groups, ground, swapped, scene.swapped_class)
+        absent, swapped = (prepare(Image.fromarray(picture), preprocessing) for picture in (scene.absent, scene.swapped))
+        return Evidence(torch.stack(parts), scene.groups, absent, ground, swapped, scene.swapped_class)
 
     def evidence_digest(self) -> str:
         """What tells the evidence of one image from another's, for the keys of results.
@@ -156,8 +156,8 @@ class Planted(Photograph):
             The beginning of a SHA-256.
         """
         scene = self.scene
-        said = [scene.parts.tobytes(), scene.ground.tobytes(), scene.swapped.tobytes(), str((scene.groups, scene.swapped_class)).encode()]
-        return hashlib.sha256(b"".join(said)).hexdigest()[:16]
+        said = [picture.tobytes() for picture in (scene.parts, scene.ground, scene.absent, scene.swapped)]
+        return hashlib.sha256(b"".join([*said, str((scene.groups, scene.swapped_class)).encode()])).hexdigest()[:16]
 
 
 @lru_cache(maxsize=2000)

@@ -27,14 +27,15 @@ class Scene:
     """A drawn image.
 
     picture: its pixels. label: the class that its parts have. parts: where each is; groups: which of them stand for one another, so that
-    one of each group is needed. ground: where it is; ground_class: which class its texture goes with. swapped: the pixels with the ground
-    of the class ``swapped_class``, all else the same.
+    one of each group is needed. absent: the pixels without the parts, all else the same. ground: where it is; ground_class: which class
+    its texture goes with. swapped: the pixels with the ground of the class ``swapped_class``, all else the same.
     """
 
     picture: UInt8[np.ndarray, "h w 3"]
     label: int
     parts: Bool[np.ndarray, "p h w"]
     groups: tuple[int, ...]
+    absent: UInt8[np.ndarray, "h w 3"]
     ground: Bool[np.ndarray, "h w"]
     ground_class: int
     swapped: UInt8[np.ndarray, "h w 3"]
@@ -67,19 +68,30 @@ def draw(
     noise = rng.normal(0, 0.03, (SIDE, SIDE, 3))
     plates = [plate(rng, design, size) for design in (*designs, *others)]
     places = _places(rng, len(plates), size)
-    pictures = []
-    for texture in textures:
+    parts = len(designs)
+
+    def painted(texture: Float[np.ndarray, "h w 3"], first: int = 0) -> UInt8[np.ndarray, "h w 3"]:
         drawn = np.where(ground[..., None], texture, canvas)
-        for (inside, colours), (top, left) in zip(plates, places, strict=True):
+        for (inside, colours), (top, left) in zip(plates[first:], places[first:], strict=True):
             there = drawn[top : top + size, left : left + size]
             there[inside] += contrast * (colours - there)[inside]
-        pictures.append(np.rint(255 * np.clip(drawn + noise, 0, 1)).astype(np.uint8))
+        return np.rint(255 * np.clip(drawn + noise, 0, 1)).astype(np.uint8)
+
     masks = np.zeros((len(plates), SIDE, SIDE), bool)
     for mask, (inside, _), (top, left) in zip(masks, plates, places, strict=True):
         mask[top : top + size, left : left + size] = inside
     groups = tuple(group for group in range(len(wanted)) for _ in range(copies))
-    bare = ground & ~masks.any(0)
-    return Scene(pictures[0], label, masks[: len(designs)], groups, bare, ground_class, pictures[1], swapped_class)
+    return Scene(
+        picture=painted(textures[0]),
+        label=label,
+        parts=masks[:parts],
+        groups=groups,
+        absent=painted(textures[0], first=parts),
+        ground=ground & ~masks.any(0),
+        ground_class=ground_class,
+        swapped=painted(textures[1]),
+        swapped_class=swapped_class,
+    )
 
 
 def plate(rng: np.random.Generator, design: Design, size: int) -> tuple[Bool[np.ndarray, "size size"], Float[np.ndarray, "size size 3"]]:

@@ -8,4 +8,6 @@ from .networks import timm_net as timm_net
 from .networks import torchvision_net as torchvision_net
 from .onnx_graph import OnnxNet as OnnxNet
 from .onnx_graph import onnx_net as onnx_net
+from .planted import planted_cnn as planted_cnn
+from .planted import planted_vit as planted_vit
 from .preprocessing import Preprocessing as Preprocessing

@@ -176,7 +176,7 @@ def build(
     name : str
         Of the model, in the rows and records.
     classes : str or sequence of str
-        ``imagenet``, ``cifar100``, or the list of class names.
+        ``imagenet``, ``cifar100``, ``planted``, or the list of class names.
     size : int, optional
         Side of the input in pixels.
     crop_pct : float, optional
@@ -245,7 +245,7 @@ def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     Parameters
     ----------
     classes : str or sequence of str
-        ``imagenet``, ``cifar100``, or the names themselves.
+        ``imagenet``, ``cifar100``, ``planted``, or the names themselves.
 
     Returns
     -------
@@ -260,10 +260,10 @@ def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     if classes == "imagenet":
         info = ImageNetInfo()
         return tuple(info.index_to_description(i).split(",")[0] for i in range(info.num_classes()))
-    if classes == "cifar100":
-        return tuple(files("benchmarks.models").joinpath("cifar100_classes.txt").read_text().split())
+    if classes in ("cifar100", "planted"):
+        return tuple(files("benchmarks.models").joinpath(f"{classes}_classes.txt").read_text().split())
     if isinstance(classes, str):
-        raise ValueError(f"model.classes={classes!r}: choose imagenet, cifar100, or a list of names")
+        raise ValueError(f"model.classes={classes!r}: choose imagenet, cifar100, planted, or a list of names")
     return tuple(classes)
 
 

@@ -89,7 +89,7 @@ def torchvision_net(architecture: str, *, weights: str | None = None, num_classe
         For an unknown network, and a number of classes below 1 or without weights.
     """
     _check_classes(num_classes, weights)
-    net = _unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
+    net = unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
     return load(net, weights, url=get_model_weights(architecture)["IMAGENET1K_V1"].url)
 
 
@@ -121,7 +121,7 @@ def timm_net(architecture: str, *, weights: str | None = None, num_classes: int 
         raise ValueError(f"model.net.architecture={architecture!r}: timm has no such network{suggestion(architecture, timm.list_models())}")
     _check_classes(num_classes, weights)
     if weights is not None:
-        return load(_unloaded(lambda: timm.create_model(architecture, pretrained=False, **_head(num_classes)), weights), weights)
+        return load(unloaded(lambda: timm.create_model(architecture, pretrained=False, **_head(num_classes)), weights), weights)
     try:
         return timm.create_model(architecture, pretrained=True)
     except (OSError, RuntimeError) as error:
@@ -171,7 +171,7 @@ def cifar100_vgg16_bn(*, weights: str | None = None, num_classes: int | None = N
         net.add_module("classifier", nn.Sequential(*head))
         return net
 
-    return load(_unloaded(layout, weights), weights, url=CIFAR100_VGG16_URL)
+    return load(unloaded(layout, weights), weights, url=CIFAR100_VGG16_URL)
 
 
 def _check_classes(num_classes: int | None, weights: str | None) -> None:
@@ -186,7 +186,7 @@ def _head(num_classes: int | None) -> dict[str, int]:
     return {} if num_classes is None else {"num_classes": num_classes}
 
 
-def _unloaded(make: Any, weights: str | None) -> nn.Module:
+def unloaded(make: Any, weights: str | None) -> nn.Module:
     """A network before its weights; with ``weights=random`` the same values each time, and torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         if weights == RANDOM:
