@@ -16,11 +16,11 @@ from torch import Tensor
 from da.types import Images
 
 COMPACTNESS = 10.0
-KEPT = 2**28  # bytes of maps that are kept for the next setting of a sweep: 1300 images of 224 x 224
+CACHE_BYTES = 2**28  # bytes of maps that are kept for the next setting of a sweep: 1300 images of 224 x 224
 
 
-class _Recent(OrderedDict[tuple[str, int], NDArray[np.int32]]):
-    """Maps by image and number of superpixels, those used last, up to ``KEPT`` bytes."""
+class _SegmentCache(OrderedDict[tuple[str, int], NDArray[np.int32]]):
+    """Maps by image and number of superpixels, those used last, up to ``CACHE_BYTES``."""
 
     bytes_ = 0
 
@@ -28,11 +28,11 @@ class _Recent(OrderedDict[tuple[str, int], NDArray[np.int32]]):
         """Add a map, and drop those that were not used for longest."""
         self[key] = segments
         self.bytes_ += segments.nbytes
-        while self.bytes_ > KEPT and len(self) > 1:
+        while self.bytes_ > CACHE_BYTES and len(self) > 1:
             self.bytes_ -= self.popitem(last=False)[1].nbytes
 
 
-_RECENT = _Recent()
+_RECENT = _SegmentCache()
 
 
 @dataclass(frozen=True)

@@ -103,21 +103,21 @@ def positive(text: str) -> int:
 
 def summary(args: argparse.Namespace) -> int:
     """Print the means of a run."""
-    from results.records import nothing
+    from results.records import no_run_error
     from results.summary import summary as summarised
 
     found = summarised(args.run)
     if found.empty:
-        raise nothing(args.run)
+        raise no_run_error(args.run)
     if args.json:
         print(found.to_json(orient="records", indent=1))
     else:
         from rich.console import Console
 
         from benchmarks.app.report import short_table  # what draws takes a second to import
-        from results.export import WIDTH
+        from results.export import LINE_WIDTH
 
-        Console(markup=False, width=None if Console().is_terminal else WIDTH).print(short_table(found))
+        Console(markup=False, width=None if Console().is_terminal else LINE_WIDTH).print(short_table(found))
     if empty := found[found["images"] == 0].to_dict("records"):
         first = ", ".join(f"{name} {empty[0][name]}" for name in ("method", "model", "dataset"))
         more = f", and of {len(empty) - 1} more" if len(empty) > 1 else ""

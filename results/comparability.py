@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.records import PREDICTED, columns, configuration, images_of, named_by, settings, word
+from results.records import PREDICTED, columns, configuration, images_of, naming_columns, settings, value_text
 from results.store.store import FAILED, Store, digest
 
 SECTIONS = {"model": "model.", "dataset": "dataset.", "engine": "engine.", "method": "param."}  # what a setting belongs to
@@ -71,7 +71,7 @@ def _differing(a: Side, b: Side) -> Iterator[str]:
         found = [sorted({str(record[name]) for record in side.records}) for side in (a, b)]
         if found[0] != found[1]:
             yield f"{name} differs: A {', '.join(found[0])}; B {', '.join(found[1])}"
-    fills = [{word(record["parameters"]["fill"]) for record in side.records if "fill" in record["parameters"]} for side in (a, b)]
+    fills = [{value_text(record["parameters"]["fill"]) for record in side.records if "fill" in record["parameters"]} for side in (a, b)]
     if all(fills) and fills[0] != fills[1]:
         yield f"what the methods fill with differs: A {_or(fills[0])}; B {_or(fills[1])}"
     for model, (left, right) in _by("model", lambda record: {"": str(record.get("weights_sha256"))}, a, b):
@@ -106,7 +106,7 @@ def _by(owner: str, of: Callable[[Mapping[str, Any]], dict[str, str]], a: Side, 
 
 
 def _section(record: Mapping[str, Any], section: str) -> dict[str, str]:
-    return {name: word(value) for name, value in settings(record).items() if name.startswith(section) and name not in BY_CONTENT}
+    return {name: value_text(value) for name, value in settings(record).items() if name.startswith(section) and name not in BY_CONTENT}
 
 
 def _settings(left: Said, right: Said) -> Iterator[str]:
@@ -136,7 +136,7 @@ def run_warnings(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of a run's numbers must know: jobs on other images than others, and results that are not in the store."""
     notes = []
     seen: dict[tuple[str, ...], dict[str, list[str]]] = {}
-    names = named_by(jobs, seeds=True)
+    names = naming_columns(jobs, seeds=True)
     for record in jobs:
         chosen = columns(record, [name for name in names if name.startswith("dataset.")])  # told apart by it
         group = tuple(str(value) for name, value in chosen.items() if name not in ("method", "engine", "seed"))
@@ -150,7 +150,7 @@ def run_warnings(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def incomplete(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which results of a run's jobs are not in the store: not computed yet, or deleted since."""
-    names, notes = named_by(jobs, seeds=True), dict[str, list[str]]()
+    names, notes = naming_columns(jobs, seeds=True), dict[str, list[str]]()
     for record in jobs:
         store, images = Store(Path(record["store"])), images_of(record, "attribution")
         states = {name: store.states(key) for name, key in record["keys"].items()}

@@ -13,7 +13,7 @@ import pandas as pd
 from results import comparability, metrics, tables
 from results.comparability import Side
 from results.export import comparisons, number, to_csv, to_markdown
-from results.records import NAMED, nothing, records, settings, varying
+from results.records import ID_COLUMNS, no_run_error, records, settings, varying
 
 CAPTION = (
     "A - B over the images that both have: mean and 95 % bootstrap interval; paired Wilcoxon tests, corrected by Holm. Effect: the "
@@ -102,7 +102,9 @@ def as_text(differences: pd.DataFrame) -> pd.DataFrame:
     """``Comparison.differences`` for readers."""
     shown = comparisons(differences)
     means = {f"mean {side.upper()}": differences[f"mean_{side}"].map(number) for side in ("a", "b")}
-    shown = shown.assign(metric=differences["metric"], better=differences["metric"].map(lambda name: metrics.of(name).better), **means)
+    shown = shown.assign(
+        metric=differences["metric"], better=differences["metric"].map(lambda name: metrics.metric_named(name).better), **means
+    )
     return shown[["metric", "A", "B", *means, "A - B", "p (Holm)", "effect", "images", "better", "verdict"]]
 
 
@@ -133,7 +135,7 @@ def _sides(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Side, Side]:
     for i, (folder, prefix) in enumerate(zip((runs[0], runs[-1]), prefixes, strict=True)):
         rows = tables.load(folder, jobs[i], among=jobs[1 - i])
         if rows.empty:
-            raise nothing(folder)
+            raise no_run_error(folder)
         sides.append(Side(folder, jobs[i], rows.assign(configuration=prefix + rows["configuration"])))
     return sides[0], sides[1]
 
@@ -157,7 +159,7 @@ def _pairs(a: Side, b: Side) -> dict[str, list[tuple[str, str]]]:
         for other, of_other in right.items():
             if methods and of_one["method"] != of_other["method"]:
                 continue
-            if all(_agree(name, of_one, of_other, left, right) for name in (*NAMED, *names) if name != "method"):
+            if all(_agree(name, of_one, of_other, left, right) for name in (*ID_COLUMNS, *names) if name != "method"):
                 there = [set(of.get(name, ())) for of, name in zip(measured, (one, other), strict=True)]
                 for metric in sorted(there[0] & there[1]):
                     found.setdefault(metric, []).append((one, other))
@@ -168,7 +170,7 @@ def _configurations(side: Side, names: Sequence[str]) -> dict[str, dict[str, str
     """The settings of a side's configurations as JSON."""
     of_job = {record["job"]: settings(record) for record in side.records}
     jobs = side.rows.drop_duplicates("configuration")[["configuration", "job"]].itertuples(index=False)
-    return {name: {key: json.dumps(of_job[job][key]) for key in (*NAMED, *names) if key in of_job[job]} for name, job in jobs}
+    return {name: {key: json.dumps(of_job[job][key]) for key in (*ID_COLUMNS, *names) if key in of_job[job]} for name, job in jobs}
 
 
 def _agree(name: str, a: Mapping[str, str], b: Mapping[str, str], left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
@@ -194,7 +196,7 @@ def _metrics(rows: pd.DataFrame, pairs: Mapping[str, Sequence[tuple[str, str]]],
     single = set(rows.loc[rows["x"].isna() & rows["value"].notna(), "metric"]) & pairs.keys()
     if unknown := [metric for metric in wanted if metric not in single]:
         raise ValueError(f"--metrics {','.join(unknown)}: not measured on both sides; choose {', '.join(sorted(single))}")
-    chosen = list(wanted) or [name for name in metrics.single_numbers(rows) if name in single and not metrics.of(name).by_request]
+    chosen = list(wanted) or [name for name in metrics.single_numbers(rows) if name in single and not metrics.metric_named(name).by_request]
     if not chosen:
         raise ValueError(f"no measure is on both sides; name what to compare by --metrics: {', '.join(sorted(single)) or 'nothing is'}")
     return chosen
@@ -227,5 +229,5 @@ def _limits(differences: pd.DataFrame) -> Iterator[str]:
         if (least := min(1.0, several * 2 / 2**n)) > 0.05:
             family = f" after Holm's correction over {several} pairs" if several > 1 else ""
             yield f"with {n} images p cannot be below {least:.2g}{family}, however large the difference"
-    for metric in sorted(name for name in set(differences["metric"]) if metrics.of(name).batched):
+    for metric in sorted(name for name in set(differences["metric"]) if metrics.metric_named(name).batched):
         yield f"{metric} is a batch's mean at each of its images: it has no interval and no test"

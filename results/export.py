@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 NOTHING = "–"
-WIDTH = 240  # characters of a line that goes to a file or a pipe: no table is cut
+LINE_WIDTH = 240  # characters of a line that goes to a file or a pipe: no table is cut
 NUMBER = re.compile(rf"[-+−]?[\d.]|{NOTHING}$")
-LONG = 40  # rows of which a LaTeX table has at most on one page
+LONGTABLE_ROWS = 40  # rows of which a LaTeX table has at most on one page
 FORMULA = re.compile("[=+\\-@\t\r\n＝＋－＠]")  # what a spreadsheet takes for the beginning of one
 VALUE = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( \[[-+\d.e]+, [-+\d.e]+\])?")  # of a table: a number as text, with its interval
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "×": r"$\times$"}
@@ -147,7 +147,7 @@ def to_latex(frame: pd.DataFrame, caption: str = "", label: str = "", *, long: b
         lines.append(
             f"% not in the fonts of a plain pdflatex: {' '.join(missing)} (lualatex or xelatex, fontspec and a font that has them)"
         )
-    if len(rows) > LONG if long is None else long:
+    if len(rows) > LONGTABLE_ROWS if long is None else long:
         lines += [r"% \usepackage{booktabs,longtable}", rf"\begin{{longtable}}{{{alignment}}}"]
         lines += ["\n".join(titles) + r" \\"] if titles else []
         lines += [r"\toprule", first, r"\midrule", r"\endfirsthead", r"\toprule", first, r"\midrule", r"\endhead"]

@@ -48,7 +48,7 @@ CATALOGUE = {
 CRITERION = "mar_"  # how the names of MAR by criterion and fill start
 
 
-def of(name: str) -> Metric:
+def metric_named(name: str) -> Metric:
     """What is known of a metric; of one that is not in the catalogue its name, and no direction."""
     if name not in CATALOGUE and name.startswith(CRITERION):
         return Metric(name, f"MAR, {name.removeprefix(CRITERION).replace('_', ', ')}", "smaller", SHARE)
@@ -75,5 +75,5 @@ def in_order(others: set[str]) -> list[str]:
 def titles(rows: pd.DataFrame, *, costs: bool = False, by_image: bool = False) -> dict[str, str]:
     """The titles of the metrics that rows have values of. costs: forward passes and seconds, too. by_image: without those of a batch."""
     there = set(rows.loc[rows["value"].notna(), "metric"])
-    found = [of(name) for name in single_numbers(rows) if name in there and name != "backwards"]
+    found = [metric_named(name) for name in single_numbers(rows) if name in there and name != "backwards"]
     return {one.name: one.title for one in found if (costs or not one.cost) and not (by_image and one.batched)}

@@ -10,14 +10,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from results.moved_modules import with_current_names
 from results.store.store import ImageKey, digest, write_atomically
-from results.targets import with_current_names
 
 VERSION = 2
-NAMED = ("dataset", "model", "method", "engine")  # columns of every row
+ID_COLUMNS = ("dataset", "model", "method", "engine")  # columns of every row
 SECTIONS = ("param", "method", "model", "dataset", "engine", "select", "benchmark")  # other settings: a column where jobs differ in it
 SOURCES = ("seed", "model", "dataset", "engine", "select", "param", "method", "benchmark")  # what a setting may only repeat, first to last
-UNSEEN = ("model.name", "dataset.name", "model.rise_masks", "engine.device", "engine.candidates")  # named already, or change no number
+HIDDEN_SETTINGS = (
+    "model.name",
+    "dataset.name",
+    "model.rise_masks",
+    "engine.device",
+    "engine.candidates",
+)  # named already, or change no number
 ABSENT = object()
 
 
@@ -116,7 +122,7 @@ def _written_again(record: Record, later: Sequence[Any]) -> bool:
     return any(all(setting in of_job for setting in own) for of_job in later)
 
 
-def nothing(out: Path) -> ValueError:
+def no_run_error(out: Path) -> ValueError:
     """Why a run has no rows."""
     stores = {record["store"] for record in records(out)}
     if gone := [store for store in stores if not Path(store).is_dir()]:
@@ -145,14 +151,14 @@ def images_of(record: Record, name: str) -> list[ImageKey]:
 def settings(record: Record) -> dict[str, Any]:
     """Every setting of a job that can change a number: under its name on the command line, hyper-parameters as ``param.k``."""
     config = record.get("config") or {}
-    found: dict[str, Any] = {name: record.get(name) for name in (*NAMED, "seed")}
+    found: dict[str, Any] = {name: record.get(name) for name in (*ID_COLUMNS, "seed")}
     found |= _flat({name: config.get(name) or {} for name in ("model", "dataset", "engine", "select", "benchmark")})
     if config.get("benchmark") is not None:
         found["benchmark"] = sorted(config["benchmark"])
     found |= _flat({"param": record.get("parameters") or {}})
     if target := (config.get("method") or {}).get("_target_"):
         found["method._target_"] = target
-    return {name: value for name, value in found.items() if name not in UNSEEN}
+    return {name: value for name, value in found.items() if name not in HIDDEN_SETTINGS}
 
 
 def identity(record: Record, but: str = "") -> str:
@@ -177,7 +183,7 @@ def varying(jobs: Sequence[Record], *, seeds: bool = True) -> list[str]:
     """
     every = [settings(job) for job in jobs]
     seen = [{name: _json(value) for name, value in of_job.items()} for of_job in every]
-    names = dict.fromkeys(name for of_job in seen for name in of_job if name not in (*NAMED, "seed"))
+    names = dict.fromkeys(name for of_job in seen for name in of_job if name not in (*ID_COLUMNS, "seed"))
     found = []
     for name in sorted(names, key=lambda name: SECTIONS.index(_section(name))):
         if not seeds and name.endswith("seed"):
@@ -195,25 +201,25 @@ def varying(jobs: Sequence[Record], *, seeds: bool = True) -> list[str]:
 def columns(record: Record, names: Sequence[str]) -> dict[str, Any]:
     """What the columns that tell configurations apart hold in a job's rows: ``NAMED``, the seed, and the settings ``names``."""
     of_job = settings(record)
-    found = {str(name): _plain(of_job.get(name), absent=name not in of_job) for name in (*NAMED, "seed", *names)}
+    found = {str(name): _plain(of_job.get(name), absent=name not in of_job) for name in (*ID_COLUMNS, "seed", *names)}
     return found | {str(name): _json(of_job[name]) for name in names if isinstance(name, Exact) and name in of_job}
 
 
 def configuration(record: Record, names: Sequence[str]) -> str:
     """A job's configuration in words: the method, and those of ``names`` that the job has with their values, ``da_pos k=4``."""
     of_job = settings(record)
-    words = {name: _json(of_job[name]) if isinstance(name, Exact) else word(of_job[name]) for name in names if name in of_job}
+    words = {name: _json(of_job[name]) if isinstance(name, Exact) else value_text(of_job[name]) for name in names if name in of_job}
     said = [f"{name.removeprefix('param.')}={value}" for name, value in words.items() if name != "method"]
     return " ".join([str(of_job["method"]), *said])
 
 
-def named_by(jobs: Sequence[Record], *, seeds: bool = False) -> list[str]:
+def naming_columns(jobs: Sequence[Record], *, seeds: bool = False) -> list[str]:
     """The settings to name jobs by: those of ``NAMED`` that differ, and ``varying``; the seed on request."""
-    named = [name for name in NAMED if name != "method" and len({str(job[name]) for job in jobs}) > 1]
+    named = [name for name in ID_COLUMNS if name != "method" and len({str(job[name]) for job in jobs}) > 1]
     return [*named, *varying(jobs), *(["seed"] if seeds and len({job["seed"] for job in jobs}) > 1 else [])]
 
 
-def word(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A setting as a word."""
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -250,7 +256,7 @@ def _repeated(name: str, seen: Sequence[Mapping[str, str]], values: Mapping[Any,
     having = [of_job for of_job in seen if name in of_job]
     for other in having[0]:
         section, mine = _section(other), _section(name)
-        if other == name or (section in NAMED and "." not in other) or section not in SOURCES:
+        if other == name or (section in ID_COLUMNS and "." not in other) or section not in SOURCES:
             continue
         same = SOURCES.index(section) < SOURCES.index(mine) or (
             section == mine and other.count(".") < name.count(".") and other.rpartition(".")[2] == name.rpartition(".")[2]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from results import metrics
 from results.records import PREDICTED, columns, images_of, records, varying
 from results.store.store import FAILED, Store, retried
-from results.tables import groups, in_method_order, line, means, typed
+from results.tables import SharedMetricError, configuration_columns, in_method_order, means_by_image, summary_row, typed
 
 Record = Mapping[str, Any]
 NEEDED = ["image", "digest", "status", "metric", "x", "value"]
@@ -71,7 +71,7 @@ def summary(out: Path) -> pd.DataFrame:
         return pd.DataFrame()
     heads = [pd.DataFrame({"record": [i]}).assign(**_scalars(columns(jobs[i], names))) for i in there]
     head = in_method_order(pd.concat(heads, ignore_index=True), names)
-    by = groups(head)
+    by = configuration_columns(head)
     of_groups = [(values, group["record"].tolist()) for values, group in head.groupby(by, dropna=False, sort=False)]
     lists = {_list(record): Images.of(record) for record in {_list(record): record for record in jobs}.values()}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -80,7 +80,7 @@ def summary(out: Path) -> pd.DataFrame:
         others = {metric for _, values in found for metric in values} - set(metrics.CATALOGUE)
         nothing = dict.fromkeys(metrics.in_order(others), np.zeros(0))
         named = [dict(zip(by, values, strict=True)) for values, _ in of_groups]
-        lines = pool.map(lambda one, of: line(one, of[0], nothing | of[1]), named, found)
+        lines = pool.map(lambda one, of: summary_row(one, of[0], nothing | of[1]), named, found)
         return typed(pd.DataFrame([of for of in lines if of["statuses"]]), names)
 
 
@@ -124,7 +124,7 @@ def _read_group(
     of_values: dict[str, list[NDArray[np.object_]]] = {}  # their images, where an image can have several
     for record in group:
         store, of_job = Store(Path(record["store"])), lists[_list(record)]
-        seen = np.zeros(len(of_job.names), bool)
+        seen, owners = np.zeros(len(of_job.names), bool), dict[str, str]()
         for name, key in record["keys"].items():
             rows = read(store, key, of_job.keys[name in PREDICTED], known)
             if name == "prediction":  # of these, only failures are results
@@ -137,6 +137,8 @@ def _read_group(
             there = ~np.isnan(rows.value)
             for number in np.unique(rows.metric[there]).tolist():
                 metric = known.listed[number]
+                if metric and name not in PREDICTED and owners.setdefault(metric, name) != name:
+                    raise SharedMetricError(metric, (owners[metric], name))
                 if not metric or (name in PREDICTED and metric not in metrics.CATALOGUE):  # a curve, or a number of the method's own
                     continue
                 of_metric = (rows.metric == number) & there
@@ -144,7 +146,7 @@ def _read_group(
                 of_values.setdefault(metric, []).append(of_job.names[rows.place[of_metric]] if several else np.zeros(0, object))
     whole = {metric: np.concatenate(found) for metric, found in values.items()}
     if several:
-        whole = {metric: means(np.concatenate(of_values[metric]), found) for metric, found in whole.items()}
+        whole = {metric: means_by_image(np.concatenate(of_values[metric]), found) for metric, found in whole.items()}
     return pd.concat(attributions, ignore_index=True), whole
 
 

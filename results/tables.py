@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results import metrics
-from results.records import NAMED, PREDICTED, SECTIONS, columns, configuration, images_of, named_by, records, varying
+from results.records import ID_COLUMNS, PREDICTED, SECTIONS, columns, configuration, images_of, naming_columns, records, varying
 from results.statistics import Comparison, bootstrap_interval, compare_family
 from results.store.store import FAILED, Store
 
 METHOD_ORDER = ("da_pos", "da_neg", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # the paper's Fig. 3
 REFERENCES = ("random", "centre", "sobel")  # know nothing of the model; listed last
+
+
+class SharedMetricError(ValueError):
+    """Two measures have a metric of one name, whose values would be averaged."""
+
+    def __init__(self, metric: str, measures: Iterable[str]) -> None:
+        super().__init__(f"{metric} is the name of a metric of several measures ({', '.join(measures)}): rename it in one of them")
 
 
 def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
@@ -32,7 +39,7 @@ def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: S
     """
     jobs = records(out) if jobs is None else jobs
     every = [*jobs, *among]
-    names, named = varying(every), named_by(every)
+    names, named = varying(every), naming_columns(every)
     frames = [_job_rows(record, names, named) for record in jobs]
     rows = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
     return rows if rows.empty else in_method_order(rows, names)
@@ -40,7 +47,7 @@ def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: S
 
 def in_method_order(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Rows in the order of their methods and within one in that of the sweep, each setting's column ``typed``."""
-    return typed(rows, names).sort_values("method", key=lambda names: names.map(method_place), kind="stable", ignore_index=True)
+    return typed(rows, names).sort_values("method", key=lambda names: names.map(method_sort_key), kind="stable", ignore_index=True)
 
 
 def typed(frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
@@ -59,7 +66,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def method_place(name: str) -> tuple[int, str]:
+def method_sort_key(name: str) -> tuple[int, str]:
     """Where a method stands in tables and figures: the paper's first, then the others by name, then the references."""
     if name in METHOD_ORDER:
         return METHOD_ORDER.index(name), ""
@@ -75,6 +82,9 @@ def _job_rows(record: Mapping[str, Any], names: Sequence[str], named: Sequence[s
     if rows.empty:
         return rows
     rows.insert(list(rows.columns).index("metric"), "measure", rows.pop("measure"))
+    of_measures = rows[(rows["measure"] != "") & rows["value"].notna()].drop_duplicates(["metric", "measure"])
+    for metric in of_measures.loc[of_measures["metric"].duplicated(), "metric"]:
+        raise SharedMetricError(metric, of_measures.loc[of_measures["metric"] == metric, "measure"])
     rows["digest"] = rows["digest"].str.partition(" ")[0]  # without the label, see ``records.stored_as``
     image = pd.MultiIndex.from_frame(rows[["image", "digest"]])
     rows["label"] = pd.array([labels[key] for key in image], dtype="Int64")
@@ -99,12 +109,12 @@ def hyperparameters(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, sort_keys=True)
 
 
-def groups(rows: pd.DataFrame) -> list[str]:
+def configuration_columns(rows: pd.DataFrame) -> list[str]:
     """The columns that tell a run's configurations apart: data set, model, method, engine, and the settings that vary."""
-    return [*(name for name in NAMED if name in rows), *parameters(rows)]
+    return [*(name for name in ID_COLUMNS if name in rows), *setting_columns(rows)]
 
 
-def parameters(rows: pd.DataFrame) -> list[str]:
+def setting_columns(rows: pd.DataFrame) -> list[str]:
     """The columns of settings that vary between a run's jobs."""
     return [str(name) for name in rows.columns if name == "benchmark" or str(name).startswith(tuple(f"{of}." for of in SECTIONS))]
 
@@ -141,7 +151,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with one value for each image of a configuration, its mean over the seeds; the rest as under the first of them."""
     if "seed" not in rows or rows["seed"].nunique() < 2:
         return rows
-    keys = [name for name in ("configuration", *groups(rows), "image", "digest", "metric", "x") if name in rows]
+    keys = [name for name in ("configuration", *configuration_columns(rows), "image", "digest", "metric", "x") if name in rows]
     means = rows.groupby(keys, dropna=False, sort=False)["value"].transform("mean")
     return rows.assign(value=means).drop_duplicates(keys, ignore_index=True)
 
@@ -154,20 +164,20 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     ``failed``; the others all count, whatever their status.
     """
     lines, wanted = [], metrics.single_numbers(rows)
-    by = groups(rows)
+    by = configuration_columns(rows)
     for values, group in rows.groupby(by, dropna=False, sort=False):
         known = group[group["value"].notna()]
         found = {metric: per_image(known[known["metric"] == metric]) for metric in wanted}
-        lines.append(line(dict(zip(by, values, strict=True)), group.assign(image=image_keys(group)), found))
-    return typed(pd.DataFrame(lines), parameters(rows) if lines else [])
+        lines.append(summary_row(dict(zip(by, values, strict=True)), group.assign(image=image_keys(group)), found))
+    return typed(pd.DataFrame(lines), setting_columns(rows) if lines else [])
 
 
 def per_image(rows: pd.DataFrame) -> NDArray[np.float64]:
     """The mean of each image's values, in the order in which the images come first."""
-    return means(image_keys(rows).to_numpy(), rows["value"].to_numpy())
+    return means_by_image(image_keys(rows).to_numpy(), rows["value"].to_numpy())
 
 
-def means(images: NDArray[Any], values: NDArray[np.float64]) -> NDArray[np.float64]:
+def means_by_image(images: NDArray[Any], values: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean of the values of each image, in the order in which the images come first."""
     return np.asarray(pd.Series(values).groupby(images, sort=False).mean(), float)
 
@@ -177,7 +187,7 @@ def image_keys(rows: pd.DataFrame) -> pd.Series[str]:
     return rows["image"] + "\0" + rows["digest"] if "digest" in rows else rows["image"]
 
 
-def line(named: Mapping[str, Any], attributions: pd.DataFrame, values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+def summary_row(named: Mapping[str, Any], attributions: pd.DataFrame, values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """A configuration's line of a summary, of the images that did not fail.
 
     attributions: rows ``image, seed, status``, of which the first of each attribution counts. values: of each metric, one an image
@@ -189,7 +199,7 @@ def line(named: Mapping[str, Any], attributions: pd.DataFrame, values: Mapping[s
     failed = first.loc[(statuses == FAILED) & ~first["image"].isin(there), "image"]
     found = {**named, "images": there.nunique(), "failed": failed.nunique()}
     for metric, of_metric in values.items():
-        low, high = bootstrap_interval(of_metric) if len(of_metric) and not metrics.of(metric).batched else (np.nan, np.nan)
+        low, high = bootstrap_interval(of_metric) if len(of_metric) and not metrics.metric_named(metric).batched else (np.nan, np.nan)
         found |= {metric: of_metric.mean() if len(of_metric) else np.nan, f"{metric}_low": float(low), f"{metric}_high": float(high)}
         found[f"{metric}_n"] = len(of_metric)
     counts = ", ".join(f"{count} {status}" for status, count in statuses.value_counts().items())
@@ -199,14 +209,14 @@ def line(named: Mapping[str, Any], attributions: pd.DataFrame, values: Mapping[s
 def curves(rows: pd.DataFrame, metric: str = "insertion_accuracy") -> pd.DataFrame:
     """A metric against x: mean and 95 % interval over images, one line a configuration and x."""
     lines = []
-    by = groups(rows)
+    by = configuration_columns(rows)
     for values, group in rows[rows["metric"] == metric].groupby(by, dropna=False, sort=False):
         named = dict(zip(by, values, strict=True)) | {name: group[name].iloc[0] for name in ("configuration",) if name in group}
-        lines.append(band(group, "x").assign(**named))
+        lines.append(mean_curve(group, "x").assign(**named))
     return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
 
 
-def band(rows: pd.DataFrame, x: str) -> pd.DataFrame:
+def mean_curve(rows: pd.DataFrame, x: str) -> pd.DataFrame:
     """``x, mean, low, high, images``: means over images at each x with 95 % bootstrap intervals."""
     table = rows.assign(image=image_keys(rows)).pivot_table(index="image", columns=x, values="value")
     whole = table.dropna()
@@ -241,14 +251,14 @@ def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[
         raise ValueError(f"{metric} of {of} {twice[of].iloc[0]} has several values for image {twice['image'].iloc[0]}: hold the rest fixed")
     table = chosen.pivot_table(index="pair", columns=of, values="value", sort=False)[list(dict.fromkeys(chosen[of]))]
     found = compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs)
-    return compared(found, metric)
+    return comparison_rows(found, metric)
 
 
-def compared(found: Mapping[tuple[str, str], Comparison], metric: str) -> pd.DataFrame:
+def comparison_rows(found: Mapping[tuple[str, str], Comparison], metric: str) -> pd.DataFrame:
     """A family of comparisons as rows, see ``paired``."""
     lines = [{"a": a, "b": b, "metric": metric, **asdict(c), "verdict": c.verdict} for (a, b), c in found.items()]
     names = ["a", "b", "metric", "difference", "low", "high", "p", "p_holm", "effect", "n", "verdict"]
     frame = pd.DataFrame(lines, columns=names)
-    if metrics.of(metric).batched:
+    if metrics.metric_named(metric).batched:
         frame = frame.assign(verdict=None, **dict.fromkeys(("low", "high", "p", "p_holm", "effect"), np.nan))
     return frame

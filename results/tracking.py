@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from results import tables
-from results.records import configuration, named_by
+from results.records import configuration, naming_columns
 
 LOG = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def mirror(
     except ImportError as error:
         LOG.warning("W&B is left out: %s", error)
         return
-    names = named_by(records, seeds=True)
+    names = naming_columns(records, seeds=True)
     for record in [*records, None]:
         try:
             name = f"{configuration(record, names)} {record['model']} {record['dataset']}" if record else group
@@ -62,7 +62,7 @@ def _finish(run: Any) -> None:
 
 def _log(run: Any, wandb: Any, rows: pd.DataFrame, artefacts: Sequence[Path], *, detailed: bool) -> None:
     summary = tables.summarise(rows)
-    names = rows.drop_duplicates(tables.groups(rows))["configuration"]
+    names = rows.drop_duplicates(tables.configuration_columns(rows))["configuration"]
     for name, line in zip(names, summary.to_dict("records"), strict=True):
         measured = {key: value for key, value in line.items() if isinstance(value, int | float) and not pd.isna(value)}
         run.summary.update({f"{name}/{key}": value for key, value in measured.items() if value or not str(key).endswith("_n")})

@@ -26,7 +26,7 @@ from benchmarks.inputs.places import expanded
 from benchmarks.jobs import plan
 from benchmarks.jobs.record import of_all_shards
 from benchmarks.jobs.resolve import ResolvedConfig, resolve
-from results.export import WIDTH
+from results.export import LINE_WIDTH
 from results.status import PLAN
 from results.store.files import write_atomically
 
@@ -64,6 +64,7 @@ class Report(Callback):
                 cfg = composed(*arguments)
                 out = Path(expanded(cfg.out))
                 self.names[out] = cfg.name
+                expected["images"] = cfg.select.count or 0  # as far as it is known of a job that cannot be resolved
                 choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
                 jobs.append(resolve(cfg, arguments, choice[-1] if choice else "da_pos"))
                 expected["images"] = plan.image_count(jobs[-1])
@@ -83,7 +84,7 @@ class Report(Callback):
             if (key := (of_job.model, of_job.engine)) not in cost:
                 model, engine = load(job.model_json, job.engine_json)
                 cost[key] = seconds_a_pass(engine, model.preprocessing.size)
-        wide = session.console if session.console.is_terminal else Console(stderr=True, width=WIDTH, markup=False)
+        wide = session.console if session.console.is_terminal else Console(stderr=True, width=LINE_WIDTH, markup=False)
         wide.print(plan.table(work, cost))
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:

@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from benchmarks.app import picture_file
-from benchmarks.app.explain_inputs import named_files, photograph
-from benchmarks.app.explain_options import KEYS, RULES, options, own_configurations, yaml_value
+from benchmarks.app.explain_inputs import input_files, load_photograph
+from benchmarks.app.explain_options import KEYS, RULES, options, use_config_dir, yaml_value
 from benchmarks.data.sets import Photograph
 from benchmarks.engines.auto import fastest_engine, or_torch
 from benchmarks.engines.loading import load
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code: 0 done, 2 bad input; Ctrl-C raises KeyboardInterrupt."""
     any_file_names()
     try:
-        notes = [*own_configurations(arguments), ensure_cache()]
+        notes = [*use_config_dir(arguments), ensure_cache()]
     except ValueError as error:
         return failed(error, "--debug" in arguments, ())
     print("".join(f"{note}\n" for note in notes if note), end="", file=sys.stderr)
@@ -115,11 +115,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         expand_paths(cfg)
         cfg.engine, _ = fastest_engine(cfg.engine, cfg.model)
-        photo = photograph(Path(expanded(args.photo)), cfg.dataset.get("value_range"))
+        photo = load_photograph(Path(expanded(args.photo)), cfg.dataset.get("value_range"))
         kind = f"{method}_{rule}" if rule == "neg" and own is None else method
-        inputs = [Path(str(photo.source)), *named_files(cfg)]
+        inputs = [Path(str(photo.source)), *input_files(cfg)]
         asked = Path(expanded(args.out)) if args.out is not None else None
-        out = picture_file.asked_for(asked, inputs) if asked else picture_file.by_default(args.photo, inputs[0], kind)
+        out = picture_file.requested_path(asked, inputs) if asked else picture_file.default_path(args.photo, inputs[0], kind)
         if not own_choice:
             cfg.engine, reason = or_torch(cfg.engine, cfg.model)
             if reason:

@@ -15,7 +15,7 @@ from benchmarks.inputs import own_folders
 from benchmarks.inputs.messages import suggestion
 
 
-def photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photograph:
+def load_photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photograph:
     """A file, or the demo photograph of that name where there is no such file. value_range: of a file, see ``image_folder``."""
     if photo.is_dir():
         raise ValueError(f"{photo} is a folder: give one photograph, or run python -m benchmarks dataset=image_folder dataset.root={photo}")
@@ -28,7 +28,7 @@ def photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photo
     return Photograph(name, None, photo, value_range=checked_range(value_range))
 
 
-def named_files(cfg: DictConfig) -> list[Path]:
+def input_files(cfg: DictConfig) -> list[Path]:
     """The files that are read: those that the configuration names, such as weights, and the user's own configurations."""
     found: list[Path] = []
     nodes: list[Any] = [OmegaConf.to_container(cfg[name], resolve=True, throw_on_missing=False) for name in ("model", "method", "engine")]

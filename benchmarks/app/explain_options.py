@@ -18,7 +18,7 @@ RULES = {"pos": "positive", "neg": "negative"}
 KEYS = ("model", "method", "engine", "seed", "hydra", "dataset.value_range")  # the overrides that say something about one photograph
 
 
-class OneLine(argparse.ArgumentParser):
+class OneLineErrorParser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
@@ -28,7 +28,7 @@ class OneLine(argparse.ArgumentParser):
 
 def options() -> argparse.ArgumentParser:
     """The options that every method has."""
-    parser = OneLine(
+    parser = OneLineErrorParser(
         prog="python -m da",
         description="Say which parts of a photograph decide its class, as a rule, and draw them.",
         epilog="Examples\n"
@@ -70,9 +70,9 @@ def yaml_value(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} is no value: give a number, a word or a list such as [0.1,0.2]") from None
 
 
-def own_configurations(arguments: Sequence[str]) -> list[str]:
+def use_config_dir(arguments: Sequence[str]) -> list[str]:
     """Take the folders of the user's own configurations; returns what is to be said of them."""
-    parser = OneLine(add_help=False)
+    parser = OneLineErrorParser(add_help=False)
     parser.add_argument("--config-dir")
     found, rest = parser.parse_known_args(list(arguments))
     return own_folders.set_search_path(found.config_dir, searched(rest))

@@ -15,7 +15,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".eps", ".ps", ".tif", ".ti
 SOURCE = "Source"  # in a PNG: the photograph that it explains
 
 
-def asked_for(out: Path, inputs: Iterable[Path]) -> Path:
+def requested_path(out: Path, inputs: Iterable[Path]) -> Path:
     """The file that ``--out`` names; one without a suffix is a PNG. Raises ValueError where that is none to write to."""
     if out.is_dir() or not out.parent.is_dir():
         raise ValueError(f"--out {out}: give a file in a folder that is there, such as picture.png")
@@ -25,32 +25,34 @@ def asked_for(out: Path, inputs: Iterable[Path]) -> Path:
     if path.is_dir():
         raise ValueError(f"--out {out}: {path} is a folder")
     for given in inputs:
-        if same(path, given):
+        if is_same_file(path, given):
             raise ValueError(f"--out {out} is {given}, which is read here and would be lost: give another file")
     return _in_a_folder_to_write_to(path)
 
 
-def by_default(photo: Path, source: Path, kind: str) -> Path:
+def default_path(photo: Path, source: Path, kind: str) -> Path:
     """``PHOTO_METHOD.png`` in this folder, with a number where that is another file than the picture of this photograph.
 
     photo: as it was given; its suffix is part of the name unless it is .png. source: the file. kind: the method, and what else is asked.
     """
     stem = photo.stem if photo.suffix in ("", ".png") else photo.name
     names = (Path(f"{stem}_{kind}{f'_{i}' if i > 1 else ''}.png") for i in count(1))
-    return _in_a_folder_to_write_to(next(path for path in names if not os.path.lexists(path) or explains(path) == named(source)))
+    return _in_a_folder_to_write_to(
+        next(path for path in names if not os.path.lexists(path) or explained_photograph(path) == path_text(source))
+    )
 
 
 def metadata(path: Path, source: Path) -> dict[str, str] | None:
     """What is written into a picture, for ``explains`` to find: of its photograph, where its kind can hold that."""
-    return {SOURCE: named(source)} if path.suffix.lower() == ".png" else None
+    return {SOURCE: path_text(source)} if path.suffix.lower() == ".png" else None
 
 
-def named(source: Path) -> str:
+def path_text(source: Path) -> str:
     """A photograph's file as text."""
     return os.fsencode(os.path.realpath(source)).decode("utf-8", "backslashreplace")
 
 
-def explains(path: Path) -> str | None:
+def explained_photograph(path: Path) -> str | None:
     """The photograph that a picture explains, None for another file."""
     if path.is_symlink():  # it would be written to another place
         return None
@@ -61,7 +63,7 @@ def explains(path: Path) -> str | None:
         return None
 
 
-def same(one: Path, other: Path) -> bool:
+def is_same_file(one: Path, other: Path) -> bool:
     """Whether two paths are one file, also by a link, and where capitals make no difference."""
     paths = [os.path.realpath(path) for path in (one, other)]
     return paths[0].casefold() == paths[1].casefold() or (one.exists() and other.exists() and one.samefile(other))

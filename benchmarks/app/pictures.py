@@ -13,18 +13,18 @@ from hydra.utils import instantiate
 from numpy.typing import NDArray
 
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
-from benchmarks.jobs.images import image_key
+from benchmarks.jobs.batch import image_key
 from benchmarks.models.classifier import Preprocessing
 from da.rng import image_rng
-from results.artefacts.parts import MOST_PICTURES, Pictured
-from results.page.gallery import Picture
+from results.artefacts.parts import MOST_PICTURES, ExplainedImage
+from results.page.gallery import GalleryImage
 from results.page.replay import replay
 from results.store.store import Arrays, ImageKey, Store, unpacked
 
 LOG = logging.getLogger(__name__)
 
 
-def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pictured]:
+def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[ExplainedImage]:
     """The first images of a job that have an attribution."""
     store = Store(Path(record["store"]))
     photographs, preprocessing = _photographs(record), _preprocessing(record)
@@ -41,7 +41,7 @@ def pictured(record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pict
             pixels = prepared(photographs[key], key[1], preprocessing).permute(1, 2, 0).numpy()
         except UnreadableError:
             continue
-        yield Pictured(key, pixels, store.arrays(record["keys"]["attribution"], key), words, statuses[key[0]])
+        yield ExplainedImage(key, pixels, store.arrays(record["keys"]["attribution"], key), words, statuses[key[0]])
 
 
 class ForPage:
@@ -50,7 +50,7 @@ class ForPage:
     def __init__(self, walks: int = 100) -> None:
         self.walks = walks
 
-    def __call__(self, record: Mapping[str, Any], images: Collection[ImageKey]) -> Iterator[Picture]:
+    def __call__(self, record: Mapping[str, Any], images: Collection[ImageKey]) -> Iterator[GalleryImage]:
         """Those of the images that the job has an attribution and a photograph of. Parts of the store are read once."""
         try:
             photographs, preprocessing = _photographs(record), _preprocessing(record)
@@ -69,7 +69,9 @@ class ForPage:
                     except UnreadableError:
                         continue
                     kept = unpacked(arrays["kept"], pixels.shape[:2]) if "kept" in arrays else None
-                    yield Picture(image, pixels, arrays["saliency"], kept, self._walk(record, image, pixels, arrays, kept, statuses[image]))
+                    yield GalleryImage(
+                        image, pixels, arrays["saliency"], kept, self._walk(record, image, pixels, arrays, kept, statuses[image])
+                    )
 
     def _walk(
         self, record: Mapping[str, Any], image: ImageKey, pixels: NDArray[np.float32], arrays: Arrays, kept: Any, status: str

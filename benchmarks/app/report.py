@@ -21,16 +21,16 @@ from da.rule import picture
 from da.types import OK
 from results import comparability, tables, tracking
 from results.artefacts import pictures as galleries
-from results.artefacts.parts import Run, counted, named, part_name, parts
-from results.export import WIDTH, to_csv, to_parquet
+from results.artefacts.parts import Run, file_suffix, image_count_text, parts, run_title
+from results.export import LINE_WIDTH, to_csv, to_parquet
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
 from results.metrics import CATALOGUE
-from results.metrics import of as metric_of
-from results.records import configuration, named_by, nothing, records
+from results.metrics import metric_named as metric_of
+from results.moved_modules import current_name
+from results.records import configuration, naming_columns, no_run_error, records
 from results.store.store import unpacked
 from results.summary import summary as summary_of
-from results.targets import current_name
 
 MOST_RESULTS = 1_000_000
 MOST_LETTERS = 40  # of a setting in the table
@@ -68,7 +68,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     drawn = list(draw(run)) if not cfg.artefacts else []
     for name in cfg.artefacts:
         drawn += get_method(current_name(name))(run)
-    console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=WIDTH, markup=False)
+    console = Console(soft_wrap=True, markup=False) if Console().is_terminal else Console(width=LINE_WIDTH, markup=False)
     if not any(path.suffix == ".md" for path in drawn):
         console.print(short_table(summary))
     for note in comparability.run_warnings(run.records):
@@ -98,7 +98,7 @@ def page(out: Path, rows: pd.DataFrame | None = None, jobs: Records | None = Non
     jobs = records(out) if jobs is None else jobs
     rows = tables.load(out, jobs) if rows is None else rows
     if rows.empty:
-        raise nothing(out)
+        raise no_run_error(out)
     return write_run(out, rows, jobs, ForPage())
 
 
@@ -114,7 +114,7 @@ def short_table(summary: pd.DataFrame) -> Table:
     fewer = any(0 < line[f"{metric}_n"] < line["images"] for line in summary.to_dict("records") for metric in metrics)
     more = "; in brackets of how many images, where of fewer" if fewer else ""
     table = Table(title=f"{title} [95 % bootstrap interval]{more}", title_justify="left", box=SIMPLE_HEAD)
-    by = [name for name in tables.groups(summary) if name == "method" or tables.varies(summary[name])]
+    by = [name for name in tables.configuration_columns(summary) if name == "method" or tables.varies(summary[name])]
     also = [name for name in ("images", "failed") if len(counts) > 1 or (name == "failed" and summary["failed"].any())]
     for name in by:
         table.add_column(name.removeprefix("param."), no_wrap=True)
@@ -157,12 +157,12 @@ def draw(run: Run) -> Iterator[Path]:
         where = f"{of.records[0]['dataset']}_{of.records[0]['model']}{of.part}"
         yield from _curves(of, run.out / "figures" / f"insertion_{where}")
         records = galleries.one_seed(of.records)
-        every = {configuration(record, named_by(records)): record for record in records}
+        every = {configuration(record, naming_columns(records)): record for record in records}
         if len(every) > MOST_COLUMNS:  # of a sweep, the first of each method
             every = {record["method"]: record for record in reversed(records)}
         for name, record in every.items():
             yield from _triptychs(record, run.out / "figures", name, f"_{where}" if len(apart) > 1 else "")
-        names = sorted(every, key=lambda name: tables.method_place(every[name]["method"]))
+        names = sorted(every, key=lambda name: tables.method_sort_key(every[name]["method"]))
         paper = [name for name in names if every[name]["method"] in tables.METHOD_ORDER]
         others = [name for name in names if name not in paper]
         for stem, columns in (("fig3", paper), ("maps", others)):
@@ -177,7 +177,7 @@ def _curves(run: Run, stem: Path) -> Iterator[Path]:
         figure = Figure(figsize=(5.6, 3.4), layout="constrained")
         frame = tables.curves(run.rows, metrics[0])
         ax = figures.insertion_curves(frame, figure.subplots(), hue="configuration", metric=metrics[0])
-        ax.set_title(f"{named(run.records[0])}, {counted(frame['images'])}", fontsize=9)
+        ax.set_title(f"{run_title(run.records[0])}, {image_count_text(frame['images'])}", fontsize=9)
         yield from save(figure, stem)
 
 
@@ -190,4 +190,4 @@ def _triptychs(record: Record, folder: Path, name: str, part: str) -> Iterator[P
         shown = [of.image, picture(of.image, mask), figures.heat_map(of.image, of.arrays["saliency"])]
         verb = "absent" if record["parameters"].get("rule") == "negative" else "present"
         figure = figures.row_of_pictures(shown, [of.words, f"if {verb}: {100 * mask.mean():.1f} %", f"map, {name}"])
-        yield from save(figure, folder / f"fig1_{of.key[0].replace('/', '_')}_{part_name(name.split())}{part}", pdf=False)
+        yield from save(figure, folder / f"fig1_{of.key[0].replace('/', '_')}_{file_suffix(name.split())}{part}", pdf=False)

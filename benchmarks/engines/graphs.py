@@ -11,7 +11,7 @@ import torch
 from benchmarks.engines.control_flow import looks_at_values
 from benchmarks.engines.engine import Engine, EngineError, check, in_a_line, placed, verified
 from benchmarks.engines.probes import probes
-from benchmarks.keys.identity import of_model
+from benchmarks.keys.identity import model_identity
 from benchmarks.models.classifier import Model
 from benchmarks.models.onnx_graph import OnnxNet
 from da.types import Images, Scores
@@ -125,7 +125,7 @@ def exported(model: Model, batch: int) -> Path:
         raise EngineError(f"{model.name} is an ONNX file already: engine=torch runs it")
     folder = cache_folder()
     size = model.preprocessing.size
-    what = {"model": of_model(model), "batch": batch, "torch": str(torch.__version__), "tried": "without control flow by value"}
+    what = {"model": model_identity(model), "batch": batch, "torch": str(torch.__version__), "tried": "without control flow by value"}
     path = folder / f"{digest(what)}.onnx"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

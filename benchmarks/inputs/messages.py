@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmarks.inputs import own_folders
 from benchmarks.inputs.own_folders import CONFIGURATIONS as CONFIGURATIONS
-from results.targets import MOVED
+from results.moved_modules import MOVED_MODULES
 
 CLOSED = ("select", "tracking")  # what takes no further keys
 _TOLD: set[str] = set()
@@ -68,9 +68,9 @@ def cause(error: BaseException, arguments: Sequence[str] = ()) -> str:
 
 def _moved(error: BaseException | None) -> str:
     """Where a module of ours is now, of which an old name could not be imported."""
-    while error is not None and not (isinstance(error, ModuleNotFoundError) and error.name in MOVED):
+    while error is not None and not (isinstance(error, ModuleNotFoundError) and error.name in MOVED_MODULES):
         error = error.__cause__ or error.__context__
-    return f"; {error.name} is {MOVED[str(error.name)]} now" if isinstance(error, ModuleNotFoundError) else ""
+    return f"; {error.name} is {MOVED_MODULES[str(error.name)]} now" if isinstance(error, ModuleNotFoundError) else ""
 
 
 def reason(error: Exception) -> str:

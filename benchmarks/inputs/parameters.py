@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -50,6 +52,47 @@ def check_settings(cfg: DictConfig) -> None:
     for name, kind in SETTINGS.items():
         value = OmegaConf.select(cfg, name)
         _check(name, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, kind)
+
+
+METHOD = ("model", "images", "targets")
+MEASURE = ("model", "images", "targets", "labels", "attribution")
+
+
+def find_function(target: str) -> Callable[..., Any]:
+    """The function of a dotted name (``_target_``).
+
+    Raises ValueError where its module has no such function, and what importing the module raises.
+    """
+    try:
+        found: Callable[..., Any] = get_method(target)
+    except Exception:
+        module, names = None, target.split(".")
+        for end in range(1, len(names) + 1):
+            try:
+                module = importlib.import_module(".".join(names[:end]))
+            except ModuleNotFoundError as error:
+                there = {} if module is None else vars(module)
+                if module is None or error.name != ".".join(names[:end]) or names[end - 1] in there:
+                    break
+                known = [name for name, one in there.items() if callable(one) and name[0] != "_"]
+                raise ValueError(f"{target}: {module.__name__} has no {names[end - 1]}{suggestion(names[end - 1], known)}") from None
+        raise
+    return found
+
+
+def check_contract(where: str, function: Callable[..., Any], first: Sequence[str]) -> None:
+    """Check that a function can be called as a method or a measure: with these arguments, and ``rngs``. Raises ValueError where not."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # built in: nothing is known
+        return
+    kinds = [one.kind for one in parameters]
+    placed = sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)
+    named = {one.name for one in parameters if one.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)}
+    enough = placed >= len(first) or inspect.Parameter.VAR_POSITIONAL in kinds
+    if not enough or not ("rngs" in named or inspect.Parameter.VAR_KEYWORD in kinds):
+        name = getattr(function, "__name__", type(function).__name__)
+        raise ValueError(f"{where}: {name} is called as {name}({', '.join(first)}, rngs=...): write it as ({', '.join(first)}, *, rngs)")
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:

@@ -22,14 +22,17 @@ from benchmarks.engines.views import LabelView, ScoreView, View, access
 from benchmarks.inputs.messages import reason
 from benchmarks.inputs.parameters import takes_evidence
 from benchmarks.jobs.attribute import Outcome, attribute, outcomes
-from benchmarks.jobs.images import UNREADABLE, Batch, evidence_digest, image_key, on_device
+from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, evidence_of, image_key, on_device
 from benchmarks.jobs.memory import measured
+from benchmarks.jobs.result_checks import COUNTED, checked_rows
 from benchmarks.jobs.untouched import settings_kept
 from benchmarks.keys import identity
 from benchmarks.keys.provenance import provenance
+from benchmarks.keys.sources import is_ours
 from benchmarks.models.classifier import Model
 from da.rng import image_rng
 from da.types import OK, Attribution, ScoreModel
+from results.metrics import CATALOGUE
 from results.records import stored_as
 from results.store.store import FAILED, Arrays, ImageKey, Store, digest, unpacked
 
@@ -72,9 +75,9 @@ class Job:
     @cached_property
     def configs(self) -> dict[str, dict[str, Any]]:
         """The configuration behind each key of the store, by what it computes."""
-        classifier = {"model": identity.of_model(self.model), "engine": identity.of_configuration(dict(self.engine_identity))}
-        images = {"name": self.images.name, **(identity.of_dataset(self.dataset) if self.dataset else {})}
-        prediction = {"kind": "prediction", "dataset": images, "harness": identity.of_harness(), **classifier}
+        classifier = {"model": identity.model_identity(self.model), "engine": identity.configuration_identity(dict(self.engine_identity))}
+        images = {"name": self.images.name, **(identity.dataset_identity(self.dataset) if self.dataset else {})}
+        prediction = {"kind": "prediction", "dataset": images, "harness": identity.harness_identity(), **classifier}
         attribution = prediction | {
             "kind": "attribution",
             "method": self._function("method", self.method, self.parameters),
@@ -88,8 +91,8 @@ class Job:
 
     def _function(self, what: str, function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
         bare = function.func if isinstance(function, partial) else function
-        found: dict[str, Any] = identity.of_configuration({"_target_": bare, **given})
-        return found | {"function": identity.of_function(function, self.targets.get(what, ""))}
+        found: dict[str, Any] = identity.configuration_identity({"_target_": bare, **given})
+        return found | {"function": identity.function_identity(function, self.targets.get(what, ""))}
 
     @cached_property
     def keys(self) -> dict[str, str]:
@@ -114,6 +117,17 @@ class Job:
     def index(self) -> dict[str, dict[ImageKey, Path]]:
         """Which stored part holds each finished image, by what was computed; kept up to date by this job."""
         return {name: self._stored(name) for name in self.keys}
+
+    @cached_property
+    def _measured(self) -> dict[str, str]:
+        """Which measure each metric is of, as far as they have been computed."""
+        return {}
+
+    def _metric_owners(self, name: str) -> dict[str, str]:
+        """Whose the metrics are that a measure may not return: the harness's, other measures', and to strangers' those of the catalogue."""
+        ours = is_ours(str(getattr(self.benchmarks[name].func, "__module__", "")))
+        others = {metric: other for metric, other in self._measured.items() if self.keys[other] != self.keys[name]}
+        return dict.fromkeys(() if ours else CATALOGUE, "the shipped measures") | dict.fromkeys(COUNTED, "the harness") | others
 
     def _stored(self, name: str) -> dict[ImageKey, Path]:
         there = self.store.index(self.keys[name])
@@ -248,15 +262,17 @@ class Job:
             view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
             try:
-                known = {"evidence": [self._evidence(image) for image in batch.images]} if takes_evidence(benchmark) else {}
+                known = {"evidence": self._evidence(batch)} if takes_evidence(benchmark) else {}
                 with settings_kept(rngs[0]):
                     frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs, **known)
+                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name))
             except Exception as error:
                 queries += view.queries
                 if len(batch.images) > 1:
                     return queries + sum(self._measure(one) for one in batch.singles())
                 self._put(name, [(batch.images[0], f"error: {reason(error)}", name, np.nan, np.nan)])
                 continue
+            self._measured.update(dict.fromkeys(frame["metric"].unique(), name))
             columns = (frame[column].tolist() for column in ("image", "metric", "x", "value"))
             rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]
             nothing = [image for i, image in enumerate(batch.images) if i not in set(frame["image"])]
@@ -264,13 +280,8 @@ class Job:
             queries += view.queries
         return queries
 
-    def _evidence(self, image: ImageKey) -> Evidence | None:
-        """What is known of an image. Raises UnreadableError where that cannot be read, or is no longer what it was when it was listed."""
-        photograph = self.contents[image]
-        found = photograph.evidence(self.model.preprocessing)
-        if photograph.evidence_digest() != self.evidence[image]:
-            raise UnreadableError(f"the evidence of {photograph.id} has changed since it was listed: run the command again")
-        return None if found is None else found.to(self.engine.device)
+    def _evidence(self, batch: Batch) -> list[Evidence | None]:
+        return [evidence_of(self.contents[i], self.evidence[i], self.model.preprocessing, self.engine.device) for i in batch.images]
 
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
         frame = pd.DataFrame(

@@ -15,23 +15,23 @@ from benchmarks.jobs.resolve import ResolvedConfig, shard_of
 
 
 @dataclass(frozen=True)
-class Work:
+class JobCost:
     """One job. passes: forward passes an image, gradients: those with a backward pass; None where the method is not known."""
 
     model: str
     engine: str
     images: int
     passes: int | None
-    gradients: int | None
+    backward_passes: int | None
 
 
-def work(model: str, engine: str, images: int, method: Mapping[str, Any], benchmarks: Sequence[Mapping[str, Any]]) -> Work:
+def job_cost(model: str, engine: str, images: int, method: Mapping[str, Any], benchmarks: Sequence[Mapping[str, Any]]) -> JobCost:
     """The passes of a job's configuration, by what its functions declare (``da.passes``); one more is for the prediction."""
     try:
         forward, backward = zip(*(_declared(node) for node in (method, *benchmarks)), strict=True)
     except Exception:  # nothing is declared, or it depends on the image; of a configuration that is wrong the job will say so
-        return Work(model, engine, images, None, None)
-    return Work(model, engine, images, 1 + sum(forward), sum(backward))
+        return JobCost(model, engine, images, None, None)
+    return JobCost(model, engine, images, 1 + sum(forward), sum(backward))
 
 
 def _declared(node: Mapping[str, Any]) -> tuple[int, int]:
@@ -40,11 +40,11 @@ def _declared(node: Mapping[str, Any]) -> tuple[int, int]:
     return int(forward), int(backward)
 
 
-def planned(config: ResolvedConfig) -> Work:
+def planned(config: ResolvedConfig) -> JobCost:
     """What a job is going to do."""
     model, _ = load(config.model_json, config.engine_json)
     engine = str(config["engine"]["_target_"]).rsplit(".", 1)[-1].removesuffix("_engine")
-    return work(model.name, engine, image_count(config), config.method, list((config["benchmark"] or {}).values()))
+    return job_cost(model.name, engine, image_count(config), config.method, list((config["benchmark"] or {}).values()))
 
 
 def image_count(config: ResolvedConfig) -> int:
@@ -53,7 +53,7 @@ def image_count(config: ResolvedConfig) -> int:
     return len(range(config["select"]["count"] or len(config.images()))[part::parts])
 
 
-def table(jobs: Sequence[Work], cost: Mapping[tuple[str, str], tuple[float, float]]) -> Table:
+def table(jobs: Sequence[JobCost], cost: Mapping[tuple[str, str], tuple[float, float]]) -> Table:
     """The plan for people. cost: ``seconds_a_pass`` by model and engine."""
     shown = Table(title="Plan", title_justify="left", box=SIMPLE_HEAD)
     for title in ("model", "engine", "jobs", "images", "forward passes", "with backward", "ms a pass", "expected"):
@@ -61,14 +61,21 @@ def table(jobs: Sequence[Work], cost: Mapping[tuple[str, str], tuple[float, floa
     total = 0.0
     for key in dict.fromkeys((job.model, job.engine) for job in jobs):
         here = [job for job in jobs if (job.model, job.engine) == key]
-        known = [job for job in here if job.passes is not None and job.gradients is not None]
+        known = [job for job in here if job.passes is not None and job.backward_passes is not None]
         forward = sum(job.images * (job.passes or 0) for job in known)
-        backward = sum(job.images * (job.gradients or 0) for job in known)
+        backward = sum(job.images * (job.backward_passes or 0) for job in known)
         seconds = forward * cost[key][0] + backward * cost[key][1]
         total += seconds
         more = f" + {len(here) - len(known)} unknown" if len(known) < len(here) else ""
         images = max(job.images for job in here)
-        cells = (str(len(here)), str(images), f"{forward:,}{more}", f"{backward:,}", f"{1000 * cost[key][0]:.1f}", duration(seconds))
+        cells = (
+            str(len(here)),
+            str(images),
+            f"{forward:,}{more}",
+            f"{backward:,}",
+            f"{1000 * cost[key][0]:.1f}",
+            duration(seconds) if known else "–",
+        )
         shown.add_row(*key, *cells)
     shown.caption = f"Expected in all: {duration(total)} less what is in the store already, if nothing else keeps this machine busy"
     shown.caption_justify = "left"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
-from hydra.utils import get_method, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from benchmarks.data.photographs import ImageSet
@@ -21,13 +21,13 @@ from benchmarks.engines.loading import load
 from benchmarks.inputs import own_folders
 from benchmarks.inputs.compose import as_json, resolved, resolved_values
 from benchmarks.inputs.messages import choices, suggestion
-from benchmarks.inputs.parameters import check, check_settings
+from benchmarks.inputs.parameters import MEASURE, METHOD, check, check_contract, check_settings, find_function
 from benchmarks.inputs.places import expand_paths
 from benchmarks.jobs.job import Job
 from benchmarks.jobs.selection import judges_of, selected_images
 from benchmarks.models.classifier import Model
+from results.moved_modules import with_current_names
 from results.store.store import Store
-from results.targets import with_current_names
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,14 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
     state_model(cfg, model)
     method, name = chosen_method(cfg, overrides, choice)
     check_given(method, where="method.")
-    check_node("method", method)
+    method = as_function("method", method, METHOD)
     for measure, node in (cfg.benchmark or {}).items():
-        check_node(f"benchmark.{measure}", node)
+        if measure == "_target_" or not isinstance(node, DictConfig) or "_target_" not in node:
+            raise ValueError(
+                f"benchmark.{measure} is not a measure: a file conf/benchmark/NAME.yaml begins with the line '# @package benchmark.NAME', "
+                "and has a _target_"
+            )
+        cfg.benchmark[measure] = as_function(f"benchmark.{measure}", node, MEASURE)
     chosen, settings = resolved(method), resolved(cfg)
     # What tells methods of a sweep apart is in the method now, and the shards of a job share its record.
     settings |= {"method": chosen, "method_name": name, "per_method": None, "variation": None}
@@ -147,9 +152,26 @@ def check_node(where: str, node: DictConfig) -> None:
     given = {name: value for name, value in resolved(node).items() if not name.startswith("_")}
     nested = [name for name, value in given.items() if isinstance(value, dict) and "_target_" in value]
     unchecked = [*nested, *(name for name, value in given.items() if value == "???")]
-    check(f"{where}." if where else "", get_method(node._target_), given, unchecked)
+    check(f"{where}." if where else "", find_function(str(node._target_)), given, unchecked)
     for name in nested:
         check_node(f"{where}.{name}", node[name])
+
+
+def as_function(where: str, node: DictConfig, first: Sequence[str]) -> DictConfig:
+    """A method's or measure's configuration, checked; one of a plain function as that of a function that waits for its arguments.
+
+    first: the arguments that it is called with.
+    """
+    check_node(where, node)
+    function = find_function(str(node._target_))
+    if "_partial_" not in node and inspect.isfunction(function):
+        needed = [one for one in inspect.signature(function).parameters.values() if one.default is one.empty]
+        if any(one.name not in node for one in needed if one.kind is not one.VAR_KEYWORD):
+            with open_dict(node):
+                node["_partial_"] = True
+    if node.get("_partial_") and inspect.isfunction(function):
+        check_contract(where, function, first)
+    return node
 
 
 def state_model(cfg: DictConfig, model: Model) -> None:
@@ -196,7 +218,7 @@ def parameters_of(method: str) -> frozenset[str]:
     """What a method of ``conf/method`` can be given; nothing where that cannot be known here."""
     with suppress(Exception):  # such as a module that is not there; it is not to be run
         node = next(OmegaConf.load(path) for path in own_folders.files("method") if path.stem == method)
-        parameters = inspect.signature(get_method(node._target_)).parameters.values()
+        parameters = inspect.signature(find_function(node._target_)).parameters.values()
         if not any(one.kind is one.VAR_KEYWORD for one in parameters):
             return frozenset(one.name for one in parameters)
     return frozenset()

@@ -1,4 +1,4 @@
-"""What a method returned, made an Attribution or refused in a line."""
+"""What a method or a measure returned, made an Attribution or rows, or refused in a line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from da.types import Attribution, Images
 
 COUNTED = ("queries", "backwards", "seconds", "peak_mb")  # numbers of the harness's own
 INSTEAD = "return a tensor [n, h, w] or an Attribution"
+ROWS = ("image", "metric", "x", "value")
 
 
 def checked(result: object, images: Images, name: str) -> Attribution:
@@ -44,6 +46,37 @@ def checked(result: object, images: Images, name: str) -> Attribution:
     queries = None if attribution.queries is None else _numbers(attribution.queries, "queries", n, name)
     extras = {key: _numbers(values, f"extra {key}", n, name) for key, values in attribution.extras.items()}
     return replace(attribution, saliency=single, kept=kept, queries=queries, extras=extras, status=status and tuple(status))
+
+
+def checked_rows(result: object, n: int, name: str, owners: Mapping[str, str]) -> pd.DataFrame:
+    """What a measure returned for ``n`` images as rows ``image, metric, x, value``.
+
+    owners: whose a metric is already, such as ``mar`` of ``mar_first``. Raises TypeError or ValueError for anything else than such rows,
+    an image that is not one of the ``n``, two values of one image, metric and x, and a metric of somebody else's.
+    """
+    told = f"return a pandas.DataFrame with the columns {', '.join(ROWS)}, image by its place from 0, x NaN but for a curve"
+    if not isinstance(result, pd.DataFrame) or not set(ROWS) <= set(result.columns):
+        kind = f"the columns {', '.join(map(str, result.columns))}" if isinstance(result, pd.DataFrame) else type(result).__name__
+        raise TypeError(f"{name} returned {kind}: {told}")
+    rows = result[list(ROWS)].reset_index(drop=True)
+    places = pd.to_numeric(rows["image"], errors="coerce")
+    if not places.isin(range(n)).all():
+        wrong = rows["image"][~places.isin(range(n))].tolist()[0]
+        raise ValueError(f"{name} returned a row of image {wrong!r} where there are {n}: {told}")
+    for column in ("x", "value"):
+        if not (pd.to_numeric(rows[column], errors="coerce").notna() | rows[column].isna()).all():
+            raise TypeError(f"{name} returned a {column} that is no number: {told}")
+    rows = rows.astype({"image": int, "x": float, "value": float})
+    if np.isinf(rows["value"]).any():
+        raise ValueError(f"{name} returned an infinite value: return NaN where a measure has none")
+    if not rows["metric"].map(lambda metric: isinstance(metric, str) and bool(metric)).all():
+        raise TypeError(f"{name} returned a metric without a name: {told}")
+    if (twice := rows.duplicated(["image", "metric", "x"])).any():
+        raise ValueError(f"{name} returned several values of {rows['metric'][twice].iloc[0]} for one image: return one")
+    for metric in rows["metric"].unique():
+        if owners.get(metric, name) != name:
+            raise ValueError(f"{name} returned the metric {metric}, which is one of {owners[metric]}: give it another name")
+    return rows
 
 
 def _tensor(values: Any, what: str, name: str) -> Tensor:

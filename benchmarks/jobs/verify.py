@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from benchmarks.data.sets import ImageSet
 from benchmarks.inputs.messages import cause, debugging
 from benchmarks.inputs.places import find_from
-from benchmarks.jobs.images import image_key
+from benchmarks.jobs.batch import image_key
 from benchmarks.jobs.resolve import make_job, resolve
 from results.records import images_of, records
 from results.store.store import ImageKey, Store

@@ -27,7 +27,7 @@ HARNESS_VERSION = "1"
 HYDRA = ("_target_", "_partial_", "_recursive_", "_convert_")
 
 
-def of_function(function: Callable[..., Any], target: str = "") -> dict[str, str]:
+def function_identity(function: Callable[..., Any], target: str = "") -> dict[str, str]:
     """The name of a function with its declared version (its module's ``__version__``), or with a hash of all sources that it imports.
 
     The version stands for this project's own functions, and only while their sources are those that it was declared for
@@ -38,13 +38,13 @@ def of_function(function: Callable[..., Any], target: str = "") -> dict[str, str
     name = str(getattr(bare, "__qualname__", type(bare).__qualname__))
     own = str(getattr(bare, "__module__", ""))
     if not is_ours(own):
-        module, _, inside = split(target) if target else (own, "", name)
+        module, _, inside = split_target(target) if target else (own, "", name)
         modules = modules_behind(function) | {module}
         return {"name": name, "as": inside, "module": own_hash(module), "sources": fingerprint(modules)}
     return _of_ours(name, version_of(own), (own,))
 
 
-def split(target: str) -> tuple[str, str, str]:
+def split_target(target: str) -> tuple[str, str, str]:
     """A dotted name as the module, a dot, and the name inside it."""
     module = target.rpartition(".")[0]
     while module and module not in sys.modules:
@@ -57,24 +57,24 @@ def version_of(module: str) -> str:
     return str(getattr(sys.modules[module], "__version__", "0"))
 
 
-def of_harness() -> dict[str, str]:
+def harness_identity() -> dict[str, str]:
     """The version of what every number goes through, whatever the method."""
     return _of_ours("harness", HARNESS_VERSION, HARNESS)
 
 
-def of_model(model: Model) -> dict[str, Any]:
+def model_identity(model: Model) -> dict[str, Any]:
     """A model's identity with the identity of the functions that made its network, and of the sources of the network's own layers."""
     known = dict(model.identity)
-    return known | {"net": {**of_configuration(known.get("net", {})), **of_network(model.module)}}
+    return known | {"net": {**configuration_identity(known.get("net", {})), **network_identity(model.module)}}
 
 
-def of_network(net: nn.Module) -> dict[str, str]:
+def network_identity(net: nn.Module) -> dict[str, str]:
     """A hash of the sources that the layers of a network are made in, nothing where they are all of installed packages or ours."""
     found = fingerprint(name for name in modules_of_network(net) if not is_ours(name) and name.partition(".")[0] not in _known())
     return {"sources": found} if found else {}
 
 
-def of_configuration(value: Any, *, folders: bool = True, theirs: bool = False) -> Any:
+def configuration_identity(value: Any, *, folders: bool = True, theirs: bool = False) -> Any:
     """A configuration with each configured function (``_target_``) as its identity and all its keywords, defaults among them.
 
     Of somebody else's function, a keyword that names a file stands for what is in it; one that names a folder for the names, sizes and
@@ -82,16 +82,19 @@ def of_configuration(value: Any, *, folders: bool = True, theirs: bool = False) 
     """
     if isinstance(value, Mapping):
         if "_target_" not in value:
-            return {str(name): of_configuration(one, folders=folders, theirs=theirs) for name, one in value.items()}
+            return {str(name): configuration_identity(one, folders=folders, theirs=theirs) for name, one in value.items()}
         target = value["_target_"] if callable(value["_target_"]) else get_object(str(value["_target_"]))
         if getattr(target, "__module__", "") == "hydra.utils" and "path" in value:  # a function as a value
-            return {"function": of_function(get_object(str(value["path"])), str(value["path"]))}
+            return {"function": function_identity(get_object(str(value["path"])), str(value["path"]))}
         given = {str(name): one for name, one in value.items() if name not in HYDRA}
         theirs = not is_ours(str(getattr(target, "__module__", "")))
         named = "" if callable(value["_target_"]) else str(value["_target_"])
-        return {"function": of_function(target, named), **of_configuration(with_defaults(target, given), folders=folders, theirs=theirs)}
+        return {
+            "function": function_identity(target, named),
+            **configuration_identity(with_defaults(target, given), folders=folders, theirs=theirs),
+        }
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [of_configuration(one, folders=folders, theirs=theirs) for one in value]
+        return [configuration_identity(one, folders=folders, theirs=theirs) for one in value]
     return _content(value, folders) if theirs and isinstance(value, str) else value
 
 
@@ -105,16 +108,16 @@ def with_defaults(function: Callable[..., Any], given: Mapping[str, Any]) -> dic
     return json.loads(json.dumps(defaults)) | dict(given)
 
 
-def of_dataset(node: Mapping[str, Any]) -> dict[str, Any]:
+def dataset_identity(node: Mapping[str, Any]) -> dict[str, Any]:
     """The function of a data set; of somebody else's its keywords, too, since its images' content is in their own keys."""
     target = get_object(str(node["_target_"]))
     if not is_ours(str(target.__module__)):
-        return dict(of_configuration(node, folders=False))
-    nested = {str(name): of_dataset(one) for name, one in node.items() if isinstance(one, Mapping) and "_target_" in one}
-    return {"function": of_function(target, str(node["_target_"])), **nested}
+        return dict(configuration_identity(node, folders=False))
+    nested = {str(name): dataset_identity(one) for name, one in node.items() if isinstance(one, Mapping) and "_target_" in one}
+    return {"function": function_identity(target, str(node["_target_"])), **nested}
 
 
-def current() -> dict[str, dict[str, str]]:
+def current_versions() -> dict[str, dict[str, str]]:
     """What ``versions.json`` should say: of each of this project's functions that its configurations name."""
     entries = {"harness": _entry(HARNESS_VERSION, HARNESS)}
     for path in sorted(Path(CONFIGURATIONS).glob("*/*.yaml")):

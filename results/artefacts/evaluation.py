@@ -22,11 +22,11 @@ from da.ranking import importance_rank
 from da.rng import image_rng
 from da.types import OK
 from results import tables
-from results.artefacts.parts import Run, StoredAttribution, named, stored_attributions
+from results.artefacts.parts import Run, StoredAttribution, run_title, stored_attributions
 from results.export import interval, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
-from results.records import configuration, named_by
+from results.records import configuration, naming_columns
 from results.statistics import bootstrap_interval
 
 
@@ -49,18 +49,18 @@ def by_configuration(run: Run, but: Sequence[str] = ()) -> list[Configuration]:
 
     but: settings that do not tell configurations apart.
     """
-    names = [name for name in named_by(run.records) if not name.endswith("seed") and name not in but]
+    names = [name for name in naming_columns(run.records) if not name.endswith("seed") and name not in but]
     found: dict[str, list[dict[str, Any]]] = {}
     for record in run.records:
         found.setdefault(configuration(record, names), []).append(record)
     rows = [run.rows[run.rows["job"].isin([record["job"] for record in jobs])] for jobs in found.values()]
     every = [Configuration(name, jobs, of) for (name, jobs), of in zip(found.items(), rows, strict=True) if len(of)]
-    return sorted(every, key=lambda one: tables.method_place(one.jobs[0]["method"]))
+    return sorted(every, key=lambda one: tables.method_sort_key(one.jobs[0]["method"]))
 
 
 def what(run: Run) -> str:
     """The models and data sets of a run, for captions."""
-    return "; ".join(dict.fromkeys(map(named, run.records)))
+    return "; ".join(dict.fromkeys(map(run_title, run.records)))
 
 
 def mean(values: NDArray[np.float64], digits: int = 3, ends: int | None = None) -> str:
@@ -213,7 +213,7 @@ def sanity(run: Run) -> Iterator[Path]:
         cells: dict[str, Any] = {"method": name, "mode": mode, "layers randomised": part}
         for metric in ("spearman", "ssim"):
             known = group[group[metric].notna()]
-            cells[metric] = mean(tables.means(known["image"].to_numpy(), known[metric].to_numpy()), 2, ends=2)
+            cells[metric] = mean(tables.means_by_image(known["image"].to_numpy(), known[metric].to_numpy()), 2, ends=2)
         changing = group.loc[group["spearman"].notna(), "image"].nunique()
         decided = group.loc[group["spearman"].notna() & (group["status"] == OK), "image"].nunique()
         shown.append(cells | {"images": group["image"].nunique(), "with a map": changing, "status ok": decided})

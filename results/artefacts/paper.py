@@ -17,18 +17,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from results import tables
-from results.artefacts.parts import Run, counted, each, named
+from results.artefacts.parts import Run, for_each_part, image_count_text, run_title
 from results.export import comparisons, file, interval, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
-from results.metrics import of as of_metric
+from results.metrics import metric_named as of_metric
 from results.paper import SETTINGS, join_published, published
 from results.statistics import bootstrap_interval, compare_family
 
 COMPARED = ("k", "sp_num", *SETTINGS)  # hyper-parameters that stand beside the paper's number where they are not the paper's
 
 
-@each("model")
+@for_each_part("model")
 def table1(run: Run) -> Iterator[Path]:
     """Table 1: MAR by model, with the sizes and accuracies by which to judge "a more complex model needs less".
 
@@ -74,7 +74,7 @@ def table1(run: Run) -> Iterator[Path]:
         yield from table(comparisons(tables.paired(rows, "mar", "model", pairs)), run.stem("table1_tests"), caption)
 
 
-@each("param.k", "param.sp_num")
+@for_each_part("param.k", "param.sp_num")
 def table2(run: Run) -> Iterator[Path]:
     """Table 2: MAR, seconds and queries by number of circles and superpixels, beside the paper's; a heat map of MAR.
 
@@ -101,7 +101,7 @@ def table2(run: Run) -> Iterator[Path]:
     columns += [name for name in dict.fromkeys(grid["sp_num"]) if name not in columns]
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     sides = figure.subplots(1, 2, sharey=True)
-    for ax, value, title in zip(sides, ("ours", "paper"), (named(run.records[0]), "paper: resnet50, imagenet"), strict=True):
+    for ax, value, title in zip(sides, ("ours", "paper"), (run_title(run.records[0]), "paper: resnet50, imagenet"), strict=True):
         figures.number_grid(grid.pivot_table(index="k", columns="sp_num", values=value).reindex(columns=columns), ax, title)
     yield from save(figure, run.figure("table2"))
     cells = rows.assign(cell="k=" + rows["k"].astype(str) + " sp_num=" + rows["sp_num"].map(_superpixels))
@@ -114,7 +114,7 @@ def table2(run: Run) -> Iterator[Path]:
         yield from table(comparisons(compared), run.stem("table2_tests"), caption)
 
 
-@each("method", "param")
+@for_each_part("method", "param")
 def fig5(run: Run) -> Iterator[Path]:
     """Fig. 5: accuracy against the share of pixels kept, and the areas under the curves, as insertion game and as in eclique/RISE.
 
@@ -138,7 +138,7 @@ def fig5(run: Run) -> Iterator[Path]:
     if np.isfinite(accuracy):
         ax.axhline(accuracy, color="0.3", linestyle=":", linewidth=1)
         ax.annotate(f"unmasked {accuracy:.3f}", (0.02, accuracy), xytext=(0, 2), textcoords="offset points", fontsize=7)
-    ax.set_title(f"{named(run.records[0])}, {counted(curves['images'])}", fontsize=9)
+    ax.set_title(f"{run_title(run.records[0])}, {image_count_text(curves['images'])}", fontsize=9)
     yield from save(figure, run.figure("fig5"))
     to_csv(curves, file(run.stem("fig5_curves"), ".csv"))
     yield file(run.stem("fig5_curves"), ".csv")
@@ -171,7 +171,7 @@ def fig5(run: Run) -> Iterator[Path]:
         yield from table(comparisons(compared), run.stem("fig5_tests"), caption)
 
 
-@each("method", "param.alpha_step", "param.fc")
+@for_each_part("method", "param.alpha_step", "param.fc")
 def fig6(run: Run) -> Iterator[Path]:
     """Fig. 6: MAR of both rules against alpha_step and against fc, with bands and the least value marked.
 
@@ -202,7 +202,7 @@ def fig6(run: Run) -> Iterator[Path]:
             lines += [{"method": method, "parameter": name, "images": len(table_), **line} for line in curve.to_dict("records")]
         ax.set(xlabel=name, ylabel="MAR", ylim=(0, None), xlim=(-0.02, 1.02))
         ax.legend(fontsize=7, frameon=False)
-    figure.suptitle(f"{named(run.records[0])}, {rows['image'].nunique()} images", fontsize=9)
+    figure.suptitle(f"{run_title(run.records[0])}, {rows['image'].nunique()} images", fontsize=9)
     yield from save(figure, run.figure("fig6"))
     points = pd.DataFrame(lines)
     to_csv(points, file(run.stem("fig6_curves"), ".csv"))
@@ -220,10 +220,10 @@ def fig6(run: Run) -> Iterator[Path]:
             "Is the least MAR less than at the paper's value? Paired Wilcoxon tests over the images, corrected by Holm. "
             "A was chosen as the least on these images, which favours it."
         )
-        yield from table(comparisons(tables.compared(compare_family(images, pairs), "mar")), run.stem("fig6_tests"), caption)
+        yield from table(comparisons(tables.comparison_rows(compare_family(images, pairs), "mar")), run.stem("fig6_tests"), caption)
 
 
-@each("method", "param")
+@for_each_part("method", "param")
 def runtime(run: Run) -> Iterator[Path]:
     """The paper's complexity evaluation: seconds, passes and memory of a map, without the first image, which is warm-up.
 
@@ -250,7 +250,7 @@ def runtime(run: Run) -> Iterator[Path]:
     where = json.loads(run.rows.loc[run.rows["metric"] == "seconds", "provenance"].iloc[0])  # when they were measured
     versions = ", ".join(f"{name} {where[name]}" for name in ("python", "torch") if name in where)
     caption = (
-        f"Seconds a map, one image at a time, after warm-up: {named(run.records[0])}, {run.records[0]['engine']}; "
+        f"Seconds a map, one image at a time, after warm-up: {run_title(run.records[0])}, {run.records[0]['engine']}; "
         f"{where['processor']}, {where['threads']} threads; {versions}. Paper: resnet50, GeForce GTX TITAN X."
     )
     yield from table(pd.DataFrame(lines), run.stem("runtime"), caption)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.records import columns, configuration, named_by, word
+from results.records import columns, configuration, naming_columns, value_text
 from results.store.store import Arrays, ImageKey, Store, digest
 
 Records = list[dict[str, Any]]
@@ -23,7 +23,7 @@ MOST_PICTURES = 16  # images drawn of a run
 
 
 @dataclass(frozen=True)
-class Pictured:
+class ExplainedImage:
     """One image of a job.
 
     Attributes
@@ -69,10 +69,10 @@ def stored_attributions(record: dict[str, Any]) -> Iterator[StoredAttribution]:
 
 
 @runtime_checkable
-class Pictures(Protocol):
+class ImageReader(Protocol):
     """What reads the first images of a job that have an attribution."""
 
-    def __call__(self, record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[Pictured]:
+    def __call__(self, record: dict[str, Any], most: int = MOST_PICTURES) -> Iterator[ExplainedImage]:
         """Read them, the photographs from the data set, the attributions from the store."""
         ...
 
@@ -102,7 +102,7 @@ class Run:
     records: Records
     settings: dict[str, Any]
     part: str = ""
-    pictures: Pictures = lambda record, most=MOST_PICTURES: iter(())
+    pictures: ImageReader = lambda record, most=MOST_PICTURES: iter(())
 
     def stem(self, name: str) -> Path:
         """Where a table goes, without its suffix."""
@@ -116,7 +116,7 @@ class Run:
 Artefact = Callable[[Run], Iterator[Path]]
 
 
-def each(*axes: str) -> Callable[[Artefact], Artefact]:
+def for_each_part(*axes: str) -> Callable[[Artefact], Artefact]:
     """Make an artefact of each part of a run whose jobs differ in ``axes`` (and the seed) alone: a mean over models is of no model.
 
     axes: columns, such as ``model`` or ``param.k``; ``param`` stands for all hyper-parameters.
@@ -133,9 +133,9 @@ def each(*axes: str) -> Callable[[Artefact], Artefact]:
     return of_parts
 
 
-def part_name(values: Iterable[Any], most: int = 80) -> str:
+def file_suffix(values: Iterable[Any], most: int = 80) -> str:
     """Settings as a part of a file's name."""
-    name = "_".join(re.sub(r"[^\w.-]+", "-", word(value)).strip("-") for value in values)
+    name = "_".join(re.sub(r"[^\w.-]+", "-", value_text(value)).strip("-") for value in values)
     return name if len(name) <= most else f"{name[:most]}-{digest({'': name})[:6]}"
 
 
@@ -144,7 +144,7 @@ def parts(run: Run, axes: Sequence[str], unnamed: Sequence[str] = ()) -> Iterato
 
     unnamed: what need not be in the name of a part.
     """
-    apart = [name for name in named_by(run.records) if name not in axes and not (name.startswith("param.") and "param" in axes)]
+    apart = [name for name in naming_columns(run.records) if name not in axes and not (name.startswith("param.") and "param" in axes)]
     apart += ["method"] if "method" not in axes and len({record["method"] for record in run.records}) > 1 else []
     found: dict[str, Records] = {}
     for record in run.records:
@@ -152,11 +152,11 @@ def parts(run: Run, axes: Sequence[str], unnamed: Sequence[str] = ()) -> Iterato
         found.setdefault(json.dumps([of_job[name] for name in apart]), []).append(record)
     settings = {told: dict(zip(apart, json.loads(told), strict=True)) for told in found}
     shown = {
-        told: part_name(value for name, value in of.items() if value is not None and name not in unnamed) for told, of in settings.items()
+        told: file_suffix(value for name, value in of.items() if value is not None and name not in unnamed) for told, of in settings.items()
     }
     whole = [(shown[told], *(of.get(name) for name in unnamed)) for told, of in settings.items()]
     for (told, records), here in zip(found.items(), whole, strict=True):
-        names = named_by(records)
+        names = naming_columns(records)
         name_of = {record["job"]: configuration(record, names) for record in records}
         rows = run.rows[run.rows["job"].isin(name_of)]
         if len(rows):
@@ -165,12 +165,12 @@ def parts(run: Run, axes: Sequence[str], unnamed: Sequence[str] = ()) -> Iterato
             yield replace(run, rows=rows, records=records, part=f"{run.part}_{part}" if part and len(found) > 1 else run.part)
 
 
-def named(record: dict[str, Any]) -> str:
+def run_title(record: dict[str, Any]) -> str:
     """The model and the data set of a job, for titles."""
     return f"{record['model']}, {record['dataset']}"
 
 
-def counted(images: Iterable[int]) -> str:
+def image_count_text(images: Iterable[int]) -> str:
     """``7 images``, or ``3 to 7 images`` where not all lines are of as many."""
     least, most = min(counts := list(images)), max(counts)
     return f"{most} images" if least == most else f"{least} to {most} images"

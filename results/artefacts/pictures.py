@@ -15,16 +15,16 @@ from da.circles import segment_masks, segments_inside
 from da.rule import picture
 from da.superpixels import superpixels
 from results import tables
-from results.artefacts.parts import Pictured, Records, Run, each
+from results.artefacts.parts import ExplainedImage, Records, Run, for_each_part
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
-from results.records import NAMED, configuration, named_by
+from results.records import ID_COLUMNS, configuration, naming_columns
 from results.store.store import unpacked
 
 STATES = 6  # of a walk, in Fig. 2
 
 
-@each()
+@for_each_part()
 def fig1(run: Run) -> Iterator[Path]:
     """Fig. 1: image, kept region, map; a row an image.
 
@@ -47,7 +47,7 @@ def fig1(run: Run) -> Iterator[Path]:
         yield from save(figures.grid_of_pictures(rows, titles), run.figure(f"fig1_{record['model']}"))
 
 
-@each()
+@for_each_part()
 def fig2(run: Run) -> Iterator[Path]:
     """Fig. 2: accepted states of each walk as the area shrinks, and under each the first proposal rejected after it.
 
@@ -90,7 +90,7 @@ def fig2(run: Run) -> Iterator[Path]:
             yield from save(figure, run.figure(f"fig2_{shown.key[0].replace('/', '_')}"))
 
 
-@each("method", "param")
+@for_each_part("method", "param")
 def fig3(run: Run) -> Iterator[Path]:
     """Fig. 3: one row an image, one column a method.
 
@@ -104,13 +104,13 @@ def fig3(run: Run) -> Iterator[Path]:
     Path
         Of each file that it writes.
     """
-    records = sorted(one_seed(run.records), key=lambda record: tables.method_place(record["method"]))
-    names = named_by(records)
+    records = sorted(one_seed(run.records), key=lambda record: tables.method_sort_key(record["method"]))
+    names = naming_columns(records)
     figure = maps(run, records, [configuration(record, names) for record in records])
     yield from save(figure, run.figure("fig3")) if figure else ()
 
 
-@each("model")
+@for_each_part("model")
 def fig4(run: Run) -> Iterator[Path]:
     """Fig. 4: one row an image, one column a model.
 
@@ -131,8 +131,8 @@ def fig4(run: Run) -> Iterator[Path]:
 
 def one_seed(records: Records) -> Records:
     """The records of each configuration's first seed."""
-    names = named_by(records)
-    told = [json.dumps([record[name] for name in NAMED]) + configuration(record, names) for record in records]
+    names = naming_columns(records)
+    told = [json.dumps([record[name] for name in ID_COLUMNS]) + configuration(record, names) for record in records]
     return [record for i, record in enumerate(records) if told[i] not in told[:i]]
 
 
@@ -158,7 +158,7 @@ def maps(run: Run, records: Records, columns: Sequence[str], *, words: bool = Tr
     return figures.grid_of_pictures(list(rows.values()), head)
 
 
-def _states(shown: Pictured, steps: Sequence[int], sp_num: int | None) -> dict[int, NDArray[np.bool_]]:
+def _states(shown: ExplainedImage, steps: Sequence[int], sp_num: int | None) -> dict[int, NDArray[np.bool_]]:
     """The masks of a walk's states, from its circles."""
     segments = superpixels(torch.from_numpy(shown.image).permute(2, 0, 1)[None], sp_num)
     found = {}

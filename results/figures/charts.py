@@ -74,7 +74,9 @@ def curves(rows: pd.DataFrame) -> Chart:
         of = rows[(rows["metric"] == metric) & rows["value"].notna()]
         if of.empty or of["configuration"].nunique() > MOST_LINES:
             continue
-        lines = pd.concat([tables.band(group, "x").assign(configuration=name) for name, group in of.groupby("configuration", sort=False)])
+        lines = pd.concat(
+            [tables.mean_curve(group, "x").assign(configuration=name) for name, group in of.groupby("configuration", sort=False)]
+        )
         views.append(View(metric.replace("_", " "), plots.lines(lines, x, y), lines))
     return Chart("curves", "Curves", "Means over images against the share of pixels, one line a configuration, with 95 % intervals.", views)
 
@@ -95,8 +97,8 @@ def ablation_curves(rows: pd.DataFrame) -> Chart:
             if of.empty or of[name].map(tables.cell_text).nunique() < 2:
                 continue
             of = of.assign(**{name: of[name].astype(float)})
-            lines = pd.concat([tables.band(group, name).assign(configuration=label) for label, group in _told_apart(of, name)])
-            if metrics.of(metric).batched:
+            lines = pd.concat([tables.mean_curve(group, name).assign(configuration=label) for label, group in _told_apart(of, name)])
+            if metrics.metric_named(metric).batched:
                 lines[["low", "high"]] = np.nan
             views.append(View(f"{title} by {_short(name)}{rest}", plots.lines(lines, _short(name), title, markers=True), lines))
     return Chart("ablation", "Ablation: one hyper-parameter", "A measure against one hyper-parameter, means with 95 % intervals.", views)
@@ -121,7 +123,7 @@ def ablation_grids(rows: pd.DataFrame) -> Chart:
 
 def _told_apart(rows: pd.DataFrame, *names: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """Rows that differ in ``names`` alone, each group named by the rest: the method, and every other setting that varies."""
-    by = [name for name in tables.groups(rows) if name not in names]
+    by = [name for name in tables.configuration_columns(rows) if name not in names]
     for values, group in rows.groupby(by, dropna=False, sort=False):
         told = dict(zip(by, values, strict=True))
         said = [
@@ -184,7 +186,7 @@ def _lines_shown(view: View) -> int:
 
 
 def _parameters(rows: pd.DataFrame) -> list[str]:
-    return [name for name in tables.parameters(rows) if tables.varies(rows[name].dropna())]
+    return [name for name in tables.setting_columns(rows) if tables.varies(rows[name].dropna())]
 
 
 def _short(name: str) -> str:

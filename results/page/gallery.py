@@ -23,16 +23,16 @@ from scipy.stats import rankdata
 from results import metrics
 from results.store.store import FAILED, ImageKey
 
-SIDES = (128, 96, 80, 64, 48)  # of a map on the page, pixels
+MAP_SIDES = (128, 96, 80, 64, 48)  # of a map on the page, pixels
 PHOTOGRAPH = 224  # at most
-BYTES = 32e6  # of all maps: an e-mail for a small run, and for a large one a page that opens at once
+MAX_BYTES = 32e6  # of all maps: an e-mail for a small run, and for a large one a page that opens at once
 MOST_MAPS = 6000
 MOST_COLUMNS = 32
-KNOTS = 33
+QUANTILES = 33
 
 
 @dataclass(frozen=True)
-class Picture:
+class GalleryImage:
     """One image of a job. image: ``[h, w, 3]`` in [0, 1] as the model sees it; kept: the final mask; walk: steps and masks of a walk."""
 
     key: ImageKey
@@ -42,7 +42,7 @@ class Picture:
     walk: tuple[list[int], NDArray[np.bool_]] | None = None
 
 
-Source = Callable[[Mapping[str, Any], Collection[ImageKey]], Iterable[Picture]]  # the pictures of a job's images
+GallerySource = Callable[[Mapping[str, Any], Collection[ImageKey]], Iterable[GalleryImage]]  # the pictures of a job's images
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Gallery:
         return sum(len(steps) > 1 for shown in self.pictures for _, _, steps in shown.get("masks", {}).values())
 
 
-def gallery(rows: pd.DataFrame, records: Sequence[Mapping[str, Any]], pictures: Source, first: Sequence[str] = ()) -> Gallery:
+def gallery(rows: pd.DataFrame, records: Sequence[Mapping[str, Any]], pictures: GallerySource, first: Sequence[str] = ()) -> Gallery:
     """The gallery of a run.
 
     rows: as ``tables.load`` gives them. pictures: where photographs and maps come from. first: images that are shown before the
@@ -82,7 +82,7 @@ def gallery(rows: pd.DataFrame, records: Sequence[Mapping[str, Any]], pictures: 
     if len(keys) * len(names) > MOST_MAPS:
         left_out.append(f"the first {MOST_MAPS // len(names)} of {len(keys)} images are shown")
         keys = keys[: MOST_MAPS // len(names)]
-    side = next((side for side in SIDES if len(keys) * len(names) * side**2 * 0.8 <= BYTES), SIDES[-1])
+    side = next((side for side in MAP_SIDES if len(keys) * len(names) * side**2 * 0.8 <= MAX_BYTES), MAP_SIDES[-1])
     made = Gallery([], [{"id": image, "set": dataset, "cells": {}} for dataset, image, _ in keys], [{} for _ in keys], side, left_out)
     of_key = {key: i for i, key in enumerate(keys)}
     levels_of: list[list[UInt8[np.ndarray, "side side"]]] = [[] for _ in keys]
@@ -100,34 +100,34 @@ def gallery(rows: pd.DataFrame, records: Sequence[Mapping[str, Any]], pictures: 
             photographs = shown.setdefault("photographs", {})
             if (which := made.columns[c]["photograph"]) not in photographs:
                 photographs[which] = photograph(picture.image)
-            levels, values = encoded(picture.saliency, small)
+            levels, values = rank_map(picture.saliency, small)
             levels_of[i].append(levels)
             shown.setdefault("maps", {})[c] = [png(levels), values]
             masks = picture.walk[1] if picture.walk else picture.kept[None] if picture.kept is not None else None
             if masks is not None:
                 steps = picture.walk[0] if picture.walk else []
                 shares = [round(float(mask.mean()), 4) for mask in masks]
-                shown.setdefault("masks", {})[c] = [film(masks, small), shares, steps]
+                shown.setdefault("masks", {})[c] = [mask_strip_png(masks, small), shares, steps]
     for row, several in zip(made.rows, levels_of, strict=True):
         row["disagreement"] = disagreement(several)
     return made
 
 
-def encoded(saliency: Float[np.ndarray, "h w"], side: int) -> tuple[UInt8[np.ndarray, "side side"], list[int]]:
+def rank_map(saliency: Float[np.ndarray, "h w"], side: int) -> tuple[UInt8[np.ndarray, "side side"], list[int]]:
     """A map made small: each pixel's place in the order of importance, 255 the most important, and the map's values at ``KNOTS`` places.
 
     Values run from 0 to 255 over the map's own range; pixels that tie share a place.
     """
-    ranks = shrunk(rankdata(saliency).reshape(saliency.shape), side)
+    ranks = downsampled(rankdata(saliency).reshape(saliency.shape), side)
     places = (rankdata(ranks.round(3)) - 1).reshape(side, side) / max(side * side - 1, 1)
-    values = np.sort(shrunk(saliency, side), axis=None)
+    values = np.sort(downsampled(saliency, side), axis=None)
     low, high = float(values[0]), float(values[-1])
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    knots = np.quantile(scaled, np.linspace(0, 1, KNOTS))
+    knots = np.quantile(scaled, np.linspace(0, 1, QUANTILES))
     return np.round(255 * places).astype(np.uint8), [round(255 * float(value)) for value in knots]
 
 
-def shrunk(values: NDArray[Any], side: int) -> NDArray[np.float32]:
+def downsampled(values: NDArray[Any], side: int) -> NDArray[np.float32]:
     """Means over the squares of a grid of ``side`` by ``side``."""
     return np.asarray(Image.fromarray(values.astype(np.float32)).resize((side, side), Image.Resampling.BOX))
 
@@ -137,9 +137,9 @@ def png(levels: UInt8[np.ndarray, "h w"]) -> str:
     return _encoded(Image.fromarray(levels), "PNG", optimize=True)
 
 
-def film(masks: Bool[np.ndarray, "n h w"], side: int) -> str:
+def mask_strip_png(masks: Bool[np.ndarray, "n h w"], side: int) -> str:
     """Masks below each other, one bit a pixel, as base64."""
-    frames = np.concatenate([shrunk(mask, side) >= 0.5 for mask in masks])
+    frames = np.concatenate([downsampled(mask, side) >= 0.5 for mask in masks])
     return _encoded(Image.fromarray(frames), "PNG", optimize=True)
 
 

@@ -24,7 +24,7 @@ from results.export import NOTHING, csv_text, number, right_aligned, texts, with
 from results.figures import charts
 from results.figures.charts import Chart, View
 from results.figures.plotly import forest, scatter
-from results.page.gallery import Gallery, Source, gallery
+from results.page.gallery import Gallery, GallerySource, gallery
 from results.paper import paper_value
 from results.store.store import write_atomically
 
@@ -40,7 +40,7 @@ PALETTES = ("viridis", "cividis", "turbo")  # of the maps; turbo is the paper's,
 Records = Sequence[Mapping[str, Any]]
 
 
-def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Source) -> Path:
+def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: GallerySource) -> Path:
     """Write ``index.html`` of a run to its folder and return it.
 
     rows: ``tables.load``'s; pictures: where photographs and maps come from. The tables and figures that lie in the folder are
@@ -62,7 +62,7 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Source)
     return _write(out / "index.html", page)
 
 
-def write_comparison(out: Path, comparison: Comparison, pictures: Source, command: str) -> Path:
+def write_comparison(out: Path, comparison: Comparison, pictures: GallerySource, command: str) -> Path:
     """Write ``index.html`` of a comparison to a folder and return it: differences, images against each other, those that differ most."""
     a, b = comparison.sides
     rows = pd.concat([a.rows, b.rows], ignore_index=True)
@@ -72,7 +72,7 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
     of_metric = comparison.images[comparison.images["metric"] == metric]
     first = list(dict.fromkeys(of_metric.sort_values("difference", key=lambda values: -values.abs())["image"]))
     differences = as_text(comparison.differences)
-    shown = table("headline", differences.assign(metric=[metrics.of(name).title for name in differences["metric"]]), CAPTION)
+    shown = table("headline", differences.assign(metric=[metrics.metric_named(name).title for name in differences["metric"]]), CAPTION)
     shown["files"] = [_file("differences.csv", csv_text(comparison.differences).encode())]
     shown["files"].append(_file("images.csv", csv_text(comparison.images).encode()))
     compared = {side.upper(): list(dict.fromkeys(comparison.differences[side])) for side in ("a", "b")}
@@ -95,12 +95,12 @@ def write_comparison(out: Path, comparison: Comparison, pictures: Source, comman
 def headline(rows: pd.DataFrame, records: Records) -> tuple[pd.DataFrame, str]:
     """The table of a run: a line a configuration, means with intervals, the paper's MAR where it prints one; and its caption."""
     summary = tables.summarise(rows)
-    by = [name for name in tables.groups(summary) if name == "method" or tables.varies(summary[name])]
-    jobs = rows.drop_duplicates(tables.groups(rows))["job"]
-    headings = {name: title for name, title in metrics.titles(rows).items() if not metrics.of(name).by_request}
+    by = [name for name in tables.configuration_columns(summary) if name == "method" or tables.varies(summary[name])]
+    jobs = rows.drop_duplicates(tables.configuration_columns(rows))["job"]
+    headings = {name: title for name, title in metrics.titles(rows).items() if not metrics.metric_named(name).by_request}
     shown = with_intervals(summary, by, headings).rename(columns=lambda name: name.removeprefix("param."))
     for metric in ("queries", "seconds"):
-        shown.insert(len(shown.columns) - 2, metrics.of(metric).title, summary[metric].map(number))
+        shown.insert(len(shown.columns) - 2, metrics.metric_named(metric).title, summary[metric].map(number))
     of_job = {record["job"]: record for record in records}
     paper = [paper_value(of_job[job]) for job in jobs]
     caption = (
@@ -163,7 +163,7 @@ def _few(names: Sequence[str]) -> str:
 def _compared_charts(comparison: Comparison) -> Iterator[Chart]:
     views, points = [], []
     for metric, lines in comparison.differences.groupby("metric", sort=False):
-        title = metrics.of(str(metric)).title
+        title = metrics.metric_named(str(metric)).title
         names = [f"{a} − {b}" for a, b in zip(lines["a"], lines["b"], strict=True)]
         views.append(View(title, forest(lines, f"{title}: A − B", names), lines))
         of = comparison.images[comparison.images["metric"] == metric]
@@ -215,7 +215,7 @@ def _file(name: str, content: bytes) -> dict[str, str]:
 def _write(path: Path, page: Mapping[str, Any]) -> Path:
     made: Gallery = page["gallery"]
     drawn: list[Chart] = page["charts"]
-    named = {name: metrics.of(name).title for name in page["metrics"]}
+    named = {name: metrics.metric_named(name).title for name in page["metrics"]}
     data = {
         "title": page["title"],
         "commands": page["commands"],
@@ -233,7 +233,7 @@ def _write(path: Path, page: Mapping[str, Any]) -> Path:
     text = environment.get_template("page.html.j2").render(
         **page,
         tips=TIPS | {title: name for name, title in named.items()},
-        better={title: metrics.of(name).better for name, title in named.items()},
+        better={title: metrics.metric_named(name).better for name, title in named.items()},
         css=own["page.css"],
         script=own["page.js"] + own["gallery.js"],
         data=_script(data),

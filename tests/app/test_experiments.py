@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks.app.progress import Bar
-from benchmarks.jobs.plan import duration, table, work
+from benchmarks.jobs.plan import duration, job_cost, table
 from benchmarks.models.classifier import class_names
 from results.artefacts.paper import Run, fig6
 from results.paper import published
@@ -160,9 +160,9 @@ def test_the_plan_counts_passes():
     cfg = configured("method=ep")
     ep = {name: value for name, value in cfg.method.items() if name not in ("border", "levels")}
     mar = {"_target_": "benchmarks.measures.minimum_attribution_ratio", "points": 32}
-    job = work("m", "torch", 10, {**ep, "areas": [0.1, 0.2], "iterations": 800, "variant": "dual"}, [mar])
-    assert (job.passes, job.gradients) == (1 + 2 + 32, 3200)
-    unknown = work("m", "torch", 10, {"_target_": "mine.method"}, [mar])
+    job = job_cost("m", "torch", 10, {**ep, "areas": [0.1, 0.2], "iterations": 800, "variant": "dual"}, [mar])
+    assert (job.passes, job.backward_passes) == (1 + 2 + 32, 3200)
+    unknown = job_cost("m", "torch", 10, {"_target_": "mine.method"}, [mar])
     assert unknown.passes is None
     shown = table([job, unknown], {("m", "torch"): (0.01, 0.03)})
     assert "+ 1 unknown" in str(list(shown.columns[4].cells))

@@ -58,14 +58,14 @@ def test_default_pictures_of_different_photographs_are_different_files(place):
         Image.open(COFFEE).resize((64, 64)).convert("RGB").save(name, "PNG")
     names = []
     for photo in map(Path, ("photo.png", "photo.jpg", "photo.PNG", "photo", "photo.png")):
-        names.append(picture_file.by_default(photo, photo, "rise").name)
+        names.append(picture_file.default_path(photo, photo, "rise").name)
         Image.new("RGB", (4, 4)).save(names[-1], pnginfo=of(photo))
     assert names == ["photo_rise.png", "photo.jpg_rise.png", "photo.PNG_rise.png", "photo_rise_2.png", "photo_rise.png"]
     (place / "sub").mkdir()
     shutil.copy("photo.png", "sub/photo.png")
-    assert picture_file.by_default(Path("sub/photo.png"), Path("sub/photo.png"), "rise").name == "photo_rise_3.png"
+    assert picture_file.default_path(Path("sub/photo.png"), Path("sub/photo.png"), "rise").name == "photo_rise_3.png"
     Path("photo_ep.png").write_bytes(Path("photo.png").read_bytes())  # of the user
-    assert picture_file.by_default(Path("photo.png"), Path("photo.png"), "ep").name == "photo_ep_2.png"
+    assert picture_file.default_path(Path("photo.png"), Path("photo.png"), "ep").name == "photo_ep_2.png"
 
 
 def of(photo: Path):

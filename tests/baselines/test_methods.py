@@ -111,10 +111,10 @@ def test_every_method_on_every_kind_of_model(name, model_name, models, photograp
         forward, backward = PASSES[name]
         assert (passes.forward / BATCH, passes.backward / BATCH) == (forward, backward)
     method = small(name, model)
-    stated = plan.work("", "", 1, {"_target_": target_name(method), **method.keywords}, [])
+    stated = plan.job_cost("", "", 1, {"_target_": target_name(method), **method.keywords}, [])
     if stated.passes is not None:  # the plan: one pass for the prediction, and a backward pass has a forward one
         spent = (passes.forward / BATCH, passes.backward / BATCH)
-        planned = (stated.passes - 1 + stated.gradients, stated.gradients)
+        planned = (stated.passes - 1 + stated.backward_passes, stated.backward_passes)
         assert spent <= planned if "budget" in method.keywords else spent == planned
     else:
         assert name in UNPLANNED

@@ -117,17 +117,17 @@ def test_a_replay_needs_no_model_and_is_checked():
 def test_a_small_map_keeps_order_values_and_ties():
     y, x = np.mgrid[:64, :64]
     saliency = np.exp(-((x - 20) ** 2 + (y - 40) ** 2) / 200).astype(np.float32)
-    levels, values = gallery.encoded(saliency, 32)
+    levels, values = gallery.rank_map(saliency, 32)
     top = saliency.reshape(32, 2, 32, 2).mean((1, 3)) >= np.quantile(saliency, 0.9)
     chosen = levels >= np.quantile(levels, 0.9)
     assert (top & chosen).sum() / (top | chosen).sum() > 0.9
-    assert (values[0], values[-1], len(values)) == (0, 255, gallery.KNOTS)
+    assert (values[0], values[-1], len(values)) == (0, 255, gallery.QUANTILES)
     assert values == sorted(values)
-    flat, constant = gallery.encoded(np.zeros((64, 64), np.float32), 32)
+    flat, constant = gallery.rank_map(np.zeros((64, 64), np.float32), 32)
     assert (np.ptp(flat), set(constant)) == (0, {0})
     steps = np.zeros((64, 64), np.float32)
     steps[:32] = 1
-    assert len(np.unique(gallery.encoded(steps, 32)[0])) == 2
+    assert len(np.unique(gallery.rank_map(steps, 32)[0])) == 2
 
 
 def test_disagreement_is_one_minus_the_mean_rank_correlation():
@@ -173,7 +173,7 @@ def test_charts_of_a_sweep_show_its_means():
 
 def test_a_band_bridges_images_that_are_not_everywhere():
     rows = pd.DataFrame({"image": ["a", "b", "c", "a", "b"], "x": [0, 0, 0, 1, 1], "value": [1.0, 2, 3, 4, 6]})
-    found = tables.band(rows, "x")
+    found = tables.mean_curve(rows, "x")
     assert found["mean"].tolist() == [2, 5]
     assert found["images"].tolist() == [3, 2]
     assert (found["low"] <= found["mean"]).all()

@@ -24,7 +24,7 @@ from results.export import (
     to_markdown,
     with_intervals,
 )
-from results.tables import groups, summarise
+from results.tables import configuration_columns, summarise
 from tests.unit.test_results import frame as results_frame
 
 TABLE = pd.DataFrame({"method": ["da_pos", "a|b"], "MAR": ["0.154 [0.12, 0.19]", "–"], "n": [32, None]})  # 32.0
@@ -176,7 +176,7 @@ def test_markdown():
 
 def test_a_summary_is_printed_with_its_intervals_and_statuses():
     summary = summarise(results_frame())
-    shown = with_intervals(summary, groups(summary), {"mar": "MAR", "insertion_auc": "insertion AUC"})
+    shown = with_intervals(summary, configuration_columns(summary), {"mar": "MAR", "insertion_auc": "insertion AUC"})
     assert list(shown) == ["dataset", "model", "method", "MAR", "insertion AUC", "images", "statuses"]
     assert re.fullmatch(r"0\.145 \[0\.1\d, 0\.1\d\]", shown["MAR"][0])
     assert shown["insertion AUC"].tolist() == ["–", "–"]

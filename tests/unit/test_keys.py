@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.jobs.resolve import make_job, resolve
 from benchmarks.keys import identity, sources
-from results.records import columns, configuration, named_by, records, varying
+from results.records import columns, configuration, naming_columns, records, varying
 from tests.conftest import REPOSITORY
 from tests.helpers import configured, forget_sources
 
@@ -26,7 +26,7 @@ def test_values_that_read_alike_are_two_lines(one, other):
     jobs = [job("a", k=one), job("a", k=other)]
     names = varying(jobs)
     assert names == ["param.k"]
-    assert len({columns(of, names)["param.k"] for of in jobs}) == len({configuration(of, named_by(jobs)) for of in jobs}) == 2
+    assert len({columns(of, names)["param.k"] for of in jobs}) == len({configuration(of, naming_columns(jobs)) for of in jobs}) == 2
 
 
 def test_a_hyper_parameter_that_runs_with_the_seed_is_none_of_it():
@@ -49,7 +49,7 @@ def test_columns_are_the_settings_in_which_jobs_differ():
     assert varying([job("a", seed=0, mask_seed=0), job("a", seed=1, mask_seed=1)]) == []
     assert varying([job("a", fill=[0.5], size=64), job("a", fill=[0.5], size=32)]) == ["model.size"]
     jobs = [job("a", k=4), job("a", k=0.1), job("b", size=32)]
-    assert [configuration(one, named_by(jobs)) for one in jobs] == ["a k=4 model.size=64", "a k=0.1 model.size=64", "b model.size=32"]
+    assert [configuration(one, naming_columns(jobs)) for one in jobs] == ["a k=4 model.size=64", "a k=0.1 model.size=64", "b model.size=32"]
 
 
 def test_records_of_a_later_form_are_refused(tmp_path):
@@ -68,15 +68,15 @@ def test_functions_of_one_name_are_told_apart(tmp_path, monkeypatch):
         (tmp_path / "made" / f"{name}.py").write_text(f"from . import {other}\ndef method():\n    return '{name}'\n")
     monkeypatch.syspath_prepend(tmp_path)
     for pair in (("made.f3", "made.f4"), ("made.left.method", "made.right.method")):
-        assert len({json.dumps(identity.of_configuration({"_target_": target})) for target in pair}) == 2
+        assert len({json.dumps(identity.configuration_identity({"_target_": target})) for target in pair}) == 2
         values = [{"_target_": "da.dynamic_ablation", "fill": {"_target_": "hydra.utils.get_object", "path": path}} for path in pair]
-        assert identity.of_configuration(values[0]) != identity.of_configuration(values[1])
+        assert identity.configuration_identity(values[0]) != identity.configuration_identity(values[1])
 
 
 def test_declared_versions_fit_the_sources():
     """A source of ours that changed: raise the ``__version__`` of what it can change, then run python -m benchmarks.tools.versions."""
     stated = json.loads((Path(identity.__file__).parent / identity.VERSIONS).read_text())
-    assert stated == identity.current(), "raise __version__ where numbers can change, then: python -m benchmarks.tools.versions"
+    assert stated == identity.current_versions(), "raise __version__ where numbers can change, then: python -m benchmarks.tools.versions"
 
 
 def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
@@ -125,8 +125,8 @@ def test_sources_follow_imports_and_files_beside_them(tmp_path, monkeypatch):
 
 def test_stated_or_left_out_a_default_has_one_key():
     given = {"_target_": "da.dynamic_ablation", "k": 4}
-    assert identity.of_configuration(given) == identity.of_configuration(given | {"fc": 0.95})
-    assert identity.of_configuration(given) != identity.of_configuration(given | {"fc": 0.9})
+    assert identity.configuration_identity(given) == identity.configuration_identity(given | {"fc": 0.95})
+    assert identity.configuration_identity(given) != identity.configuration_identity(given | {"fc": 0.9})
 
 
 def test_recorded_configurations_keep_their_keys(tmp_path):

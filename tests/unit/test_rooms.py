@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import REPOSITORY
 
@@ -60,3 +62,26 @@ def test_modules_and_rooms_are_small():
     for name, _ in modules():
         rooms[Path(name).parent] = rooms.get(Path(name).parent, 0) + 1
     assert {str(room): count for room, count in rooms.items() if count > 18} == {}
+
+
+def _targets(node) -> Iterator[str]:
+    for name, value in node.items() if isinstance(node, dict) else ():
+        if name == "_target_" and not value.startswith("$"):
+            yield value
+        yield from _targets(value)
+
+
+def test_what_configurations_name_is_in_the_catalogue_of_its_package():
+    """A function that is missing is to be added to ``__init__.pyi`` of its package."""
+    for path in sorted((REPOSITORY / "conf").glob("*/*.yaml")):
+        for target in _targets(yaml.safe_load(path.read_text())):
+            package, _, name = target.rpartition(".")
+            if package.split(".")[0] in MAY_IMPORT:
+                assert name in import_module(package).__all__, f"{path.name}: {package}/__init__.pyi lacks {name}"
+
+
+def test_methods_and_measures_are_in_the_documents():
+    for group, page in (("method", "methods.md"), ("benchmark", "metrics.md")):
+        text = (REPOSITORY / "docs" / page).read_text()
+        missing = [path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml") if f"`{path.stem}`" not in text]
+        assert not missing, f"docs/{page} says nothing of {', '.join(missing)}"

@@ -9,7 +9,7 @@ METHODS = ["cam", "extremal_perturbation", "gradcam", "gradient", "guided_backpr
 METHODS += ["references", "rise"]
 MEASURES = ("insertion", "mar", "pointing", "rise_metrics", "sufficiency")
 
-MOVED = {  # the module that a function was found in: the package that it is found in now
+MOVED_MODULES = {  # the module that a function was found in: the package that it is found in now
     **{f"baselines.{name}": "baselines" for name in METHODS},
     **{f"benchmarks.{name}": "benchmarks.measures" for name in MEASURES},
     **{f"benchmarks.{name}": "results.artefacts" for name in ("artefacts", "beyond", "galleries")},
@@ -21,7 +21,7 @@ MOVED = {  # the module that a function was found in: the package that it is fou
 def current_name(target: str) -> str:
     """The dotted name by which a function is found now."""
     module, _, name = target.rpartition(".")
-    return f"{MOVED[module]}.{name}" if module in MOVED else target
+    return f"{MOVED_MODULES[module]}.{name}" if module in MOVED_MODULES else target
 
 
 def with_current_names(node: Any) -> Any:
