@@ -38,11 +38,11 @@ def planted_cnn(*, confounded: bool = False, weights: str | None = None) -> nn.M
     """
 
     def layout() -> nn.Module:
-        widths = ((3, 24, 5, 2), (24, 48, 3, 2), (48, 64, 3, 1), (64, 96, 3, 1), (96, 96, 3, 1))  # in, out, kernel, stride
+        widths = ((3, 24, 5, 2), (24, 48, 3, 2), (48, 64, 3, 1), (64, 64, 3, 1), (64, 64, 3, 1))  # in, out, kernel, stride
         layers: list[nn.Module] = []
         for into, out, kernel, stride in widths:
             layers += [nn.Conv2d(into, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, OUTPUTS))
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, OUTPUTS))
 
     return load(unloaded(layout, weights), weights or shipped("planted_confounded" if confounded else "planted_cnn"))
 

@@ -42,7 +42,7 @@ NOTHING, IGNORED = CLASSES, -100
 PARTS = 6  # of an image, at most
 FILLS = ("black", "mean", "blur", "noise", "colour")
 NETWORKS = {"planted_cnn": planted_cnn, "planted_vit": planted_vit, "planted_confounded": planted_cnn}
-DEFAULTS = {"planted_cnn": (4000, 3e-3, 1e-3), "planted_vit": (8000, 1e-3, 0.05), "planted_confounded": (1500, 3e-3, 1e-3)}
+DEFAULTS = {"planted_cnn": (3500, 3e-3, 1e-3), "planted_vit": (8000, 2e-3, 0.05), "planted_confounded": (1200, 3e-3, 1e-3)}
 Report = Callable[[int, float], None]  # steps done, mean loss since the last report
 
 
@@ -177,6 +177,7 @@ def train(recipe: Recipe, device: torch.device, report: Report) -> Normalised:
                 raise ValueError(f"the loss is {loss.item()} at step {step}: try another --seed")
             optimizer.zero_grad()
             loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1)
             optimizer.step()
             since += loss.item()
             if (step + 1) % (every := max(1, recipe.steps // 20)) == 0:
