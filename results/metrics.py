@@ -45,6 +45,21 @@ CATALOGUE = {
         Metric("seconds", "seconds", "smaller", "an image", by_request=True, cost=True, batched=True),
     )
 }
+EVIDENCE = {  # of known evidence, where there is any
+    metric.name: metric
+    for metric in (
+        Metric("evidence_mass", "relevance mass in the evidence", "larger", "share of positive attribution", "mass"),
+        Metric("evidence_rank", "top pixels in the evidence", "larger", "share of pixels", "rank"),
+        Metric("evidence_told", "evidence told from the other", "larger", "share of images", "told"),
+        Metric("evidence_recall", "recall of the region", "larger", "share of the evidence", "recall"),
+        Metric("evidence_precision", "precision of the region", "larger", "share of the region", "precision"),
+        Metric("evidence_share", "the evidence's share of the image", "", SHARE, by_request=True),
+        Metric("evidence_parts", "the parts hold", "", "share of images", by_request=True),
+        Metric("evidence_ground", "the ground holds", "", "share of images", by_request=True),
+        Metric("parts_changed", "lost without parts", "", "share of images", by_request=True),
+        Metric("ground_changed", "follows another ground", "", "share of images", by_request=True),
+    )
+}
 CRITERION = "mar_"  # how the names of MAR by criterion and fill start
 
 
@@ -52,7 +67,7 @@ def metric_named(name: str) -> Metric:
     """What is known of a metric; of one that is not in the catalogue its name, and no direction."""
     if name not in CATALOGUE and name.startswith(CRITERION):
         return Metric(name, f"MAR, {name.removeprefix(CRITERION).replace('_', ', ')}", "smaller", SHARE)
-    return CATALOGUE.get(name) or Metric(name, name)
+    return CATALOGUE.get(name) or EVIDENCE.get(name) or Metric(name, name)
 
 
 def single_numbers(rows: pd.DataFrame) -> list[str]:

@@ -2,6 +2,7 @@ from .evaluation import criteria as criteria
 from .evaluation import pointing as pointing
 from .evaluation import sanity as sanity
 from .evaluation import stability as stability
+from .evidence import evidence as evidence
 from .paper import fig5 as fig5
 from .paper import fig6 as fig6
 from .paper import runtime as runtime

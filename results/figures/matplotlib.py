@@ -107,6 +107,23 @@ def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method", metric:
     return ax
 
 
+def dots(frame: pd.DataFrame, ax: Axes, title: str, chance: float | None = None) -> Axes:
+    """A mean with its interval for each line of ``frame``, the first on top: ``mean, low, high``. chance: a dashed line."""
+    places = np.arange(len(frame))
+    values, low, high = (frame[name].to_numpy(float) for name in ("mean", "low", "high"))
+    ax.errorbar(values, places, xerr=np.vstack([values - low, high - values]).clip(0), fmt="o", markersize=4, color="black", elinewidth=1)
+    if chance is not None:
+        ax.axvline(chance, color="grey", linestyle=(0, (4, 2)), linewidth=1)
+    ax.set_yticks(places, [str(name) for name in frame.index], fontsize=7)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(frame) - 0.5, -0.5))
+    ax.set_title(title, fontsize=8)
+    ax.tick_params(axis="x", labelsize=7)
+    ax.grid(axis="y", color="0.92", linewidth=0.6)
+    ax.set_axisbelow(True)
+    sns.despine(ax=ax)
+    return ax
+
+
 def to_file(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a figure to a file of the kind that its suffix names, its letters as TrueType in PDF and PostScript."""
     with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):  # conferences reject matplotlib's Type 3 fonts

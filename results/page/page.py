@@ -35,6 +35,7 @@ TIPS |= {"p (Holm)": "of the paired Wilcoxon test, corrected for the pairs of th
 FIGURES = {"fig1": "Image, what is kept, and map", "fig2": "States of the walk", "fig3": "Maps by method", "fig4": "Maps by model"}
 FIGURES |= {"fig5": "Insertion curves", "fig6": "MAR by alpha_step and fc", "table2": "MAR by k and sp_num"}
 FIGURES |= {"insertion": "Insertion curves", "maps": "Maps of other methods", "sanity": "Sanity check"}
+FIGURES |= {"evidence": "What is found of known evidence"}
 PALETTES = ("viridis", "cividis", "turbo")  # of the maps; turbo is the paper's, and not for all eyes
 
 Records = Sequence[Mapping[str, Any]]
