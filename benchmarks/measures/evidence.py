@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from benchmarks.data.evidence import Evidence
@@ -131,12 +131,18 @@ def _questions(i: int, known: Evidence, image: Images, fills: Sequence[Fill], rn
         sources["ground"] = (known.ground[None], known.ground[None])
     for source, (enough, needed) in sources.items():
         for x, blank in enumerate(blanks):
-            yield _Question(i, source, "keep", float(x), composite(image.expand(len(enough), -1, -1, -1), blank, enough), True)
-            yield _Question(i, source, "lose", float(x), composite(image.expand(len(needed), -1, -1, -1), blank, ~needed), False)
+            yield _Question(i, source, "keep", float(x), _shown(image, blank, enough), True)
+            yield _Question(i, source, "lose", float(x), _shown(image, blank, ~needed), False)
     if known.absent is not None:
         yield _Question(i, "parts", "changed", np.nan, known.absent[None], False)
     if known.swapped is not None:
         yield _Question(i, "ground", "changed", np.nan, known.swapped[None], True, known.swapped_class)
+
+
+def _shown(image: Images, blank: Images, masks: Bool[Tensor, "s h w"]) -> Float[Tensor, "s 3 h w"]:
+    """What each mask shows of one image."""
+    many = len(masks), -1, -1, -1
+    return composite(image.expand(many), blank.expand(many), masks)
 
 
 def _blank(image: Images, fill: Fill, rng: np.random.Generator) -> Images:

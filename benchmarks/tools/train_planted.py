@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from rich.console import Console
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from benchmarks.data.planted import Planted, planted
@@ -39,6 +39,7 @@ from results.store.store import write_atomically
 HALF = (0.5, 0.5, 0.5)
 SEEN = Preprocessing(SIDE, 1.0, "bilinear", HALF, HALF)
 NOTHING, IGNORED = CLASSES, -100
+HELD_OUT = 500  # images to check on
 PARTS = 6  # of an image, at most
 FILLS = ("black", "mean", "blur", "noise", "colour")
 NETWORKS = {"planted_cnn": planted_cnn, "planted_vit": planted_vit, "planted_confounded": planted_cnn}
@@ -186,13 +187,13 @@ def train(recipe: Recipe, device: torch.device, report: Report) -> Normalised:
     return model.eval()
 
 
-def checked(model: Normalised, *, by_ground: bool, count: int = 500) -> dict[str, float]:
-    """Shares of held-out images: of the right class, and with each condition of ``known_evidence``, the least over fills.
+def checked(model: nn.Module, *, by_ground: bool, count: int, seed: int = 1) -> dict[str, float]:
+    """Shares of ``count`` images of a seed: of the right class, and with each condition of ``known_evidence``, the least over fills.
 
     by_ground: whether the right class is that of the ground.
     """
     device = next(model.parameters()).device
-    images = [photograph for photograph in planted(count=count, seed=1).photographs if isinstance(photograph, Planted)]
+    images = [photograph for photograph in planted(count=count, seed=seed).photographs if isinstance(photograph, Planted)]
     evidence = [photograph.evidence(SEEN).to(device) for photograph in images]
     shown = torch.stack([photograph.tensor(SEEN) for photograph in images]).to(device)
     labels = [photograph.scene.ground_class if by_ground else photograph.scene.label for photograph in images]
@@ -272,9 +273,9 @@ def run(args: argparse.Namespace, console: Console) -> str:
     state = {name: value.cpu().contiguous() for name, value in model.net.state_dict().items()}
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     model.net.load_state_dict({name: value.to(state[name].dtype) for name, value in half.items()})  # what is saved is what is checked
-    found = checked(model, by_ground=recipe.by_ground)
+    found = checked(model, by_ground=recipe.by_ground, count=HELD_OUT)
     write_atomically(args.out, save(half, {"recipe": json.dumps(asdict(recipe)), "checked": json.dumps(found), "torch": torch.__version__}))
-    return f"{args.out}: of 500 held-out images " + ", ".join(f"{100 * share:.1f} % {name}" for name, share in found.items())
+    return f"{args.out}: of {HELD_OUT} held-out images " + ", ".join(f"{100 * share:.1f} % {name}" for name, share in found.items())
 
 
 if __name__ == "__main__":

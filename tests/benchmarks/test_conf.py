@@ -29,7 +29,7 @@ def test_models_instantiate_or_say_what_is_missing(name, monkeypatch, tmp_path):
         cfg.model.net.architecture, cfg.model.weights = "resnet10t", "random"
     if name == "onnx":
         cfg.model.weights = str(tmp_path / "absent.onnx")
-    if name in ("timm", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+    if name in ("timm", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2") or name.startswith("planted"):
         model = instantiate(cfg.model)
         assert model.module.get_submodule(model.gradcam_layer)
         return
