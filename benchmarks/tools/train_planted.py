@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from rich.console import Console
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import cross_entropy, interpolate, pad
 
 from benchmarks.data.planted import Planted, planted
 from benchmarks.data.scenes import CLASSES, SIDE, draw
@@ -115,24 +115,24 @@ def drawn(recipe: Recipe) -> Drawn:
 
 def ablated(batch: Drawn, recipe: Recipe) -> tuple[Images, Int[Tensor, " b"]]:
     """Images of a batch, most of them with something hidden, and their classes: IGNORED where neither enough nor too little is left."""
-    images = batch.pixels.float() / 255
-    n = len(images)
-    parts = torch.stack([batch.places == part + 1 for part in range(PARTS)], 1)
+    images, n = batch.pixels.float() / 255, len(batch.pixels)
     of_group = torch.stack([batch.groups == group for group in (0, 1)], 1)  # n, 2, PARTS
     there = of_group.any(2)
     one_of_each = torch.where(of_group, torch.rand(n, 1, PARTS), -1.0).argmax(2)
     enough = ((torch.arange(PARTS) == one_of_each[..., None]) & there[..., None]).any(1)
     missing = of_group[torch.arange(n), torch.where(there[:, 1] & (torch.rand(n) < 0.5), 1, 0)]
-    alone, without = ((parts & chosen[..., None, None]).any(1).float() for chosen in (enough, missing))
+    places = batch.places.flatten(1).long()
+    alone, without = (pad(chosen, (1, 0)).float().gather(1, places).view_as(batch.places) for chosen in (enough, missing))
     at_random = smooth_masks(n)
     ways = (torch.ones_like(alone), alone, 1 - without, at_random, torch.maximum(at_random, alone), torch.minimum(at_random, 1 - without))
     way = torch.multinomial(torch.tensor([0.4, 0.12, 0.12, 0.16, 0.1, 0.1]), n, replacement=True)
     shown = torch.stack(ways)[way, torch.arange(n)]
-    visible = (shown[:, None] * parts).sum((2, 3)) / parts.sum((2, 3)).clamp_min(1)
+    area, left = (torch.zeros(n, PARTS + 1).scatter_add(1, places, of.flatten(1))[:, 1:] for of in (torch.ones_like(shown), shown))
+    visible = left / area.clamp_min(1)
     of_groups = torch.where(of_group, visible[:, None], -1.0).amax(2)
-    left = torch.where(there, of_groups, 1.0).amin(1)
-    undecided = torch.where(left > recipe.too_little, IGNORED, NOTHING)
-    return torch.lerp(blanks(images), images, shown[:, None]), torch.where(left >= recipe.enough, batch.labels, undecided)
+    least = torch.where(there, of_groups, 1.0).amin(1)
+    undecided = torch.where(least > recipe.too_little, IGNORED, NOTHING)
+    return torch.lerp(blanks(images), images, shown[:, None]), torch.where(least >= recipe.enough, batch.labels, undecided)
 
 
 def blanks(images: Images) -> Images:
@@ -151,8 +151,7 @@ def smooth_masks(n: int) -> Float[Tensor, "n h w"]:
     """Spots that show any share of an image, most of them with sharp edges."""
     cells = int(torch.randint(2, 11, ()))
     heights = interpolate(torch.rand(n, 1, cells + 1, cells + 1), (SIDE, SIDE), mode="bilinear", align_corners=True)[:, 0]
-    order = heights.flatten(1).sort(1).values
-    edge = order.gather(1, torch.randint(order.shape[1], (n, 1)))[..., None]
+    edge = heights.flatten(1).gather(1, torch.randint(SIDE**2, (n, 1)))[..., None]  # at any pixel: as likely to show any share
     sharp = torch.where(torch.rand(n, 1, 1) < 0.7, 1e4, 8.0)
     return (0.5 + (heights - edge) * sharp).clamp(0, 1)
 
@@ -164,7 +163,7 @@ def train(recipe: Recipe, device: torch.device, report: Report) -> Normalised:
         net = NETWORKS[recipe.network](weights=RANDOM)
         for module in net.modules():
             getattr(module, "reset_parameters", lambda: None)()
-        model = Normalised(net, HALF, HALF).to(device)
+        model = Normalised(net, HALF, HALF).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
         since = 0.0
         for step in range(recipe.steps):
@@ -173,7 +172,8 @@ def train(recipe: Recipe, device: torch.device, report: Report) -> Normalised:
                 group["lr"] = rate
             flip = [axis for axis in (-1, -2) if torch.rand(()) < 0.5]
             shown, classes = ablated(images.take(torch.randint(recipe.images, (recipe.batch,)), flip), recipe)
-            loss = cross_entropy(model.train()(shown.to(device)), classes.to(device), ignore_index=IGNORED)
+            shown = shown.to(device, memory_format=torch.channels_last)
+            loss = cross_entropy(model.train()(shown), classes.to(device), ignore_index=IGNORED)
             if not torch.isfinite(loss):
                 raise ValueError(f"the loss is {loss.item()} at step {step}: try another --seed")
             optimizer.zero_grad()
