@@ -160,6 +160,6 @@ class Planted(Photograph):
         return hashlib.sha256(b"".join([*said, str((scene.groups, scene.swapped_class)).encode()])).hexdigest()[:16]
 
 
-@lru_cache(maxsize=2000)
+@lru_cache(maxsize=1000)
 def _scene(seed: int, name: str, label: int, options: tuple[tuple[str, float], ...]) -> Scene:
     return draw(image_rng(seed, "planted", name), label, **dict(options))  # type: ignore[arg-type]
