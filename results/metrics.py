@@ -50,7 +50,7 @@ EVIDENCE = {  # of known evidence, where there is any
     for metric in (
         Metric("evidence_mass", "relevance mass in the evidence", "larger", "share of positive attribution", "mass"),
         Metric("evidence_rank", "top pixels in the evidence", "larger", "share of pixels", "rank"),
-        Metric("evidence_told", "evidence told from the other", "larger", "share of images", "told"),
+        Metric("evidence_told", "evidence told from the rest", "larger", "share of images", "told"),
         Metric("evidence_recall", "recall of the region", "larger", "share of the evidence", "recall"),
         Metric("evidence_precision", "precision of the region", "larger", "share of the region", "precision"),
         Metric("evidence_share", "the evidence's share of the image", "", SHARE, by_request=True),

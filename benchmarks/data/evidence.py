@@ -33,6 +33,8 @@ class Evidence:
         The image with the ground of another class, all else the same.
     swapped_class : int or None
         That class.
+    distractors : Tensor [h, w] of bool or None
+        Where something looks like a part, and is of no class.
     """
 
     parts: Bool[Tensor, "p h w"]
@@ -41,6 +43,7 @@ class Evidence:
     ground: Bool[Tensor, "h w"] | None = None
     swapped: Float[Tensor, "3 h w"] | None = None
     swapped_class: int | None = None
+    distractors: Bool[Tensor, "h w"] | None = None
 
     @property
     def union(self) -> Bool[Tensor, "h w"]:
@@ -102,8 +105,9 @@ class Evidence:
         Evidence
             Itself or a copy.
         """
-        absent, ground, swapped = (None if one is None else one.to(device) for one in (self.absent, self.ground, self.swapped))
-        return replace(self, parts=self.parts.to(device), absent=absent, ground=ground, swapped=swapped)
+        there = (self.absent, self.ground, self.swapped, self.distractors)
+        absent, ground, swapped, distractors = (None if one is None else one.to(device) for one in there)
+        return replace(self, parts=self.parts.to(device), absent=absent, ground=ground, swapped=swapped, distractors=distractors)
 
     def _members(self) -> list[list[int]]:
         return [[part for part, of in enumerate(self.groups) if of == group] for group in sorted(set(self.groups))]

@@ -143,9 +143,10 @@ class Planted(Photograph):
             All that is known.
         """
         scene = self.scene
-        parts, (ground,) = ([prepare_mask(Image.fromarray(mask), preprocessing) for mask in of] for of in (scene.parts, [scene.ground]))
+        masks = (*scene.parts, scene.ground, scene.distractors)
+        *parts, ground, distractors = (prepare_mask(Image.fromarray(mask), preprocessing) for mask in masks)
         absent, swapped = (prepare(Image.fromarray(picture), preprocessing) for picture in (scene.absent, scene.swapped))
-        return Evidence(torch.stack(parts), scene.groups, absent, ground, swapped, scene.swapped_class)
+        return Evidence(torch.stack(parts), scene.groups, absent, ground, swapped, scene.swapped_class, distractors)
 
     def evidence_digest(self) -> str:
         """What tells the evidence of one image from another's, for the keys of results.
@@ -156,7 +157,7 @@ class Planted(Photograph):
             The beginning of a SHA-256.
         """
         scene = self.scene
-        said = [picture.tobytes() for picture in (scene.parts, scene.ground, scene.absent, scene.swapped)]
+        said = [picture.tobytes() for picture in (scene.parts, scene.ground, scene.absent, scene.swapped, scene.distractors)]
         return hashlib.sha256(b"".join([*said, str((scene.groups, scene.swapped_class)).encode()])).hexdigest()[:16]
 
 

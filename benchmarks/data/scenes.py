@@ -28,7 +28,7 @@ class Scene:
 
     picture: its pixels. label: the class that its parts have. parts: where each is; groups: which of them stand for one another, so that
     one of each group is needed. absent: the pixels without the parts, all else the same. ground: where it is; ground_class: which class
-    its texture goes with. swapped: the pixels with the ground of the class ``swapped_class``, all else the same.
+    its texture goes with. swapped: the pixels with the ground of the class ``swapped_class``, all else the same. distractors: where any is.
     """
 
     picture: UInt8[np.ndarray, "h w 3"]
@@ -40,6 +40,7 @@ class Scene:
     ground_class: int
     swapped: UInt8[np.ndarray, "h w 3"]
     swapped_class: int
+    distractors: Bool[np.ndarray, "h w"]
 
 
 def draw(
@@ -80,6 +81,7 @@ def draw(
     masks = np.zeros((len(plates), SIDE, SIDE), bool)
     for mask, (inside, _), (top, left) in zip(masks, plates, places, strict=True):
         mask[top : top + size, left : left + size] = inside
+    others_there: Bool[np.ndarray, "h w"] = masks[parts:].any(0)
     groups = tuple(group for group in range(len(wanted)) for _ in range(copies))
     return Scene(
         picture=painted(textures[0]),
@@ -91,6 +93,7 @@ def draw(
         ground_class=ground_class,
         swapped=painted(textures[1]),
         swapped_class=swapped_class,
+        distractors=others_there,
     )
 
 

@@ -74,7 +74,8 @@ def known_evidence(
         ``ground_changed``, 1 where it follows another ground, ``evidence_parts`` and ``evidence_ground``, 1 where they hold. Where one of
         the two holds: ``evidence_share``, its share of the image, which is what chance would give; ``evidence_mass``, its share of the
         positive attribution; ``evidence_rank``, its share of as many top pixels as it has; ``evidence_told``, 1 where its pixels have more
-        positive attribution on average than those of the other, 0.5 where as much; ``evidence_recall`` and ``evidence_precision`` of the
+        positive attribution on average than those of the other one and than those of the distractors, 0.5 where as much;
+        ``evidence_recall`` and ``evidence_precision`` of the
         region that a method ends in, see ``Evidence.found``. An image of which nothing is known has no row, one whose evidence does not
         hold no scores, and a map without positive values no mass.
 
@@ -153,16 +154,18 @@ def _blank(image: Images, fill: Fill, rng: np.random.Generator) -> Images:
 
 def _scores(known: Evidence, source: str, saliency: Tensor, rank: Tensor, kept: Bool[Tensor, "h w"] | None) -> Iterator[tuple[str, float]]:
     """What is found of the evidence, by name."""
-    there, other = (known.union, known.ground) if source == "parts" else (known.ground, known.union)
+    candidates = {"parts": known.union, "ground": known.ground, "distractors": known.distractors}
+    there = candidates.pop(source)
     assert there is not None
     positive = saliency.clamp_min(0).double()
     total, size = float(positive.sum()), int(there.sum())
     yield "share", size / there.numel()
     yield "mass", float(positive[there].sum()) / total if total > 0 else np.nan
     yield "rank", float((there & (rank < size)).sum()) / size
-    if other is not None and other.any():
-        here, instead = float(positive[there].mean()), float(positive[other].mean())
-        yield "told", np.nan if total == 0 else 0.5 if here == instead else float(here > instead)
+    others = [float(positive[other].mean()) for other in candidates.values() if other is not None and other.any()]
+    if others:
+        here = float(positive[there].mean())
+        yield "told", np.nan if total == 0 else 0.5 if here == max(others) else float(here > max(others))
     if kept is not None:
         inside = float((kept & there).sum())
         yield "recall", known.found(kept) if source == "parts" else inside / size

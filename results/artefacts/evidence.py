@@ -60,19 +60,19 @@ def evidence(run: Run) -> Iterator[Path]:
     caption = (
         "Known evidence, mean and 95 % bootstrap interval over the images on which the model was shown to use it: "
         f"{what(run)}. Mass: share of positive attribution in it. Rank: share of as many top pixels as it has. Of both, chance is "
-        f"{chance.mean() if len(chance) else np.nan:.3f}, its share of the image. Told: share of images on which its pixels have more "
-        "positive attribution than those of the other candidate (parts or ground), chance 0.5. Recall and precision: of the region that a "
-        "method ends in."
+        f"{chance.mean() if len(chance) else np.nan:.3f}, its share of the image. Told: share of images on which its pixels have "
+        "more positive attribution than those of the other one (parts or ground) and of distractors, by chance about a third. Recall and "
+        "precision: of the region that a method ends in."
     )
     yield from table(pd.DataFrame(lines), run.stem("evidence"), caption)
     yield from table(conditions(run), run.stem("evidence_conditions"), _of_conditions(run))
-    figure = Figure(figsize=(9, 0.8 + 0.24 * len(every)), layout="constrained")
-    for score, ax in zip(SCORES[:4], figure.subplots(1, 4, sharey=True), strict=True):
+    figure = Figure(figsize=(11, 0.8 + 0.24 * len(every)), layout="constrained")
+    for score, ax in zip(SCORES, figure.subplots(1, len(SCORES), sharey=True), strict=True):
         known = {name: values for name, values in scores[score].items() if len(values)}
         ends = [bootstrap_interval(values) for values in known.values()]
         frame = pd.DataFrame({"mean": [values.mean() for values in known.values()]}, index=list(known))
         frame["low"], frame["high"] = ([float(end[i]) for end in ends] for i in (0, 1))
-        expected = {"mass": chance.mean(), "rank": chance.mean(), "told": 0.5}.get(score) if len(chance) else None
+        expected = {"mass": chance.mean(), "rank": chance.mean(), "told": 1 / 3}.get(score) if len(chance) else None
         figures.dots(frame.reindex([of.name for of in every]), ax, metric_named(f"evidence_{score}").title, expected)
     yield from save(figure, run.figure("evidence"))
     records = sorted(one_seed(run.records), key=lambda record: tables.method_sort_key(record["method"]))

@@ -108,6 +108,14 @@ def test_a_model_that_goes_by_the_ground_is_scored_against_it():
     assert "evidence_mass" not in found
 
 
+def test_evidence_is_told_from_all_that_it_is_not():
+    image, parts = scene((1, RED), (7, BLUE))
+    evidence = Evidence(parts[:1], (0,), ground=ground(), distractors=parts[1])
+    for values, told in (((3, 2, 1), 1), ((2, 3, 1), 0), ((2, 1, 3), 0), ((2, 2, 1), 0.5), ((2, -9, -9), 1)):
+        saliency = sum(value * mask.float() for value, mask in zip(values, (*parts, ground()), strict=True))
+        assert measured(Counts(red=12), image, evidence, saliency)[1]["evidence_told"] == told
+
+
 def test_evidence_that_does_not_hold_is_not_scored_and_of_nothing_there_is_no_row():
     image, parts = scene((1, RED))
     for model in (Counts(red=0), Counts(red=12, green=60)):  # the class is never lost; part and ground together
