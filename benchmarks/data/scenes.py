@@ -81,7 +81,7 @@ def draw(
     masks = np.zeros((len(plates), SIDE, SIDE), bool)
     for mask, (inside, _), (top, left) in zip(masks, plates, places, strict=True):
         mask[top : top + size, left : left + size] = inside
-    others_there: Bool[np.ndarray, "h w"] = masks[parts:].any(0)
+    others_there = np.asarray(masks[parts:].any(0))
     groups = tuple(group for group in range(len(wanted)) for _ in range(copies))
     return Scene(
         picture=painted(textures[0]),

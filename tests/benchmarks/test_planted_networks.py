@@ -69,7 +69,7 @@ def test_so_are_those_of_other_options(name, options):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_evidence_holds_on_98_percent_under_every_fill(name):
-    found = checked(network(name).module, by_ground=name == "planted_confounded", count=200, seed=8)
+    found = checked(network(name).module, by_ground=name == "planted_confounded", count=100, seed=8)
     assert found["accuracy"] > 0.99
     assert min(found.values()) >= 0.98, found
 
