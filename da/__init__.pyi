@@ -4,8 +4,11 @@ from .explanation import Explanation as Explanation
 from .explanation import Region as Region
 from .explanation import disjoint_regions as disjoint_regions
 from .explanation import explain as explain
+from .minimal import exact_region as exact_region
+from .minimal import exact_region_by_score as exact_region_by_score
 from .minimal import minimal_region as minimal_region
 from .minimal import minimal_region_by_score as minimal_region_by_score
+from .minimal import reduce as reduce
 from .models import label_model as label_model
 from .models import score_model as score_model
 from .types import Attribution as Attribution

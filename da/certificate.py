@@ -9,7 +9,7 @@ from torch import Tensor
 
 from da.arguments import LABELS, arguments
 from da.fill import Fill, baseline_image, composite
-from da.superpixels import superpixels
+from da.superpixels import COMPACTNESS, superpixels
 from da.types import Images, LabelModel, Masks, Targets
 
 LEAST_PIXELS = 10  # of a superpixel, on average
@@ -49,6 +49,8 @@ def certify(
     *,
     rule: str = "positive",
     sp_num: int = 250,
+    compactness: float = COMPACTNESS,
+    slic_zero: bool = False,
     fill: Fill = "black",
 ) -> list[Certificate]:
     """Verify regions, and try each without its share of every superpixel.
@@ -67,6 +69,8 @@ def certify(
         Pos-R: the region alone has the class; Neg-R: without it the class is lost.
     sp_num : int
         Superpixels asked of SLIC, fewer where they would have less than 10 pixels, as ``minimal_region`` does.
+    compactness, slic_zero : float, bool
+        Of SLIC, see ``da.superpixels``.
     fill : str or three floats
         What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
 
@@ -87,7 +91,8 @@ def certify(
         raise TypeError(f"kept: {given}; give a tensor of booleans of shape {shape}, such as what a method returns as kept")
     if rule not in ("positive", "negative"):
         raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
-    segments = superpixels(images, min(sp_num, max(images.shape[-2] * images.shape[-1] // LEAST_PIXELS, 1)))
+    most = min(sp_num, max(images.shape[-2] * images.shape[-1] // LEAST_PIXELS, 1))
+    segments = superpixels(images, most, compactness=compactness, slic_zero=slic_zero)
     blank = baseline_image(images, fill)
     shown, hidden = (images, blank) if rule == "positive" else (blank, images)
     found = []

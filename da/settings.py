@@ -12,6 +12,19 @@ from typing import Any, TypeVar
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def added_later(**values: Any) -> Callable[[Function], Function]:
+    """Declare the values that hyper-parameters had before there were such: with these, a function does what it did without them.
+
+    Results of before are results of these values: where they are identified, the hyper-parameters are left out at these values.
+    """
+
+    def declare(function: Function) -> Function:
+        function.added_later = values  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
 def with_settings(kind: type[Any], *, leave_out: tuple[str, ...] = ()) -> Callable[[Function], Function]:
     """Let a function that takes ``settings``, a dataclass of ``kind``, be called with the fields as keyword arguments instead.
 

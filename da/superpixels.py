@@ -16,15 +16,19 @@ from torch import Tensor
 from da.types import Images
 
 COMPACTNESS = 10.0
+LATER = {"compactness": COMPACTNESS, "slic_zero": False}  # what methods that were without these hyper-parameters did
 CACHE_BYTES = 2**28  # bytes of maps that are kept for the next setting of a sweep: 1300 images of 224 x 224
 
 
-class _SegmentCache(OrderedDict[tuple[str, int], NDArray[np.int32]]):
-    """Maps by image and number of superpixels, those used last, up to ``CACHE_BYTES``."""
+Key = tuple[str, int, float, bool]
+
+
+class _SegmentCache(OrderedDict[Key, NDArray[np.int32]]):
+    """Maps by image and settings, those used last, up to ``CACHE_BYTES``."""
 
     bytes_ = 0
 
-    def keep(self, key: tuple[str, int], segments: NDArray[np.int32]) -> None:
+    def keep(self, key: Key, segments: NDArray[np.int32]) -> None:
         """Add a map, and drop those that were not used for longest."""
         self[key] = segments
         self.bytes_ += segments.nbytes
@@ -48,10 +52,13 @@ class Superpixels:
     count: Int[Tensor, " n"]
 
 
-def superpixels(images: Images, sp_num: int | None) -> Superpixels:
+def superpixels(images: Images, sp_num: int | None, *, compactness: float = COMPACTNESS, slic_zero: bool = False) -> Superpixels:
     """Segment each image with SLIC (Achanta et al., TPAMI 2012), asking for ``sp_num`` segments; None gives one segment a pixel.
 
-    Each image is segmented on its own, so the result does not depend on the batch. Raises ValueError for ``sp_num`` below 1.
+    compactness: of SLIC, above 0; the higher the squarer, and the nearer their number is to that asked for. slic_zero: SLICO, which finds
+    the compactness of each segment itself and returns nearly the number on its grid of seeds: at 224 x 224, 49 for 50 and for 45.
+    Each image is segmented on its own, so the result does not depend on the batch. Raises ValueError for ``sp_num`` below 1 and a
+    compactness that is not above 0.
     """
     n, _, h, w = images.shape
     if sp_num is None:
@@ -59,9 +66,11 @@ def superpixels(images: Images, sp_num: int | None) -> Superpixels:
         index = torch.arange(h * w).view(1, h, w).expand(n, h, w)
         centres = torch.stack([rows, columns], -1).view(1, h * w, 2).expand(n, h * w, 2).float()
         return Superpixels(index.to(images.device), centres.to(images.device), torch.full((n,), h * w))
+    if not compactness > 0:
+        raise ValueError(f"compactness={compactness}: give a number above 0, such as {COMPACTNESS:g}")
     if sp_num < 1:
         raise ValueError(f"sp_num={sp_num}: ask for at least one superpixel, or null for one segment a pixel")
-    maps = [_segment(image, sp_num) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
+    maps = [_segment(image, sp_num, compactness, slic_zero) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
     count = [int(segments.max()) + 1 for segments in maps]
     centres = torch.full((n, max(count), 2), torch.inf)
     for i, segments in enumerate(maps):
@@ -70,12 +79,12 @@ def superpixels(images: Images, sp_num: int | None) -> Superpixels:
     return Superpixels(index.to(images.device), centres.to(images.device), torch.tensor(count))
 
 
-def _segment(image: NDArray[np.float32], sp_num: int) -> NDArray[np.int32]:
+def _segment(image: NDArray[np.float32], sp_num: int, compactness: float, slic_zero: bool) -> NDArray[np.int32]:
     """SLIC of one image ``[h, w, 3]``, kept by content: the settings of a sweep visit an image hundreds of times."""
-    key = (hashlib.sha256(image.tobytes()).hexdigest() + str(image.shape), sp_num)
+    key = (hashlib.sha256(image.tobytes()).hexdigest() + str(image.shape), sp_num, compactness, slic_zero)
     if key not in _RECENT:
-        segments = slic(image, n_segments=sp_num, compactness=COMPACTNESS, start_label=0, channel_axis=-1).astype(np.int32)
-        _RECENT.keep(key, segments)
+        found = slic(image, n_segments=sp_num, compactness=compactness, slic_zero=slic_zero, start_label=0, channel_axis=-1)
+        _RECENT.keep(key, found.astype(np.int32))
     _RECENT.move_to_end(key)
     return _RECENT[key]
 

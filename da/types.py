@@ -28,6 +28,7 @@ OK = "ok"
 VACUOUS = "vacuous"  # Pos-R: the wholly ablated image already has class y
 UNSATISFIABLE = "unsatisfiable"  # Neg-R: even the wholly ablated image still has class y
 NOTHING_ACCEPTED = "nothing_accepted"
+STATED_QUERIES = "stated_queries"  # extra of what was made elsewhere: the passes that it is said to have taken, in place of counted ones
 
 
 @runtime_checkable

@@ -14,8 +14,9 @@ from da.arguments import LABELS, arguments
 from da.circles import segment_masks, segments_inside
 from da.fill import Fill, baseline_image, composite
 from da.passes import passes
+from da.settings import added_later
 from da.speculate import Lookahead
-from da.superpixels import superpixels
+from da.superpixels import COMPACTNESS, LATER, superpixels
 from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets, Trace
 
 __version__ = "1"
@@ -27,6 +28,7 @@ def _passes(iterations: int = 500, speculate: int = 1, **_: Any) -> tuple[int, i
     return iterations + 1, 0
 
 
+@added_later(**LATER)
 @passes(_passes)
 def dynamic_ablation(
     model: LabelModel,
@@ -38,6 +40,8 @@ def dynamic_ablation(
     rule: str = "positive",
     k: int = 4,
     sp_num: int | None = 500,
+    compactness: float = COMPACTNESS,
+    slic_zero: bool = False,
     alpha_step: float = 0.2,
     fc: float = 0.95,
     iterations: int = 500,
@@ -65,6 +69,8 @@ def dynamic_ablation(
         Circles, from 1.
     sp_num : int or None
         Superpixels asked of SLIC, from 1; None walks over pixels.
+    compactness, slic_zero : float, bool
+        Of SLIC, see ``da.superpixels``: its compactness, above 0; whether SLICO adapts it, which gives nearly as many as asked.
     alpha_step : float
         Step, as a fraction from 0 to 1 of the image's sides and of the radius of a circle with the area bound.
     fc : float
@@ -103,7 +109,7 @@ def dynamic_ablation(
     model, images, targets, rngs = arguments(LABELS, model, images, targets, rngs, seed)
     _check(rule=rule, k=k, alpha_step=alpha_step, fc=fc, iterations=iterations, speculate=speculate)
     n, _, h, w = images.shape
-    segments = superpixels(images, sp_num)
+    segments = superpixels(images, sp_num, compactness=compactness, slic_zero=slic_zero)
     blank = baseline_image(images, fill)
     shown, hidden = (images, blank) if rule == "positive" else (blank, images)
     start, steps = _draw(rngs, k, iterations, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from benchmarks.engines.engine import Engine
@@ -21,6 +24,16 @@ os.environ["OMP_NUM_THREADS"] = THREADS  # also of the commands that tests start
 
 HOOK = install_import_hook(["da", "baselines", "benchmarks", "results"], "tests.check")
 REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def forgotten_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What one test imported from a folder of its own is not what another test imports by that name in the same process."""
+    yield
+    base = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(base):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -66,8 +66,9 @@ class Report(Callback):
                 self.names[out] = cfg.name
                 expected["images"] = cfg.select.count or 0  # as far as it is known of a job that cannot be resolved
                 choice = [argument.split("=", 1)[1] for argument in arguments if argument.startswith("method=")]
-                jobs.append(resolve(cfg, arguments, choice[-1] if choice else "da_pos"))
-                expected["images"] = plan.image_count(jobs[-1])
+                job = resolve(cfg, arguments, choice[-1] if choice else "da_pos")
+                expected["images"] = plan.image_count(job)
+                jobs.append(job)
             self.runs.setdefault(out, []).append(expected)
         for out, left in self.runs.items():
             forget(out)

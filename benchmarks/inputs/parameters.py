@@ -96,11 +96,12 @@ def check_contract(where: str, function: Callable[..., Any], first: Sequence[str
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
-    """The parameters of a method or measure that are no hyper-parameters: one that can make its own random streams is given them here."""
+    """The parameters of a method or measure that are no hyper-parameters: its own random streams, ``ids=None`` and ``evidence``."""
     found = inspect.signature(function).parameters
     own = found.get("rngs")
-    evidence = {"evidence"} if takes_evidence(function) else set()
-    return frozenset({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"} | evidence)
+    given = {"ids"} if "ids" in found and found["ids"].default is None else set()
+    given |= {"evidence"} if takes_evidence(function) else set()
+    return frozenset(given | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
 
 
 def takes_evidence(function: Callable[..., Any]) -> bool:

@@ -17,6 +17,24 @@ def axes(points: int, *names: str) -> str:
     return ",".join(f"{{{name}: {i / max(points - 1, 1):.6g}}}" for name in names for i in range(points))
 
 
+def add(*values: int) -> int:
+    """``${add:${passes},-1}``: a sum of whole numbers."""
+    return sum(values)
+
+
+def half(value: int) -> int:
+    """``${half:${passes}}``: rounded down."""
+    return value // 2
+
+
+def at_least(least: int, value: int) -> int:
+    """``${at_least:100,${passes}}``: the larger of the two."""
+    return max(least, value)
+
+
+OmegaConf.register_new_resolver("add", add, replace=True)
+OmegaConf.register_new_resolver("half", half, replace=True)
+OmegaConf.register_new_resolver("at_least", at_least, replace=True)
 OmegaConf.register_new_resolver("check_name", check_name, replace=True)
 OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
 OmegaConf.register_new_resolver("join", join, replace=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,12 @@ from torch import nn
 
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, Passes, ScoreView, View, access, counted
+from benchmarks.inputs.parameters import given_by_the_harness
 from benchmarks.jobs.result_checks import checked
 from benchmarks.jobs.untouched import settings_kept, untouched
 from benchmarks.keys.provenance import target_name
 from benchmarks.models.classifier import Model
-from da.types import OK, Attribution, Images, LabelModel, Rngs, Targets
+from da.types import OK, STATED_QUERIES, Attribution, Images, LabelModel, Rngs, Targets
 from results.store.store import Arrays
 
 UNREPEATABLE = "unrepeatable"  # two passes of the model over the same images differ
@@ -33,6 +36,23 @@ class Outcome:
     arrays: Arrays
 
 
+def starts(method: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """The methods whose attributions a configured method asks for: keywords that are functions where an ``Attribution`` is annotated."""
+    if not isinstance(method, partial):
+        return {}
+    annotated = inspect.signature(method.func).parameters
+    return {
+        name: value
+        for name, value in method.keywords.items()
+        if callable(value) and name in annotated and "Attribution" in str(annotated[name].annotation)
+    }
+
+
+def needs_module(method: Callable[..., Any]) -> bool:
+    """Whether a method, or one whose attribution it starts from, sees the network itself."""
+    return access(method) is nn.Module or any(map(needs_module, starts(method).values()))
+
+
 def attribute(
     method: Callable[..., Any],
     model: Model,
@@ -40,16 +60,51 @@ def attribute(
     images: Images,
     targets: Targets,
     rngs: Rngs,
-    measured: AbstractContextManager[object] | None = None,
+    measured: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ids: Sequence[str] = (),
 ) -> tuple[Attribution, Passes]:
     """Call a method with the access it asks for, and count the passes it makes for all the images together.
 
     Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. The images
-    are a copy, and the model and the process's settings are put back afterwards. measured: entered around the call alone.
+    are a copy, and the model and the process's settings are put back afterwards. A method that it starts from (``starts``) is called
+    before it with the same random streams, and its passes are counted, too. measured: entered around each call alone. ids: of the
+    images, for a method with such a parameter.
 
     Raises ValueError for a method that needs gradients of a black box, one that changes the model or its input, and for a result of
     the wrong kind, shape or count of queries.
     """
+    before: list[tuple[Attribution, Passes]] = []
+    for name, start in starts(method).items():
+        before.append(attribute(start, model, engine, images, targets, copy.deepcopy(rngs), measured, ids))
+        method = partial(method, **{name: _first(before[-1][0], len(images))})
+    if "ids" in given_by_the_harness(method):
+        method = partial(method, ids=list(ids))
+    attribution, spent = _attribute(method, model, engine, images, targets, rngs, measured)
+    for earlier, passes in before:
+        queries = [
+            one.queries[: len(images)] if one.queries is not None else torch.full((len(images),), cost.forward // len(images))
+            for one, cost in ((earlier, passes), (attribution, spent))
+        ]
+        attribution = replace(attribution, queries=queries[0] + queries[1])
+        spent = Passes(spent.forward + passes.forward, spent.backward + passes.backward)
+    return attribution, spent
+
+
+def _first(attribution: Attribution, n: int) -> Attribution:
+    """What is said of the first images, without those of padding."""
+    kept = None if attribution.kept is None else attribution.kept[:n]
+    return replace(attribution, saliency=attribution.saliency[:n], kept=kept)
+
+
+def _attribute(
+    method: Callable[..., Any],
+    model: Model,
+    engine: Engine,
+    images: Images,
+    targets: Targets,
+    rngs: Rngs,
+    measured: Callable[[], AbstractContextManager[object]],
+) -> tuple[Attribution, Passes]:
     n, wanted, name = len(images), access(method), target_name(method).rsplit(".", 1)[-1]
     if wanted is nn.Module and not model.differentiable:
         raise ValueError(f"{name} needs gradients, and {model.name} is a black box: choose a method that only queries")
@@ -57,21 +112,23 @@ def attribute(
         same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
         images, targets = images[same].contiguous(memory_format=torch.channels_last), targets[same]
         rngs = [*rngs, *(copy.deepcopy(rngs[-1]) for _ in range(engine.batch - n))]
-    shown, asked, measured = images.clone(), targets.clone(), measured or nullcontext()
+    shown, asked = images.clone(), targets.clone()
     with untouched(engine.module, name, images), settings_kept(rngs[0]):
         if wanted is nn.Module:
-            with counted(engine.module) as passes, measured:
+            with counted(engine.module) as passes, measured():
                 result = method(engine.module, shown, asked, rngs=rngs)
             spent = Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
         else:
             view: View = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
-            with measured:
+            with measured():
                 result = method(view, shown, asked, rngs=rngs)
             passes = spent = Passes(view.queries)
     for what, given, kept in (("images", shown, images), ("targets", asked, targets)):
         if not torch.equal(given, kept):
             raise ValueError(f"{name} wrote into its {what}: it may change a copy, {what}.clone()")
     attribution = checked(result, images, name)
+    if STATED_QUERIES in attribution.extras and passes.forward:
+        raise ValueError(f"{name} states its queries ({STATED_QUERIES}) and made {passes.forward}: these are counted")
     if attribution.queries is not None and int(attribution.queries.sum()) != passes.forward:
         raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {passes.forward}")
     if not getattr(engine, "repeatable", True):
@@ -90,6 +147,7 @@ def outcomes(attribution: Attribution, n: int, passes: Passes, seconds: float) -
         queries = float(attribution.queries[i]) if attribution.queries is not None else passes.forward / n
         numbers = {"queries": queries, "backwards": passes.backward / n, "seconds": seconds}
         numbers |= {name: float(values[i]) for name, values in attribution.extras.items()}
+        numbers["queries"] = numbers.pop(STATED_QUERIES, numbers["queries"])
         arrays: Arrays = {"saliency": saliency[i]}
         if attribution.kept is not None:
             arrays["kept"] = np.packbits(attribution.kept[i].cpu().numpy())

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.data.evidence import Evidence
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
@@ -21,7 +21,7 @@ from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, ScoreView, View, access
 from benchmarks.inputs.messages import reason
 from benchmarks.inputs.parameters import takes_evidence
-from benchmarks.jobs.attribute import Outcome, attribute, outcomes
+from benchmarks.jobs.attribute import Outcome, attribute, needs_module, outcomes
 from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, evidence_of, image_key, on_device
 from benchmarks.jobs.memory import measured
 from benchmarks.jobs.result_checks import COUNTED, checked_rows
@@ -214,7 +214,7 @@ class Job:
                 continue
             rows += [(image, outcome.status, metric, np.nan, value) for metric, value in outcome.numbers.items()]
             arrays.append(outcome.arrays)
-            queries += int(outcome.numbers["queries"])
+            queries += int(np.nan_to_num(outcome.numbers["queries"]))
         if rows:
             self._put("attribution", rows, {name: np.stack([array[name] for array in arrays]) for name in arrays[0]})
         return queries
@@ -232,13 +232,14 @@ class Job:
 
     def _call(self, batch: Batch) -> Iterator[Outcome | str]:
         # Methods that see the module itself get one padded shape, since hooks on layers see the batch.
-        step = self.engine.batch if access(self.method) is nn.Module else len(batch.images)
+        step = self.engine.batch if needs_module(self.method) else len(batch.images)
         for i in range(0, len(batch.images), step):
             part = batch.take([i <= j < i + step for j in range(len(batch.images))])
             rngs = self._rngs("method", part.images)
             cost: dict[str, float] = {}
-            meter = measured(cost, self.engine.device, self.measure_memory)
-            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter)
+            meter = partial(measured, cost, self.engine.device, self.measure_memory)
+            ids = [image[0] for image in part.images]
+            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter, ids)
             seconds = cost.pop("seconds") / len(part.images)
             for outcome in outcomes(attribution, len(part.images), passes, seconds):
                 yield outcome if isinstance(outcome, str) else replace(outcome, numbers=outcome.numbers | cost)

@@ -13,12 +13,12 @@ import torch
 
 @contextmanager
 def measured(cost: dict[str, float], device: torch.device, memory: bool) -> Iterator[None]:
-    """Fill in the ``seconds`` that the context took and, where ``memory`` is wanted, its peak: see ``peak_memory``."""
+    """Add the ``seconds`` that the context took and, where ``memory`` is wanted, raise the peak to its own: see ``peak_memory``."""
     with peak_memory(device, memory) as peak:
         start = _clock(device)
         yield
-        cost["seconds"] = _clock(device) - start
-    cost |= peak
+        cost["seconds"] = cost.get("seconds", 0) + _clock(device) - start
+    cost |= {name: max(value, cost.get(name, value)) for name, value in peak.items()}
 
 
 @contextmanager

@@ -36,8 +36,10 @@ def job_cost(model: str, engine: str, images: int, method: Mapping[str, Any], be
 
 def _declared(node: Mapping[str, Any]) -> tuple[int, int]:
     function = get_object(str(node["_target_"]))
-    forward, backward = function.passes(**{name: value for name, value in node.items() if not name.startswith("_")})
-    return int(forward), int(backward)
+    own = function.passes(**{name: value for name, value in node.items() if not name.startswith("_")})
+    every = [own, *(_declared(value) for value in node.values() if isinstance(value, Mapping) and "_target_" in value)]
+    forward, backward = zip(*every, strict=True)
+    return int(sum(forward)), int(sum(backward))
 
 
 def planned(config: ResolvedConfig) -> JobCost:

@@ -78,7 +78,7 @@ def configuration_identity(value: Any, *, folders: bool = True, theirs: bool = F
     """A configuration with each configured function (``_target_``) as its identity and all its keywords, defaults among them.
 
     Of somebody else's function, a keyword that names a file stands for what is in it; one that names a folder for the names, sizes and
-    times of its files or, with ``folders=False``, for nothing.
+    times of its files or, with ``folders=False``, for nothing. So do the keywords that one of ours names in its attribute ``files``.
     """
     if isinstance(value, Mapping):
         if "_target_" not in value:
@@ -89,10 +89,10 @@ def configuration_identity(value: Any, *, folders: bool = True, theirs: bool = F
         given = {str(name): one for name, one in value.items() if name not in HYDRA}
         theirs = not is_ours(str(getattr(target, "__module__", "")))
         named = "" if callable(value["_target_"]) else str(value["_target_"])
-        return {
-            "function": function_identity(target, named),
-            **configuration_identity(with_defaults(target, given), folders=folders, theirs=theirs),
-        }
+        later = getattr(target, "added_later", {})  # see ``da.settings.added_later``
+        keywords = {name: one for name, one in with_defaults(target, given).items() if name not in later or one != later[name]}
+        read = {name: _content(str(keywords[name]), folders) for name in getattr(target, "files", ()) if keywords.get(name)}
+        return {"function": function_identity(target, named), **configuration_identity(keywords, folders=folders, theirs=theirs), **read}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [configuration_identity(one, folders=folders, theirs=theirs) for one in value]
     return _content(value, folders) if theirs and isinstance(value, str) else value

@@ -1,3 +1,4 @@
+from .certificate import region_certificate as region_certificate
 from .eclique import rise_metrics as rise_metrics
 from .evidence import known_evidence as known_evidence
 from .insertion import insertion_game as insertion_game

@@ -13,8 +13,8 @@ from da.fill import baseline_image, composite
 from da.minimal.pieces import Mask
 from da.minimal.search import Found, Search, Settings, search
 from da.passes import passes
-from da.settings import with_settings
-from da.superpixels import superpixels
+from da.settings import added_later, with_settings
+from da.superpixels import LATER, superpixels
 from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets
 
 __version__ = "11"
@@ -22,6 +22,7 @@ __version__ = "11"
 Accepts = Callable[[Images, Tensor], Tensor]
 
 
+@added_later(**LATER)
 @passes(lambda budget, **_: (budget, 0))
 @with_settings(Settings)
 def minimal_region(
@@ -86,15 +87,22 @@ def minimal_region(
 
 
 def regions(
-    accepts: Accepts, images: Images, targets: Targets, rngs: Rngs, settings: Settings, reachable: Sequence[bool] | None = None
+    accepts: Accepts,
+    images: Images,
+    targets: Targets,
+    rngs: Rngs,
+    settings: Settings,
+    reachable: Sequence[bool] | None = None,
+    starts: Sequence[Sequence[Mask]] | None = None,
 ) -> Attribution:
     """Run every image's search side by side: one batch asks for all that still go on.
 
     accepts: whether the rule holds for shown images ``[m, 3, h, w]`` of the rows ``[m]`` of ``images``. reachable: whether it can hold
-    at all, where that is known beforehand.
+    at all, where that is known beforehand. starts: of each image regions to start from, see ``search``.
     """
     n, _, h, w = images.shape
-    segments = superpixels(images, min(settings.sp_num, max(h * w // 10, 1)))
+    asked = min(settings.sp_num, max(h * w // 10, 1))
+    segments = superpixels(images, asked, compactness=settings.compactness, slic_zero=settings.slic_zero)
     blank = baseline_image(images, settings.fill)
     positive = settings.rule == "positive"
 
@@ -115,7 +123,7 @@ def regions(
     for i in range(n):
         if statuses[i] == OK:
             start = segments.index[i].cpu().numpy(), segments.centres[i, : int(segments.count[i])].cpu().numpy()
-            one = search(*start, rngs[i], settings)
+            one = search(*start, rngs[i], settings, None if starts is None else starts[i])
             searches[i] = one, next(one)
     while searches:
         rows = list(searches)
@@ -125,7 +133,8 @@ def regions(
             except StopIteration as stop:
                 found[i] = stop.value
                 del searches[i]
-    numbers = {name: [float(getattr(of, name)) for of in found] for name in ("pieces", "checked", "coarse")}
+    names = ("pieces", "checked", "coarse", *(() if starts is None else ("start",)))
+    numbers = {name: [float(getattr(of, name)) for of in found] for name in names}
     numbers["certified"] = [float(of.certified) for of in found]
     return Attribution(
         saliency=torch.from_numpy(np.stack([of.layer / max(of.layer.max(), 1) for of in found])).to(images),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from da.fill import Fill
 from da.minimal.pieces import Mask, cut, graded, shares, superpixels_in
+from da.superpixels import COMPACTNESS
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class Settings:
         Queries an image at most, from 2.
     sp_num : int
         Superpixels asked of SLIC, fewer where they would have less than 10 pixels; cuts follow their borders, then go through them.
+    compactness : float
+        Of SLIC, above 0, see ``da.superpixels``.
+    slic_zero : bool
+        Whether SLICO adapts the compactness to each superpixel, which gives nearly as many as asked.
     k : int
         Circles of the walk, from 1.
     walk : int
@@ -59,6 +64,8 @@ class Settings:
     rule: str = "positive"
     budget: int = 500
     sp_num: int = 250
+    compactness: float = COMPACTNESS
+    slic_zero: bool = False
     k: int = 4
     walk: int = 60
     alpha_step: float = 0.2
@@ -76,6 +83,7 @@ class Settings:
         for name, valid, needed in (
             ("rule", self.rule in ("positive", "negative"), "choose positive (Pos-R) or negative (Neg-R)"),
             ("budget", self.budget >= 2, "at least 2 queries"),
+            ("compactness", self.compactness > 0, "a number above 0"),
             ("k", self.k >= 1, "at least one circle"),
             ("walk", self.walk >= 0, "0 or more steps"),
             ("alpha_step", 0 <= self.alpha_step <= 1, "a fraction from 0 to 1"),
@@ -100,7 +108,8 @@ class Settings:
 class Found:
     """What is known of one image so far.
 
-    layer: in how many of the regions that held since the walk a pixel was, below 1 what the walk left out; graded at the end.
+    layer: in how many of the regions that held since the walk a pixel was, below 1 what the walk left out; graded at the end. start: the
+    share of the image that a given start kept.
     """
 
     region: Mask
@@ -110,6 +119,7 @@ class Found:
     checked: int = 0
     coarse: int = 0
     changed: bool = False
+    start: float = 1.0
 
     @property
     def certified(self) -> bool:
@@ -120,10 +130,19 @@ class Found:
 Search = Generator[Mask, bool, Found]
 
 
-def search(index: Int[np.ndarray, "h w"], centres: Float[np.ndarray, "s 2"], rng: np.random.Generator, s: Settings) -> Search:
-    """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found."""
+def search(
+    index: Int[np.ndarray, "h w"],
+    centres: Float[np.ndarray, "s 2"],
+    rng: np.random.Generator,
+    s: Settings,
+    starts: Sequence[Mask] | None = None,
+) -> Search:
+    """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found.
+
+    starts: regions, each in the next, of which the search starts at one that holds instead of walking.
+    """
     found = Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
-    yield from _walk(index, centres, rng, s, found)
+    yield from _walk(index, centres, rng, s, found) if starts is None else _start(starts, s, found)
     labels = np.where(found.region, 0, 1)
     for _ in range(s.start):
         labels, _ = cut(labels, found.region, index, s.least(index), labels.size)
@@ -174,6 +193,19 @@ def _walk(
             last[inside] = accepted
             found.region, found.changed = inside[index], True
     found.layer = np.where(found.region & found.changed, 1, last[index] / (accepted + 1))  # the masks accepted last above the others
+
+
+def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask, bool, None]:
+    """Find where regions that grow begin to hold, by bisection; where none does, the whole image is the start."""
+    fails, holds = -1, len(starts)
+    while holds - fails > 1 and found.queries < s.budget:
+        middle = (fails + holds) // 2
+        held = yield starts[middle]
+        found.queries += 1
+        fails, holds = (fails, middle) if held else (middle, holds)
+    if holds < len(starts):
+        found.region, found.changed, found.start = starts[holds], True, float(starts[holds].mean())
+    found.layer = np.where(found.region & found.changed, 1, np.sum(starts, 0) / (len(starts) + 1))
 
 
 @dataclass

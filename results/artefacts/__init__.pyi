@@ -12,3 +12,5 @@ from .pictures import fig1 as fig1
 from .pictures import fig2 as fig2
 from .pictures import fig3 as fig3
 from .pictures import fig4 as fig4
+from .race import optimality as optimality
+from .race import race as race

@@ -86,6 +86,31 @@ def band(curve: pd.DataFrame, ax: Axes, label: str) -> Axes:
     return ax
 
 
+def trade_off(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """MAR against passes on logarithmic axes, a line a method. frame: ``method, passes, mar, low, high``, in the order of passes."""
+    groups = dict(tuple(frame.groupby("method", sort=False)))
+    for style in styles([str(name) for name in groups]):
+        of = groups[style.name]
+        ax.plot(of["passes"].clip(lower=1), of["mar"], **style.of_line())
+        ax.vlines(of["passes"].clip(lower=1), of["low"], of["high"], colors=[style.colour], linewidth=0.8)
+    ax.set(xscale="log", yscale="log", xlabel="passes an image", ylabel="MAR")
+    ax.grid(which="both", alpha=0.2)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
+    return ax
+
+
+def distributions(values: Mapping[str, pd.Series[float]], ax: Axes, label: str) -> Axes:
+    """The share of images with at most each value, a step line a name."""
+    known = {name: np.sort(of.to_numpy()) for name, of in values.items() if len(of)}
+    for style in styles(list(known)):
+        of = known[style.name]
+        ax.step(of, np.arange(1, len(of) + 1) / len(of), where="post", color=style.colour, linestyle=style.dash, label=style.name)
+    ax.set(xlabel=label, ylabel="share of images", ylim=(0, 1.02))
+    ax.grid(alpha=0.2)
+    ax.legend(**LEGEND)
+    return ax
+
+
 def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method", metric: str = "insertion_accuracy") -> Axes:
     """The metric against the share of pixels kept, with interval bands; ``frame`` has ``hue, x, mean, low, high`` (``tables.curves``).
 

@@ -256,6 +256,7 @@ def test_a_run_is_read_from_anywhere_and_says_what_is_not_alike_in_it(tmp_path):
     assert "computed 0 of 2 images, 2 failed" in said.stderr
     said = command("benchmarks", "-m", "method=sobel,centre", "dataset=image_folder", "dataset.root=absent", *few, cwd=here)
     assert said.returncode == 1
+    assert "Warning" not in said.stderr
     assert said.stdout == ""  # what lies there is of the commands before
     here.rename(there)
     summary = command("results", "summary", str(there / "runs" / "run"), "--json", cwd=tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -121,7 +120,7 @@ def places_replace(engine, module):
     return replace(engine, module=module, device=torch.device("cpu"))
 
 
-def test_a_model_that_does_not_export_runs_by_torch_with_a_note(place, capsys):
+def test_a_model_that_does_not_export_runs_by_torch_with_a_note(place, capsys, monkeypatch):
     own(place / "conf", model__odd=TINY.replace("tests.strangers.networks.make, kind: base", "unexportable.make"))
     (place / "unexportable.py").write_text(
         "import torch\nfrom tests.strangers.networks import make as plain\n"
@@ -130,16 +129,12 @@ def test_a_model_that_does_not_export_runs_by_torch_with_a_note(place, capsys):
         "    def forward(self, x):\n        return self.net(x + 0 * torch.special.bessel_j0(x))\n"
         "def make():\n    return Net()\n"
     )
-    sys.path.insert(0, str(place))
-    try:
-        code = da.__main__.main(["coffee", "--config-dir", "conf", "--model", "odd", "--iterations", "2", "--json"])
-        out, err = capsys.readouterr()
-        assert (code, json.loads(out)["engine"], json.loads(out)["verified"]) == (0, "torch", True), err
-        assert err.count("note: engine=torch is used, since onnxruntime does not run this model: ") == 1
-        assert da.__main__.main(["coffee", "--config-dir", "conf", "--model", "odd", "--engine", "onnxruntime"]) == 2
-    finally:
-        sys.path.remove(str(place))
-        sys.modules.pop("unexportable", None)
+    monkeypatch.syspath_prepend(place)
+    code = da.__main__.main(["coffee", "--config-dir", "conf", "--model", "odd", "--iterations", "2", "--json"])
+    out, err = capsys.readouterr()
+    assert (code, json.loads(out)["engine"], json.loads(out)["verified"]) == (0, "torch", True), err
+    assert err.count("note: engine=torch is used, since onnxruntime does not run this model: ") == 1
+    assert da.__main__.main(["coffee", "--config-dir", "conf", "--model", "odd", "--engine", "onnxruntime"]) == 2
 
 
 def test_what_is_given_to_da_is_used_or_refused(place, capsys, monkeypatch):

@@ -83,7 +83,7 @@ def configuration(method: str, folder: Path) -> DictConfig:
     )
     with open_dict(cfg):
         cfg.model = {
-            "_target_": "benchmarks.models.build", "name": "tiny", "net": {"_target_": "tests.test_fuzz.make"}, "weights": None,
+            "_target_": "benchmarks.models.build", "name": "tiny", "net": {"_target_": "tests.app.test_fuzz.make"}, "weights": None,
             "classes": ["a", "b", "c"], "size": 16, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.1, 0.1, 0.1],
             "std": [1.0, 1.0, 1.0], "gradcam_layer": "net.features", "rise_masks": 3,
         }  # fmt: skip

@@ -133,6 +133,12 @@ def test_an_image_has_the_same_numbers_whoever_shares_its_batch(batch):
         "minimal_region_by_score": lambda images: da.minimal_region_by_score(scores, images, budget=60, walk=20),
         "rise": lambda images: baselines.rise(scores, images, masks=20),
         "kernel_shap": lambda images: baselines.kernel_shap(scores, images, samples=20, sp_num=10),
+        "lime": lambda images: baselines.lime(scores, images, samples=20, sp_num=10),
+        "sobol": lambda images: baselines.sobol(scores, images, cells=3, designs=4),
+        "hsic": lambda images: baselines.hsic(scores, images, cells=3, masks=20),
+        "sis": lambda images: baselines.sis(scores, images, sp_num=7, criterion="top1"),
+        "sag": lambda images: baselines.sag(scores, images, cells=3, criterion="top1"),
+        "greedy": lambda images: baselines.greedy(scores, images, sp_num=7),
     }
     for name, method in methods.items():
         together = method(images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +85,6 @@ def run(tmp_path_factory) -> Path:
             said = called("benchmarks", *common, *arguments, cwd=folder)
             assert said.returncode == 0, said.stderr
         yield folder / "runs" / "grid"
-    sys.modules.pop("bands", None)
 
 
 @pytest.fixture(scope="module")

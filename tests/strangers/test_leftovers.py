@@ -143,18 +143,18 @@ def test_a_measure_that_writes_into_what_it_is_given_spoils_no_other(tmp_path: P
     def spoiling(model: LabelModel, images, targets, labels, attribution, *, rngs):
         torch.manual_seed(0)
         torch.set_grad_enabled(False)
-        found = frame(images, attribution)
+        found = frame(images, attribution, "before")
         images.zero_(), targets.zero_(), attribution.saliency.zero_(), labels.clear()
         return found
 
-    def frame(images, attribution):
+    def frame(images, attribution, name):
         sums = attribution.saliency.sum((1, 2)) + images.sum((1, 2, 3))
-        return pd.DataFrame([(i, "sum", float("nan"), float(x)) for i, x in enumerate(sums)], columns=["image", "metric", "x", "value"])
+        return pd.DataFrame([(i, name, float("nan"), float(x)) for i, x in enumerate(sums)], columns=["image", "metric", "x", "value"])
 
     def after(model: LabelModel, images, targets, labels, attribution, *, rngs):
         assert len(labels) == len(images)
         assert torch.is_grad_enabled()
-        return frame(images, attribution)
+        return frame(images, attribution, "after")
 
     both = job(tmp_path / "s", *planted, method=partial(methods.plain), benchmarks={"a": partial(spoiling), "b": partial(after)})
     both.run()

@@ -17,9 +17,17 @@ from baselines.cams.gradcam import gradcam
 from baselines.gradients.gradient import gradient
 from baselines.gradients.guided_backprop import guided_backprop
 from baselines.gradients.integrated_gradients import integrated_gradients, smoothgrad
+from baselines.perturbation.hsic import hsic
+from baselines.perturbation.lime import lime
 from baselines.perturbation.occlusion import kernel_shap, occlusion
 from baselines.perturbation.rise import random_masks, rise
+from baselines.perturbation.sobol import sobol
 from baselines.references import centre_disc, random_map, sobel_edges
+from baselines.regions.bg_sis import bg_sis
+from baselines.regions.greedy import greedy
+from baselines.regions.igos_pp import igos_pp
+from baselines.regions.sag import sag
+from baselines.regions.sis import sis
 from da.models import label_model
 from da.superpixels import superpixels
 from tests.helpers import rngs, textured
@@ -87,12 +95,20 @@ MODULE_METHODS = {
     "random_map": lambda m, x, t, r: random_map(label_model(m), x, t, rngs=r),
     "centre_disc": lambda m, x, t, r: centre_disc(label_model(m), x, t, rngs=r),
     "sobel_edges": lambda m, x, t, r: sobel_edges(label_model(m), x, t, rngs=r),
+    "bg_sis": lambda m, x, t, r: bg_sis(m, x, t, rngs=r, steps=5, criterion="top1"),
+    "igos_pp": lambda m, x, t, r: igos_pp(m, x, t, rngs=r, size=7, iterations=2, steps=2, step_size=1.0),
     **{f"cam {v}": lambda m, x, t, r, v=v: cam(m, x, t, rngs=r, variant=v, layer="4") for v in VARIANTS},
 }
 SCORE_METHODS = {
     "rise": lambda m, x, t, r: rise(m, x, t, rngs=r, masks=20, cells=5, probability=0.5, fill="black", mask_seed=0, chunk=8),
     "occlusion": lambda m, x, t, r: occlusion(m, x, t, rngs=r, window=0.3, stride=0.2, fill="mean"),
     "kernel_shap": lambda m, x, t, r: kernel_shap(m, x, t, rngs=r, samples=30, sp_num=12, fill="black"),
+    "lime": lambda m, x, t, r: lime(m, x, t, rngs=r, samples=30, sp_num=12),
+    "sobol": lambda m, x, t, r: sobol(m, x, t, rngs=r, cells=3, designs=4),
+    "hsic": lambda m, x, t, r: hsic(m, x, t, rngs=r, cells=3, masks=20),
+    "sis": lambda m, x, t, r: sis(m, x, t, rngs=r, sp_num=6, criterion="share"),
+    "sag": lambda m, x, t, r: sag(m, x, t, rngs=r, cells=3),
+    "greedy": lambda m, x, t, r: greedy(m, x, t, rngs=r, sp_num=6),
 }
 
 

@@ -6,7 +6,6 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +15,6 @@ from matplotlib.figure import Figure
 from da.plot import HEAT, heat_map
 from results.figures import matplotlib as figures
 from results.figures import plotly as plots
-from results.figures.matplotlib import save
 
 
 def luminance(rgb: np.ndarray) -> np.ndarray:
@@ -65,21 +63,6 @@ def test_heat_maps_are_ordered_by_lightness(name):
 def test_a_map_is_lighter_where_it_is_more():
     colours = heat_map(np.full((1, 64, 3), 0.5, np.float32), np.linspace(0, 1, 64)[None])
     assert (np.diff(luminance(colours[0].astype(float))) > 0).all()
-
-
-def test_fonts_can_be_embedded(tmp_path):
-    """As TrueType; Type 3, matplotlib's own choice, is what conferences reject. The setting does not outlive the call."""
-    before = dict(mpl.rcParams)
-    figure = Figure(figsize=(2, 2))
-    figure.subplots().set(title="MAR ↓ $\\alpha$ é", xlabel="share")
-    png, pdf = save(figure, tmp_path / "figures" / "a")
-    assert b"/Type3" not in pdf.read_bytes()
-    assert b"/CIDFontType2" in pdf.read_bytes()
-    assert png.read_bytes().startswith(b"\x89PNG")
-    assert b"/FontType 42" in figures.to_file(figure, tmp_path / "a.ps").read_bytes()
-    assert dict(mpl.rcParams) == before
-    figure.savefig(tmp_path / "type3.pdf")
-    assert b"/Type3" in (tmp_path / "type3.pdf").read_bytes()  # that the test would see it
 
 
 def test_every_file_is_saved_by_one_function():
