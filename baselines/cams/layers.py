@@ -1,4 +1,4 @@
-"""A layer's feature maps: which layer a name means, which of its axes are the image's, and how a map becomes as large as the image."""
+"""A layer's feature maps: which layer a name means, where its values lie in the image, and how a map becomes as large as the image."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from baselines.cams.tokens import TokenGrid, token_grid
 from da.types import Images
 
 # What autograd calls the operations whose result is [n, channels, h, w] whatever they are given.
@@ -25,24 +26,37 @@ class LayerError(ValueError):
     """A layer without a feature map that can be read, and why."""
 
 
+Order = bool | TokenGrid  # of a layer's output: whether its channels come last, or the grid of its tokens
+
+
 class FeatureMaps(nn.Sequential):
     """Where a layer's feature maps pass by as ``[n, channels, h, w]``; ``maps[0]`` is a module of which they are the output.
 
-    The order of a layer's axes is found at its first pass, from what computed its output.
+    The order of a layer's axes, or the grid of its tokens, is found at its first pass. unread: whether a gradient came back, and none to
+    the tokens of patches.
     """
 
-    def __init__(self, layer: str, images: Images) -> None:
+    def __init__(self, model: nn.Module, layer: str, images: Images) -> None:
         super().__init__(nn.Identity())
-        self.layer, self.images, self.last = layer, len(images), False
-        self.size = images.shape[-2], images.shape[-1]
-        self.seen = False
+        self.order_of = lambda output: order(model, layer, output, len(images), (images.shape[-2], images.shape[-1]))
+        self.order: Order | None = None
+        self.unread = False
 
     def forward(self, output: Tensor) -> Tensor:
         """The output, by way of ``maps[0]``. Raises LayerError where it has no feature map, or its axes cannot be told apart."""
-        if not self.seen:
-            self.last = channels_last(self.layer, output, self.images, self.size)
-            self.seen = True
-        return super().forward(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if self.last else super().forward(output)
+        if self.order is None:
+            self.order = self.order_of(output)
+        if isinstance(self.order, TokenGrid):
+            maps = super().forward(self.order.as_maps(output))
+            whole = torch.cat([output[:, : self.order.prefix], maps.flatten(2).transpose(1, 2)], 1)
+            if whole.requires_grad:
+                whole.register_hook(self._look)
+            return whole
+        return super().forward(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if self.order else super().forward(output)
+
+    def _look(self, gradient: Tensor) -> None:
+        assert isinstance(self.order, TokenGrid)
+        self.unread |= _unread(gradient, self.order)
 
 
 @contextmanager
@@ -50,27 +64,44 @@ def feature_maps(model: nn.Module, layer: str | None, images: Images) -> Iterato
     """Lead a layer's output through ``FeatureMaps`` while the context lasts.
 
     layer: dotted name. Raises ValueError, naming layers that have feature maps, for a name that the model does not have, and in the
-    context's stead for a layer that has none or did not run.
+    context's stead for a layer that has none, did not run, or of which the class needs no patch.
     """
     named = dict(model.named_modules())
     if not layer or layer not in named:
         raise ValueError(f"layer={layer!r} is not in the model: {instead(model, layer, images)}")
     if isinstance(named[layer], torch.jit.ScriptModule):
         raise ValueError(f"layer={layer!r} is TorchScript, whose layers cannot be read: use the network that it was made of")
-    maps = FeatureMaps(layer, images)
+    maps = FeatureMaps(model, layer, images)
     handle = named[layer].register_forward_hook(lambda _module, _inputs, output: maps(output))
     try:
         yield maps
+        if maps.unread:
+            raise LayerError(
+                f"layer={layer!r} has tokens of patches on which the class does not depend: only another token is read after it"
+            )
     except LayerError as error:
         handle.remove()
         raise ValueError(f"{error}: {instead(model, layer, images)}") from None
     except Exception:
         handle.remove()
-        if maps.seen or readable(model, images[:1]) is None:  # then it is not the layer's fault
+        if maps.order is not None or readable(model, images[:1]) is None:  # then it is not the layer's fault
             raise
         raise ValueError(f"layer={layer!r} did not run: {instead(model, layer, images)}") from None
     finally:
         handle.remove()
+
+
+def order(model: nn.Module, layer: str, output: object, n: int, size: tuple[int, int]) -> Order:
+    """Whether a layer's output has its channels last, or the grid of its tokens. size: of the images. Raises LayerError."""
+    if not isinstance(output, Tensor) or output.ndim != 3:
+        return channels_last(layer, output, n, size)
+    _, count, channels = shape = list(output.shape)
+    grid = token_grid(model, layer, count, size) if len(output) == n else None
+    if grid is None:
+        raise LayerError(f"layer={layer!r} has no spatial output, it returns {shape}, and nothing says of which patches")
+    if count == channels:
+        raise LayerError(f"layer={layer!r} returns {shape}, of which it cannot be said whether the channels come first or last")
+    return grid
 
 
 def channels_last(layer: str, output: object, n: int, size: tuple[int, int]) -> bool:
@@ -91,7 +122,7 @@ def channels_last(layer: str, output: object, n: int, size: tuple[int, int]) -> 
     if computed == "tokens":
         raise LayerError(f"layer={layer!r} has no spatial output, it returns {shape} of attention between tokens")
     fitting = {axes for axes, sides in (("first", (b, c)), ("last", (a, b))) if _alike(sides, size)}
-    if computed and (len(fitting) != 1 or computed in fitting):
+    if computed in fitting or (computed == "first" and len(fitting) != 1):  # a normalisation's could be heads and tokens of attention
         return computed == "last"
     if not computed and len(fitting) == 1:
         return fitting == {"last"}
@@ -121,16 +152,25 @@ def instead(model: nn.Module, layer: str | None, images: Images, most: int = 12)
 
 
 def readable(model: nn.Module, images: Images) -> list[str] | None:
-    """The layers with feature maps of more than a pixel, in the order of the model; None where it does not run at all."""
+    """The layers with feature maps of more than a pixel, in the order of the model; None where it does not run at all.
+
+    One forward pass, and a backward pass where there are tokens: those of patches must matter to the class.
+    """
     found: dict[str, bool] = {}
+    tokens: dict[str, tuple[Tensor, TokenGrid]] = {}
 
     def look(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             try:
-                last = channels_last(name, output, len(images), (images.shape[-2], images.shape[-1]))
-                found[name] = isinstance(output, Tensor) and min(output.shape[1:3] if last else output.shape[2:]) > 1
+                read = order(model, name, output, len(images), (images.shape[-2], images.shape[-1]))
             except LayerError:
                 found[name] = False
+                return
+            assert isinstance(output, Tensor)
+            sides = (read.height, read.width) if isinstance(read, TokenGrid) else output.shape[1:3] if read else output.shape[2:]
+            found[name] = min(sides) > 1
+            if isinstance(read, TokenGrid) and output.requires_grad:
+                tokens[name] = output, read
 
         return hook
 
@@ -138,13 +178,22 @@ def readable(model: nn.Module, images: Images) -> list[str] | None:
     handles = [module.register_forward_hook(look(name)) for name, module in named.items()]
     try:
         with torch.enable_grad():
-            model(images.detach().clone().requires_grad_())
+            logits = model(images.detach().clone().requires_grad_())
+            outputs = [output for output, _ in tokens.values()]
+            gradients = torch.autograd.grad(logits.amax(1).sum(), outputs, allow_unused=True) if outputs else ()
     except Exception:
         return None
     finally:
         for handle in handles:
             handle.remove()
+    for (name, (_, grid)), gradient in zip(tokens.items(), gradients, strict=True):
+        found[name] &= gradient is not None and not _unread(gradient, grid)
     return [name for name in named if found.get(name)]
+
+
+def _unread(gradient: Tensor, grid: TokenGrid) -> bool:
+    """Whether the class depends on tokens before those of the patches alone."""
+    return bool(gradient[:, : grid.prefix].any()) and not bool(gradient[:, grid.prefix :].any())
 
 
 def _alike(sides: tuple[int, int], size: tuple[int, int]) -> bool:

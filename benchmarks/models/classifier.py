@@ -12,6 +12,7 @@ import torch
 from timm.data import ImageNetInfo, resolve_data_config
 from torch import Tensor, nn
 
+from benchmarks.models.default_layers import default_layer
 from benchmarks.models.onnx_graph import OnnxNet, check_graph, onnx_net
 from benchmarks.models.outputs import Outputs
 from benchmarks.models.preprocessing import Preprocessing, triple
@@ -167,7 +168,7 @@ def build(
 ) -> Model:
     """Make a classifier of a loaded network; ``conf/model/*.yaml`` calls this.
 
-    Preprocessing left out is what timm records for the network.
+    Preprocessing left out is what timm or torchvision records for the network.
 
     Parameters
     ----------
@@ -186,7 +187,7 @@ def build(
     mean, std : three floats, optional
         Of red, green and blue in [0, 1].
     gradcam_layer : str, optional
-        Dotted name of the layer of class activation maps; left out, the last feature map of a timm network.
+        Dotted name of the layer of class activation maps; left out, that of the network's family, see ``default_layer``.
     weights, num_classes, rise_masks : optional
         For the configuration's other parts to refer to.
     randomise : two floats, optional
@@ -214,7 +215,7 @@ def build(
     given = {"size": size, "crop_pct": crop_pct, "interpolation": interpolation, "mean": mean, "std": std}
     unknown = [f"model.{option}" for option, value in given.items() if value is None]
     if unknown and not hasattr(net, "pretrained_cfg"):
-        raise ValueError(f"{', '.join(unknown)} of model {name}: give what its weights were trained with; only timm's networks know it")
+        raise ValueError(f"{', '.join(unknown)} of model {name}: give what its weights were trained with, which it does not record")
     known = resolve_data_config({}, model=net) if unknown else {}
     preprocessing = Preprocessing(
         size=known["input_size"][-1] if size is None else size,
@@ -232,7 +233,7 @@ def build(
         preprocessing=preprocessing,
         class_names=names,
         weights_sha256=net.sha256 if isinstance(net, OnnxNet) else state_sha256(net),
-        gradcam_layer=gradcam_layer or _last_feature_layer(net),
+        gradcam_layer=gradcam_layer or default_layer(net),
         differentiable=not isinstance(net, OnnxNet) and not _quantised(net),
         parameters=sum(p.numel() for p in net.parameters()),
         outputs=read,
@@ -265,12 +266,6 @@ def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(classes, str):
         raise ValueError(f"model.classes={classes!r}: choose imagenet, cifar100, planted, or a list of names")
     return tuple(classes)
-
-
-def _last_feature_layer(net: nn.Module) -> str | None:
-    """GradCAM's layer for a timm network: the module of its last feature map."""
-    info = getattr(net, "feature_info", None)
-    return f"net.{info[-1]['module']}" if info else None
 
 
 def _unwrapped(name: str, net: object) -> nn.Module:

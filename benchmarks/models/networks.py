@@ -8,8 +8,9 @@ from typing import Any
 
 import timm
 import torch
+import torchvision
 from torch import nn
-from torchvision.models import get_model, get_model_weights
+from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.inputs.messages import suggestion
@@ -88,9 +89,21 @@ def torchvision_net(architecture: str, *, weights: str | None = None, num_classe
     ValueError
         For an unknown network, and a number of classes below 1 or without weights.
     """
+    if architecture not in (known := list_models(module=torchvision.models)):
+        raise ValueError(f"model.net.architecture={architecture!r}: torchvision has no such network{suggestion(architecture, known)}")
     _check_classes(num_classes, weights)
     net = unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
-    return load(net, weights, url=get_model_weights(architecture)["IMAGENET1K_V1"].url)
+    published = get_model_weights(architecture)["IMAGENET1K_V1"]
+    shown = published.transforms()
+    recorded = {
+        "input_size": (3, shown.crop_size[0], shown.crop_size[0]),
+        "crop_pct": shown.crop_size[0] / shown.resize_size[0],
+        "interpolation": shown.interpolation.value,
+        "mean": tuple(shown.mean),
+        "std": tuple(shown.std),
+    }
+    net.__dict__["pretrained_cfg"] = recorded  # as timm's networks have it
+    return load(net, weights, url=published.url)
 
 
 def timm_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:

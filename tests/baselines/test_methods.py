@@ -28,10 +28,19 @@ SMALL_OF = {
     "sobol": {"cells": 3, "designs": 4},
     "hsic": {"cells": 3},
     "igos_pp": {"size": 7, "iterations": 2, "steps": 1, "step_size": 0.001},
+    "gradient_shap": {"options": {"n_samples": 4, "stdevs": 0.0}},
 }
 BATCH = 3
 AT_MOST = ("sis", "greedy", "igos_pp")  # by the segments that an image has, or the steps that are tried; and whatever has a budget
-UNPLANNED = ("occlusion", "score_cam", "ablation_cam")  # the number of passes depends on the image's size or the model's layers
+# The number of passes depends on the image's size, the model's layers, or the algorithm that is named.
+UNPLANNED = ("occlusion", "score_cam", "ablation_cam", "cam", "captum", "deeplift", "gradient_shap")
+PACKAGES = {"lrp": "zennit", "cam": "pytorch_grad_cam", "score_cam": "pytorch_grad_cam", "ablation_cam": "pytorch_grad_cam"}
+REFUSED = {
+    ("attention_rollout", None): "no vision transformers",
+    ("transformer_attribution", None): "no vision transformers",
+    ("deeplift", "efficientnet_lite0"): "no rule for hardtanh",
+    ("deeplift", "resnet18"): "used more than once",
+}
 
 # Forward and backward passes an image, as docs/methods.md states them, at the SMALL hyper-parameters.
 PASSES = {
@@ -56,6 +65,9 @@ PASSES = {
     "bg_sis": (4 + 1, 4),
     "score_cam": (1 + 16, 0),
     "ablation_cam": (2 + 16, 0),
+    "cam": (1, 1),
+    "captum": (1, 1),
+    "lrp": (2, 1),
 }
 
 
@@ -115,12 +127,19 @@ PER_FEATURE_MAP = ("score_cam", "ablation_cam")  # hundreds of passes on a large
     ("name", "model_name"), [(n, m) for n in METHODS for m in (MODELS[2:] if n in PER_FEATURE_MAP else MODELS) if n != OF_FILES]
 )
 def test_every_method_on_every_kind_of_model(name, model_name, models, photographs):
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
     model, engine = models[model_name]
     size = model.preprocessing.size
     images = nn.functional.interpolate(photographs[:BATCH], (size, size), mode="area")
     ids = ["a", "b", "c"]
     before = state(engine.module)
     shown = images.clone()
+    if words := REFUSED.get((name, model_name)) or REFUSED.get((name, None)):
+        with pytest.raises(ValueError, match=words):
+            run(name, model, engine, images, ids)
+        assert state(engine.module) == before
+        return
     together, passes = run(name, model, engine, images, ids)
     assert state(engine.module) == before
     assert torch.equal(images, shown)

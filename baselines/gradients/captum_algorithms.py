@@ -1,0 +1,219 @@
+"""Any algorithm of Captum that attributes images, by its name."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from captum import attr
+from captum.attr import LayerAttribution
+from torch import Tensor, nn
+
+from baselines.cams.layers import enlarged, feature_maps
+from baselines.copies import independent_copy
+from baselines.gradients.deeplift_rules import every_activation_has_a_rule
+from da.arguments import MODULE, arguments
+from da.fill import Fill, baseline_image
+from da.superpixels import superpixels
+from da.types import OK, Attribution, Images, Rngs, Targets
+
+__version__ = "1"
+
+INCOMPLETE = "incomplete"  # the status of a map of which the values do not sum to the difference that they are to explain
+MEMORY = 2**24  # bytes of images that are shown at a time: 27 of 224 x 224
+MOST = 7  # features of which every order is asked about
+
+KNOWN = (
+    "DeepLift", "DeepLiftShap", "FeatureAblation", "GradientShap", "InputXGradient", "IntegratedGradients", "InternalInfluence",
+    "KernelShap", "LayerActivation", "LayerConductance", "LayerGradCam", "LayerGradientShap", "LayerGradientXActivation",
+    "LayerIntegratedGradients", "Lime", "Occlusion", "Saliency", "ShapleyValueSampling", "ShapleyValues",
+)  # fmt: skip
+COMPLETE = ("DeepLift", "DeepLiftShap")  # by their rules, but for rounding
+INSTEAD = {
+    "GuidedBackprop": "choose method=guided_backprop, which refuses what it cannot guide",
+    "Deconvolution": "it is a plain gradient wherever an activation is not a ReLU module; choose method=guided_backprop",
+    "GuidedGradCam": "multiply the maps of method=guided_backprop and method=gradcam",
+    "NoiseTunnel": "choose method=smoothgrad",
+    "FeaturePermutation": "it exchanges parts between images; choose FeatureAblation",
+    "LRP": "it takes what is no module for linear; choose method=lrp",
+    "LayerLRP": "it takes what is no module for linear; choose method=lrp",
+    "LayerDeepLift": "choose DeepLift",
+    "LayerDeepLiftShap": "choose DeepLiftShap",
+}
+OURS = ("inputs", "target", "baselines", "feature_mask", "additional_forward_args", "return_convergence_delta", "show_progress")
+
+
+def captum(
+    model: nn.Module,
+    images: Images,
+    targets: Targets | None = None,
+    *,
+    rngs: Rngs | None = None,
+    seed: int = 0,
+    algorithm: str = "InputXGradient",
+    options: dict[str, Any] | None = None,
+    layer: str | None = None,
+    sp_num: int = 50,
+    fill: Fill = "black",
+) -> Attribution:
+    """Attributions of the class logit by a class of ``captum.attr``, an image at a time, summed over the channels with their sign.
+
+    It runs on a copy of the model. What is shown together is bounded by its size in memory, so that memory does not grow with the number
+    of superpixels, samples or steps. Its draws come from PyTorch's and NumPy's generators, seeded from the image's own stream and put back
+    afterwards.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Logits of images in [0, 1]: normalisation is inside it.
+    images : Tensor [n, 3, h, w] in [0, 1]
+        The images to explain, not normalised.
+    targets : Tensor [n], optional
+        The class to explain of each image; left out, the model's own prediction.
+    rngs : sequence of numpy.random.Generator, optional
+        One generator an image; left out, made of ``seed`` and the image's content.
+    seed : int
+        Of the generators, where ``rngs`` is left out.
+    algorithm : str
+        The class's name: InputXGradient, DeepLift, GradientShap, FeatureAblation, ShapleyValueSampling and so on. A wrong name lists all.
+    options : dict, optional
+        Keyword arguments of its ``attribute``, such as ``n_samples``; left out, Captum's own.
+    layer : str, optional
+        As of ``gradcam``, for the algorithms of a layer: their map is enlarged.
+    sp_num : int
+        Superpixels asked of SLIC, from 1, for the algorithms that ablate parts.
+    fill : str or three floats
+        The ablated image, where the algorithm has a baseline: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour.
+
+    Returns
+    -------
+    Attribution
+        The map as ``saliency``. Where there is a baseline and a value for each pixel, ``incompleteness`` in ``extras``: how far the values'
+        sum is from the difference of the logits, as a share of the sum of their magnitudes: two further forward passes an image. One is
+        spent on finding the axes of a layer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For arguments of another type, shape or range, an algorithm that is not known or explains something else, options that it does not
+        take, and a model that it cannot explain: DeepLift has no rule for ReLU6, GELU, SiLU and other functions than ReLU, ELU, LeakyReLU,
+        Sigmoid, Tanh, Softplus, Softmax and max pooling, and only for modules that are used once; where its values do not sum to the
+        difference they are no DeepLift.
+
+    References
+    ----------
+    - Kokhlikyan et al., 2020.
+    - DeepLift: Shrikumar et al., ICML 2017.
+    - GradientShap: Lundberg and Lee, NeurIPS 2017; Erion et al., 2021, with one baseline image.
+    - ShapleyValueSampling: Strumbelj and Kononenko, 2010.
+    """
+    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    kind = _kind(algorithm)
+    own = independent_copy(model)
+    takes = inspect.signature(kind.attribute).parameters
+    given = _options(algorithm, options, takes)
+    hidden = baseline_image(images, fill)
+    together = max(1, MEMORY // (images[0].numel() * images.element_size()))
+    of_layer = issubclass(kind, LayerAttribution)
+    parts = superpixels(images, sp_num) if "feature_mask" in takes else None
+    if algorithm == "ShapleyValues" and parts is not None and int(parts.count.max()) > MOST:
+        raise ValueError(
+            f"captum: ShapleyValues asks about every order of {int(parts.count.max())} superpixels: give sp_num={MOST} or fewer"
+        )
+    found, misses = [], []
+    with feature_maps(own, layer, images[:1]) if of_layer else nullcontext() as maps:
+        for i, rng in enumerate(rngs):
+            one, target = images[i : i + 1].detach().clone(), int(targets[i])
+            known: dict[str, Any] = {"baselines": hidden[i : i + 1], "internal_batch_size": together, "perturbations_per_eval": together}
+            known["feature_mask"] = parts.index[i : i + 1, None] if parts is not None else None
+            known |= {"sliding_window_shapes": _window(one, 8), "strides": _window(one, 16), "abs": True}
+            if algorithm == "DeepLiftShap":
+                known["baselines"] = hidden[i : i + 1].expand(2, -1, -1, -1)  # it insists on more than one
+            if of_layer:  # so that its axes are known, whatever the algorithm shows first
+                own(one.requires_grad_())
+            with _seeded(rng, one.device), _said_in_a_line(algorithm), torch.enable_grad():
+                explain = kind(own, maps[0]) if maps is not None else kind(own)
+                watched = every_activation_has_a_rule(own, algorithm) if algorithm in COMPLETE else nullcontext()
+                with watched:
+                    values = explain.attribute(
+                        one.requires_grad_(), target=target, **{name: value for name, value in (known | given).items() if name in takes}
+                    ) if "target" in takes else explain.attribute(one)  # fmt: skip
+            small = values.detach().sum(1).float()
+            found.append(enlarged(small, images.shape[-2:])[0] if of_layer else small[0])
+            if "baselines" in takes and not of_layer and parts is None and algorithm != "Occlusion":
+                misses.append(_missed(own, values.detach(), one.detach(), hidden[i : i + 1], target))
+    if algorithm in COMPLETE and max(misses) > 1e-2:
+        raise ValueError(
+            f"captum: the values of {algorithm} miss the difference of the logits by {max(misses):.2g} of their magnitude: this model has "
+            "functions for which it has no rule; choose another algorithm, such as IntegratedGradients"
+        )
+    extras = {"incompleteness": torch.tensor(misses)} if misses else {}
+    return Attribution(torch.stack(found), status=(OK,) * len(images), extras=extras)
+
+
+def _kind(algorithm: str) -> Any:
+    """The class of a name. Raises ValueError for one that is not there, or attributes no image."""
+    if algorithm in INSTEAD:
+        raise ValueError(f"captum: algorithm={algorithm} is not run: {INSTEAD[algorithm]}")
+    if algorithm not in KNOWN:
+        there = isinstance(getattr(attr, algorithm, None), type)
+        why = "does not attribute an image to a class" if there else "is not in captum.attr"
+        raise ValueError(f"captum: algorithm={algorithm} {why}: choose one of {', '.join(KNOWN)}")
+    return getattr(attr, algorithm)
+
+
+def _options(algorithm: str, options: Mapping[str, Any] | None, takes: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as Captum takes them: lists are tuples. Raises ValueError for one that is not the user's to give."""
+    given = {str(name): tuple(value) if isinstance(value, list) else value for name, value in (options or {}).items()}
+    free = [name for name in takes if name not in (*OURS, "self", "kwargs")]
+    for name in given:
+        if name not in free:
+            raise ValueError(f"captum: options.{name} is not taken by {algorithm}; it takes {', '.join(free) or 'none'}")
+    return given
+
+
+def _window(image: Tensor, share: int) -> tuple[int, int, int]:
+    return 3, max(1, image.shape[2] // share), max(1, image.shape[3] // share)
+
+
+def _missed(model: nn.Module, values: Tensor, image: Images, hidden: Images, target: int) -> float:
+    """How far the sum of values is from the difference of the logits, as a share of their magnitudes."""
+    with torch.no_grad():
+        shown, ablated = (float(model(one)[0, target].double()) for one in (image, hidden))
+    size = max(float(values.double().abs().sum()), abs(shown - ablated))
+    return abs(float(values.double().sum()) - (shown - ablated)) / size if size else 0.0
+
+
+@contextmanager
+def _seeded(rng: np.random.Generator, device: torch.device) -> Iterator[None]:
+    """Captum draws from the global streams of NumPy and PyTorch: give them the image's, and put them back."""
+    before = np.random.get_state()  # noqa: NPY002
+    drawn = int(rng.integers(2**31))
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.default_generator.manual_seed(drawn)
+            if device.type == "cuda":
+                torch.cuda.manual_seed(drawn)
+            np.random.seed(drawn)  # noqa: NPY002
+            yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+
+
+@contextmanager
+def _said_in_a_line(algorithm: str) -> Iterator[None]:
+    """What Captum cannot do with a model as a ValueError of one line, and no warnings of hooks that it sets."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Setting|Input Tensor|.*backward hook")
+            yield
+    except torch.OutOfMemoryError:
+        raise
+    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError) as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"captum: {algorithm} cannot explain this model with these options: {said}") from None

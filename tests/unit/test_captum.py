@@ -1,0 +1,121 @@
+"""Algorithms of Captum by name: their values where these are known, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu
+
+from baselines.gradients.captum_algorithms import INSTEAD, KNOWN, captum
+from da.superpixels import superpixels
+from tests.helpers import rngs, textured
+from tests.strangers.networks import make
+
+TARGETS = torch.tensor([3, 1])
+WEIGHTS = torch.linspace(-1, 1, 3 * 16 * 16).view(3, 16, 16)
+
+
+class Linear(nn.Module):
+    """The logit of class 1 is a weighted sum of the pixels, of which every complete method is the terms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = (x * WEIGHTS).flatten(1).sum(1)
+        return torch.stack([-score, score], 1)
+
+
+@pytest.mark.parametrize("algorithm", ["InputXGradient", "IntegratedGradients", "DeepLift", "DeepLiftShap"])
+def test_the_terms_of_a_sum(algorithm):
+    images = textured(2, 16, 16)
+    found = captum(Linear().eval(), images, torch.tensor([1, 0]), rngs=rngs(2), algorithm=algorithm)
+    expected = (images * WEIGHTS).sum(1) * torch.tensor([1.0, -1.0])[:, None, None]
+    torch.testing.assert_close(found.saliency, expected, atol=1e-4, rtol=1e-4)
+    if algorithm != "InputXGradient":
+        assert float(found.extras["incompleteness"].max()) < 1e-4
+
+
+@pytest.mark.parametrize("algorithm", ["FeatureAblation", "ShapleyValueSampling", "ShapleyValues", "KernelShap"])
+def test_the_terms_of_superpixels(algorithm):
+    images = textured(1, 16, 16)
+    options = {"n_samples": 300} if algorithm == "KernelShap" else None
+    found = captum(Linear().eval(), images, torch.tensor([1]), rngs=rngs(1), algorithm=algorithm, sp_num=4, options=options).saliency
+    index = superpixels(images, 4).index
+    terms = (images * WEIGHTS).sum(1)
+    for part in index.unique():
+        value = found[index == part].unique()
+        assert len(value) == 1
+        # a value of each superpixel stands in its three channels, which are summed
+        torch.testing.assert_close(value[0] / 3, terms[index == part].sum(), atol=1e-2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", KNOWN)
+def test_every_algorithm_is_the_same_alone_and_leaves_the_model_alone(algorithm):
+    model, images = make("base").eval(), textured(2, 64, 64)
+    more = {"sp_num": 5, "layer": "r2", "options": {"n_samples": 4} if algorithm in ("Lime", "KernelShap", "GradientShap") else None}
+    stream, hooks = torch.get_rng_state(), [len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules()]
+    together = captum(model, images, TARGETS, rngs=rngs(2), algorithm=algorithm, **more).saliency
+    assert torch.equal(stream, torch.get_rng_state())
+    assert hooks == [len(m._forward_hooks) + len(m._backward_hooks) for m in model.modules()]
+    assert torch.equal(captum(model, images[1:], TARGETS[1:], rngs=rngs(2)[1:], algorithm=algorithm, **more).saliency[0], together[1])
+    assert together.shape == (2, 64, 64)
+    assert torch.isfinite(together).all()
+    assert float(together.std()) > 0
+
+
+class Functional(nn.Module):
+    def __init__(self, activation) -> None:
+        super().__init__()
+        self.inside, self.after = nn.Conv2d(3, 4, 3), activation
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.after(self.inside(x)).mean((2, 3)))
+
+
+class Twice(Functional):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.after(self.after(self.inside(x)) - 0.1).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Functional(relu), "no rule for relu"),
+        (Functional(nn.GELU()), "no rule for gelu"),
+        (Functional(nn.SiLU()), "no rule for silu"),
+        (Functional(nn.ReLU6()), "no rule for hardtanh"),
+        (Functional(lambda x: x * x), "miss the difference of the logits"),
+        (Twice(nn.ReLU()), "after is used more than once"),
+    ],
+)
+def test_deeplift_is_refused_where_it_has_no_rule(model, words):
+    for algorithm in ("DeepLift", "DeepLiftShap"):
+        with pytest.raises(ValueError, match=words) as error:
+            captum(model.eval(), textured(1, 16, 16), torch.tensor([1]), rngs=rngs(1), algorithm=algorithm)
+        assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_asked_for_says_so():
+    model, images = make("base").eval(), textured(1, 64, 64)
+    for algorithm in INSTEAD:
+        with pytest.raises(ValueError, match=f"algorithm={algorithm} is not run: "):
+            captum(model, images, TARGETS[:1], rngs=rngs(1), algorithm=algorithm)
+    for algorithm, words in (("NeuronGradient", "does not attribute an image to a class"), ("Nothing", r"is not in captum\.attr")):
+        with pytest.raises(ValueError, match=words):
+            captum(model, images, TARGETS[:1], rngs=rngs(1), algorithm=algorithm)
+    with pytest.raises(ValueError, match=r"options\.samples is not taken by GradientShap; it takes n_samples, stdevs"):
+        captum(model, images, TARGETS[:1], rngs=rngs(1), algorithm="GradientShap", options={"samples": 3})
+    with pytest.raises(ValueError, match="give sp_num=7"):
+        captum(model, images, TARGETS[:1], rngs=rngs(1), algorithm="ShapleyValues", sp_num=30)
+    with pytest.raises(ValueError, match="choose one of c1, r1, c2, r2"):
+        captum(model, images, TARGETS[:1], rngs=rngs(1), algorithm="LayerGradCam", layer="fc")
+
+
+def test_a_larger_question_is_no_larger_pass():
+    """What is shown at a time does not grow with the superpixels."""
+    shown = []
+    model = make("base").eval()
+    model.register_forward_hook(lambda _m, _i, o: shown.append(len(o)))
+    captum(model, textured(1, 224, 224), torch.tensor([1]), rngs=rngs(1), algorithm="FeatureAblation", sp_num=90)
+    assert sum(shown) > 60
+    assert max(shown) <= 27
