@@ -8,6 +8,9 @@ from .gradients.guided_backprop import guided_backprop as guided_backprop
 from .gradients.integrated_gradients import integrated_gradients as integrated_gradients
 from .gradients.integrated_gradients import smoothgrad as smoothgrad
 from .gradients.lrp import lrp as lrp
+from .gradients.saliency_package import blur_ig as blur_ig
+from .gradients.saliency_package import guided_ig as guided_ig
+from .gradients.saliency_package import xrai as xrai
 from .perturbation.extremal_perturbation import extremal_perturbation as extremal_perturbation
 from .perturbation.hsic import hsic as hsic
 from .perturbation.lime import lime as lime

@@ -13,6 +13,7 @@ from timm.data import ImageNetInfo, resolve_data_config
 from torch import Tensor, nn
 
 from benchmarks.models.default_layers import default_layer
+from benchmarks.models.exported import ExportedNet
 from benchmarks.models.onnx_graph import OnnxNet, check_graph, onnx_net
 from benchmarks.models.outputs import Outputs
 from benchmarks.models.preprocessing import Preprocessing, triple
@@ -22,6 +23,8 @@ from benchmarks.models.state import held_tensors, state_sha256
 __all__ = ["Model", "Normalised", "OnnxNet", "Preprocessing", "build", "onnx_net"]
 
 __version__ = "1"
+
+BLACK_BOXES = (OnnxNet, ExportedNet)
 
 
 class Normalised(nn.Module):
@@ -177,7 +180,7 @@ def build(
     name : str
         Of the model, in the rows and records.
     classes : str or sequence of str
-        ``imagenet``, ``cifar100``, ``planted``, or the list of class names.
+        ``imagenet``, ``cifar100``, ``planted``, ``recorded`` (what the network calls them), or the list of class names.
     size : int, optional
         Side of the input in pixels.
     crop_pct : float, optional
@@ -207,7 +210,8 @@ def build(
     ValueError
         For what is no network, preprocessing that is not known or cannot be, and other parameters out of range.
     """
-    net, names = _unwrapped(name, net), class_names(classes)
+    net = _unwrapped(name, net)
+    names = class_names(classes if classes != "recorded" else getattr(net, "pretrained_cfg", {}).get("label_names") or classes)
     read = Outputs(name, len(names), outputs, output_name)
     if randomise is not None:
         randomised(net, *randomise)
@@ -232,9 +236,9 @@ def build(
         module=module,
         preprocessing=preprocessing,
         class_names=names,
-        weights_sha256=net.sha256 if isinstance(net, OnnxNet) else state_sha256(net),
+        weights_sha256=net.sha256 if isinstance(net, BLACK_BOXES) else state_sha256(net),
         gradcam_layer=gradcam_layer or default_layer(net),
-        differentiable=not isinstance(net, OnnxNet) and not _quantised(net),
+        differentiable=not isinstance(net, BLACK_BOXES) and not _quantised(net),
         parameters=sum(p.numel() for p in net.parameters()),
         outputs=read,
     )

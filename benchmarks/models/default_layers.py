@@ -29,6 +29,13 @@ def default_layer(net: nn.Module) -> str | None:
     info = getattr(net, "feature_info", None)
     if info:
         return f"net.{info[-1]['module']}"
+    for name, module in net.named_modules():  # the stages of a network of transformers
+        encoder = getattr(module, "encoder", None)
+        stages: Any = getattr(encoder, "stages", None)
+        if isinstance(stages, nn.ModuleList) and len(stages):
+            return f"net.{name}.encoder.stages.{len(stages) - 1}".replace("..", ".")
+        if isinstance(getattr(encoder, "layers", None), nn.ModuleList) and isinstance(getattr(module, "layernorm", None), nn.LayerNorm):
+            return f"net.{name}.layernorm".replace("..", ".")
     for name in ("layer4", "features", "blocks"):
         part = getattr(net, name, None)
         if isinstance(part, nn.Module):

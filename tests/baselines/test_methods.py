@@ -33,11 +33,13 @@ SMALL_OF = {
 BATCH = 3
 AT_MOST = ("sis", "greedy", "igos_pp")  # by the segments that an image has, or the steps that are tried; and whatever has a budget
 # The number of passes depends on the image's size, the model's layers, or the algorithm that is named.
-UNPLANNED = ("occlusion", "score_cam", "ablation_cam", "cam", "captum", "deeplift", "gradient_shap")
-PACKAGES = {"lrp": "zennit", "cam": "pytorch_grad_cam", "score_cam": "pytorch_grad_cam", "ablation_cam": "pytorch_grad_cam"}
+UNPLANNED = ("occlusion", "score_cam", "ablation_cam", "cam", "captum", "deeplift", "gradient_shap", "xrai", "blur_ig", "guided_ig")
+PACKAGES = {"lrp": "zennit", "xrai": "saliency", "blur_ig": "saliency", "guided_ig": "saliency"}
+PACKAGES |= dict.fromkeys(("cam", "score_cam", "ablation_cam"), "pytorch_grad_cam")
 REFUSED = {
     ("attention_rollout", None): "no vision transformers",
     ("transformer_attribution", None): "no vision transformers",
+    ("guided_ig", None): "does not run with the installed NumPy",
     ("deeplift", "efficientnet_lite0"): "no rule for hardtanh",
     ("deeplift", "resnet18"): "used more than once",
 }
@@ -68,6 +70,7 @@ PASSES = {
     "cam": (1, 1),
     "captum": (1, 1),
     "lrp": (2, 1),
+    "blur_ig": (4, 4),
 }
 
 
@@ -120,7 +123,7 @@ def state(module: nn.Module) -> list[object]:
 
 MODELS = ("efficientnet_lite0", "resnet18", "small_vgg")
 OF_FILES = "precomputed"  # which needs maps
-PER_FEATURE_MAP = ("score_cam", "ablation_cam")  # hundreds of passes on a large model, and the same code as on the small one
+PER_FEATURE_MAP = ("score_cam", "ablation_cam", "xrai")  # long on a large model, and the same code as on the small one
 
 
 @pytest.mark.parametrize(

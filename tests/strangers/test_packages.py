@@ -1,0 +1,179 @@
+"""Networks of transformers and open_clip, and files without their source."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from baselines.cams.gradcam import gradcam
+from benchmarks.models.classifier import build
+from benchmarks.models.exported import exported_net
+from benchmarks.models.huggingface import preprocessing_of
+from benchmarks.models.weights import WeightsError
+from tests.helpers import rngs, textured
+from tests.strangers.networks import make
+
+NAMES = ["cat", "dog", "fox"]
+TINY = {
+    "vit": ("ViT", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 8}),
+    "registers": ("Dinov2WithRegisters", {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8}),
+    "swin": ("Swin", {"embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 2, "patch_size": 4}),
+    "convnext": ("ConvNext", {"hidden_sizes": [8, 16], "depths": [1, 1], "num_stages": 2}),
+}
+LAYERS = {
+    "vit": "net.vit.layers.1.layernorm_before",
+    "registers": "net.dinov2_with_registers.encoder.layer.1.norm1",
+    "swin": "net.swin.layernorm",
+    "convnext": "net.convnext.encoder.stages.1",
+}
+
+
+def checkpoint(kind: str, folder) -> str:
+    """A small classifier as ``save_pretrained`` leaves it."""
+    transformers = pytest.importorskip("transformers", reason="the extra transformers")
+    name, settings = TINY[kind]
+    config = getattr(transformers, f"{name}Config")(**settings, image_size=32, id2label=dict(enumerate(NAMES)), label2id=None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = getattr(transformers, f"{name}ForImageClassification")(config)
+        for weights in net.parameters():
+            nn.init.normal_(weights, std=0.2)
+    net.save_pretrained(folder)
+    processor = {"do_normalize": True, "image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4], "size": {"height": 32, "width": 32}}
+    processor |= {
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_resize": True,
+        "resample": 2,
+        "image_processor_type": "ViTImageProcessor",
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", TINY)
+def test_a_checkpoint_of_transformers_is_what_it_is_there(kind, tmp_path):
+    where = checkpoint(kind, tmp_path)
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    from benchmarks.models.huggingface import transformers_net
+
+    model = build(transformers_net(where), name=kind, classes="recorded")
+    assert model.class_names == tuple(NAMES)
+    assert (model.preprocessing.size, model.preprocessing.interpolation) == (32, "bilinear")
+    pixels = (textured(2, 32, 32) * 255).round()
+    with torch.no_grad():
+        processor = AutoImageProcessor.from_pretrained(where, backend="pil")
+        shown = processor([one.permute(1, 2, 0).numpy().astype(np.uint8) for one in pixels], return_tensors="pt")["pixel_values"]
+        expected = AutoModelForImageClassification.from_pretrained(where).eval()(shown).logits
+        torch.testing.assert_close(model.module(pixels / 255), expected, atol=1e-4, rtol=1e-3)
+    assert model.gradcam_layer == LAYERS[kind]
+    found = gradcam(model.module, pixels / 255, torch.tensor([0, 2]), rngs=rngs(2), layer=model.gradcam_layer).saliency
+    assert found.shape == (2, 32, 32)
+    assert float(found.std()) > 0
+    other = build(transformers_net(where, weights="random"), name=kind, classes="recorded")
+    assert other.weights_sha256 != model.weights_sha256
+
+
+def test_preprocessing_that_is_not_done_here_is_refused():
+    known = {
+        "size": {"shortest_edge": 256},
+        "crop_size": 224,
+        "do_center_crop": True,
+        "resample": 3,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
+    assert preprocessing_of(known, "x") == {
+        "input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.5,) * 3
+    }  # fmt: skip
+    convnext = {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    assert preprocessing_of(convnext, "x")["crop_pct"] == 0.875
+    for more, words in (
+        ({"do_flip_channel_order": True}, "do_flip_channel_order"),
+        ({"rescale_factor": 1 / 127.5}, "from 0 to 1"),
+        ({"crop_size": {"height": 224, "width": 192}}, r"leaves images of \(224, 192\)"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            preprocessing_of(known | more, "x")
+
+
+def test_a_folder_without_a_classifier_says_so(tmp_path):
+    pytest.importorskip("transformers", reason="the extra transformers")
+    from benchmarks.models.huggingface import transformers_net
+
+    with pytest.raises(WeightsError, match=r"model\.net\.checkpoint=.* finds no image classifier there") as error:
+        transformers_net(str(tmp_path))
+    assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="a checkpoint brings its own"):
+        transformers_net(str(tmp_path), weights="some.pth")
+
+
+@pytest.fixture
+def tiny_clip(tmp_path):
+    open_clip = pytest.importorskip("open_clip", reason="the extra open-clip")
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 16, "patch_size": 8, "head_width": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    (tmp_path / "ViT-tiny-test.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "ViT-tiny-test.json")
+    return "ViT-tiny-test"
+
+
+def test_clip_chooses_among_texts(tiny_clip):
+    import open_clip
+
+    from benchmarks.models.clip import open_clip_net
+    from benchmarks.models.networks import unloaded
+
+    net = open_clip_net(tiny_clip, NAMES, templates=["a photo of a {}.", "a drawing of a {}."], weights="random")
+    model = build(net, name="clip", classes=NAMES)
+    assert model.preprocessing.size == 32
+    images = textured(2, 32, 32)
+    clip = unloaded(lambda: open_clip.create_model(tiny_clip), "random").eval()
+    tokens = open_clip.get_tokenizer(tiny_clip)
+    with torch.no_grad():
+        texts = [clip.encode_text(tokens([f"a photo of a {name}.", f"a drawing of a {name}."]), normalize=True).mean(0) for name in NAMES]
+        texts = nn.functional.normalize(torch.stack(texts), dim=1)
+        shown = (images - model.module.mean) / model.module.std
+        expected = clip.logit_scale.exp() * clip.encode_image(shown, normalize=True) @ texts.T
+        torch.testing.assert_close(model.module(images), expected, atol=1e-4, rtol=1e-4)
+    assert model.gradcam_layer == "net.visual.transformer.resblocks.1.ln_1"
+    found = gradcam(model.module, images, torch.tensor([0, 2]), rngs=rngs(2), layer=model.gradcam_layer).saliency
+    assert float(found.std()) > 0
+    other = build(open_clip_net(tiny_clip, ["cat", "dog", "cow"], weights="random"), name="clip", classes=["cat", "dog", "cow"])
+    assert other.weights_sha256 != model.weights_sha256  # texts are in the key
+    for more, words in (({"templates": ["a photo"]}, "give sentences with {}"), ({"pretrained": "x"}, "needs weights")):
+        with pytest.raises(ValueError, match=words):
+            open_clip_net(tiny_clip, NAMES, weights="random", **more)
+    with pytest.raises(ValueError, match="open_clip has no such network"):
+        open_clip_net("ViT-Q-32", NAMES, weights="random")
+
+
+@pytest.mark.parametrize("kind", ["script", "export", "export of one"])
+def test_files_without_source_are_black_boxes(kind, tmp_path):
+    net, images = make("base").eval(), textured(3, 64, 64)
+    if kind == "script":
+        path = tmp_path / "net.pt"
+        torch.jit.save(torch.jit.trace(net, images), path)
+    else:
+        path = tmp_path / "net.pt2"
+        dynamic = {"x": {0: torch.export.Dim("n", min=2, max=64)}} if kind == "export" else None
+        torch.export.save(torch.export.export(net, (images[: 3 if dynamic else 1],), dynamic_shapes=dynamic), path)
+    plain = {"size": 64, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
+    model = build(exported_net(str(path)), name="file", classes=list("abcde"), **plain)
+    assert not model.differentiable
+    with torch.no_grad():
+        torch.testing.assert_close(model.module(images), net(images), atol=1e-5, rtol=1e-4)
+    assert len(model.weights_sha256) == 64
+    path.write_bytes(b"nothing")
+    with pytest.raises(WeightsError, match="is neither TorchScript nor a program"):
+        exported_net(str(path))
+    with pytest.raises(WeightsError, match="no file at"):
+        exported_net(str(tmp_path / "absent.pt2"))
