@@ -37,7 +37,12 @@ def copied(model: nn.Module, *, frozen: bool = False) -> nn.Module:
 
 
 def independent_copy(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode that shares the weights' memory, takes no gradients of them and does nothing in place."""
+    """A copy in evaluation mode that shares the weights' memory, takes no gradients of them and does nothing in place.
+
+    What is no network comes back as it is, for its type to be refused where arguments are checked.
+    """
+    if not isinstance(model, nn.Module):
+        return model
     own = copied(model, frozen=True).eval()
     for module in own.modules():
         if getattr(module, "inplace", False) is True:

@@ -55,8 +55,7 @@ def attention_rollout(
     Deviations: they have text, and no second token that is read. Of DeiT, whose prediction is the mean of two heads, it is the mean of the
     class and the distillation token's rows.
     """
-    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
-    own = independent_copy(model)
+    own, images, targets, rngs = arguments(MODULE, independent_copy(model), images, targets, rngs, seed)
     attention = Attention("attention_rollout", own)
     with torch.no_grad(), attention.kept() as weights:
         own(images)

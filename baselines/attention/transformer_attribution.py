@@ -54,8 +54,7 @@ def transformer_attribution(
 
     Deviations: of DeiT, whose prediction is the mean of two heads, it is the mean of the class and the distillation token's rows.
     """
-    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
-    own = independent_copy(model)
+    own, images, targets, rngs = arguments(MODULE, independent_copy(model), images, targets, rngs, seed)
     attention = Attention("transformer_attribution", own)
     with torch.enable_grad(), attention.kept() as weights:
         logits = own(images.detach().clone().requires_grad_())

@@ -71,8 +71,7 @@ def cam(
     - ScoreCAM: Wang et al., CVPR workshops 2020.
     - AblationCAM: Ramaswamy et al., WACV 2020.
     """
-    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
-    own = independent_copy(model)
+    own, images, targets, rngs = arguments(MODULE, independent_copy(model), images, targets, rngs, seed)
     try:
         import pytorch_grad_cam
         from pytorch_grad_cam.base_cam import BaseCAM

@@ -99,7 +99,7 @@ def order(model: nn.Module, layer: str, output: object, n: int, size: tuple[int,
     grid = token_grid(model, layer, count, size) if len(output) == n else None
     if grid is None:
         raise LayerError(f"layer={layer!r} has no spatial output, it returns {shape}, and nothing says of which patches")
-    if count == channels:
+    if channels == 1 or (count == channels and _axes(output.grad_fn, {}) != "last"):
         raise LayerError(f"layer={layer!r} returns {shape}, of which it cannot be said whether the channels come first or last")
     return grid
 

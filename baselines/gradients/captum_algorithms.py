@@ -112,9 +112,8 @@ def captum(
     - GradientShap: Lundberg and Lee, NeurIPS 2017; Erion et al., 2021, with one baseline image.
     - ShapleyValueSampling: Strumbelj and Kononenko, 2010.
     """
-    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    own, images, targets, rngs = arguments(MODULE, independent_copy(model), images, targets, rngs, seed)
     kind = _kind(algorithm)
-    own = independent_copy(model)
     takes = inspect.signature(kind.attribute).parameters
     given = _options(algorithm, options, takes)
     hidden = baseline_image(images, fill)

@@ -25,6 +25,8 @@ ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.ELU, nn.LeakyReLU, nn.PReLU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh,
     nn.Hardswish,
 )  # fmt: skip
+# Those that compute with their weights as they are; timm's standardise or normalise them in others.
+PLAIN = {f"{kind}{dims}d" for kind in ("Conv", "ConvTranspose") for dims in (1, 2, 3)} | {"Linear", "Conv2dSame"}
 PASSING = (_DropoutNd, nn.Identity, nn.Flatten, nn.Unflatten, _MaxPoolNd, _AdaptiveMaxPoolNd, nn.PixelShuffle)
 
 
@@ -79,7 +81,7 @@ def lrp(
     - Bach et al., PLOS ONE 2015.
     - Composites: Montavon et al., 2019; Kohlbrenner et al., IJCNN 2020.
     """
-    model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)
+    own, images, targets, rngs = arguments(MODULE, independent_copy(model), images, targets, rngs, seed)
     if composite not in COMPOSITES:
         raise ValueError(f"lrp: composite={composite!r}: choose one of {', '.join(COMPOSITES)}")
     try:
@@ -87,7 +89,6 @@ def lrp(
         from zennit.composites import COMPOSITES as KNOWN
     except ImportError:
         raise ValueError("lrp needs zennit: pip install 'dynamic-ablation[zennit]'") from None
-    own = independent_copy(model)
     _taken_apart(own)
     with torch.no_grad():
         expected = own(images)
@@ -128,6 +129,8 @@ def _layers(model: nn.Module) -> set[nn.Module]:
     ruled = (*RULED, *ELEMENTWISE, _BatchNorm)
     leaves = [layer for layer in model.modules() if not layer._modules or isinstance(layer, nn.MultiheadAttention)]
     for layer in leaves:
+        if isinstance(layer, (_ConvNd, nn.Linear)) and (type(layer).__name__ not in PLAIN or "weight" not in layer._parameters):
+            raise ValueError(f"lrp: there is no rule for a {type(layer).__name__} whose weights are computed at each pass: {INSTEAD}")
         known = isinstance(layer, (*ruled, *PASSING)) and not isinstance(layer, nn.MultiheadAttention)
         if not known and (list(layer.parameters()) or type(layer).__module__.startswith("torch.nn")):
             raise ValueError(f"lrp: there is no rule for {type(layer).__name__}, a layer of this model: {INSTEAD}")

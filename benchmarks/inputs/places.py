@@ -14,7 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 PATHS = ["out", "store", "dataset.root", "dataset.of.root", "dataset.of.of.root", "dataset.masks", "dataset.boxes"]
-PATHS += ["model.weights", "model.net.weights"]
+PATHS += ["model.weights", "model.net.weights", "model.net.checkpoint"]
 
 
 def expanded(path: str | os.PathLike[str]) -> str:

@@ -35,14 +35,16 @@ class ExportedNet(nn.Module):
             raise WeightsError(f"no file at {path}: pass model.weights=/path/to/model.pt2, or a TorchScript file")
         self.sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         self.batch: int | None = None
+        # In a list: a program of torch.export cannot be put into evaluation mode, in which it is already.
+        self.inside: list[Any] = []
         try:
             if file.suffix.lower() == ".pt2":
                 program = torch.export.load(file)
-                self.inside: Any = program.module()
+                self.inside.append(program.module())
                 shapes = [node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and "val" in node.meta]
                 self.batch = shapes[-1][0] if shapes and isinstance(shapes[-1][0], int) else None
             else:
-                self.inside = torch.jit.load(str(file), map_location="cpu").eval()
+                self.inside.append(torch.jit.load(str(file), map_location="cpu").eval())
         except Exception as error:
             said = " ".join(str(error).split())[:200]
             raise WeightsError(f"{path} is neither TorchScript nor a program of torch.export: {said}") from None
@@ -60,13 +62,15 @@ class ExportedNet(nn.Module):
         Any
             What it returns.
         """
+        (inside,) = self.inside
+        inside.to(images.device)
         with torch.no_grad():
             if self.batch is None or self.batch == len(images):
-                return self.inside(images)
+                return inside(images)
             found = []
             for chunk in images.split(self.batch):
                 padded = torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), -1, -1, -1)])
-                found.append(self.inside(padded)[: len(chunk)])
+                found.append(inside(padded)[: len(chunk)])
             return torch.cat(found)
 
 

@@ -14,28 +14,17 @@ from benchmarks.jobs import plan
 from benchmarks.jobs.attribute import attribute
 from benchmarks.jobs.resolve import state_model
 from benchmarks.models.classifier import Model, build
+from benchmarks.tools.works import NEEDS, SMALL, SMALL_OF
 from da.rng import image_rng
 from da.types import Attribution
 from tests.conftest import REPOSITORY
 from tests.helpers import configured
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
-SMALL = {"iterations": 3, "budget": 40, "masks": 12, "samples": 6, "steps": 4, "areas": [0.1, 0.2], "window": 0.4, "stride": 0.3}
-SMALL_OF = {
-    "sis": {"sp_num": 6},
-    "greedy": {"sp_num": 6},
-    "sag": {"cells": 3},
-    "sobol": {"cells": 3, "designs": 4},
-    "hsic": {"cells": 3},
-    "igos_pp": {"size": 7, "iterations": 2, "steps": 1, "step_size": 0.001},
-    "gradient_shap": {"options": {"n_samples": 4, "stdevs": 0.0}},
-}
 BATCH = 3
 AT_MOST = ("sis", "greedy", "igos_pp")  # by the segments that an image has, or the steps that are tried; and whatever has a budget
 # The number of passes depends on the image's size, the model's layers, or the algorithm that is named.
 UNPLANNED = ("occlusion", "score_cam", "ablation_cam", "cam", "captum", "deeplift", "gradient_shap", "xrai", "blur_ig", "guided_ig")
-PACKAGES = {"lrp": "zennit", "xrai": "saliency", "blur_ig": "saliency", "guided_ig": "saliency"}
-PACKAGES |= dict.fromkeys(("cam", "score_cam", "ablation_cam"), "pytorch_grad_cam")
 REFUSED = {
     ("attention_rollout", None): "no vision transformers",
     ("transformer_attribution", None): "no vision transformers",
@@ -130,8 +119,8 @@ PER_FEATURE_MAP = ("score_cam", "ablation_cam", "xrai")  # long on a large model
     ("name", "model_name"), [(n, m) for n in METHODS for m in (MODELS[2:] if n in PER_FEATURE_MAP else MODELS) if n != OF_FILES]
 )
 def test_every_method_on_every_kind_of_model(name, model_name, models, photographs):
-    if name in PACKAGES:
-        pytest.importorskip(PACKAGES[name])
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     model, engine = models[model_name]
     size = model.preprocessing.size
     images = nn.functional.interpolate(photographs[:BATCH], (size, size), mode="area")
