@@ -138,10 +138,9 @@ def captum(
             with _seeded(rng, one.device), _said_in_a_line(algorithm), torch.enable_grad():
                 explain = kind(own, maps[0]) if maps is not None else kind(own)
                 watched = every_activation_has_a_rule(own, algorithm) if algorithm in COMPLETE else nullcontext()
+                keywords = {name: value for name, value in (known | given).items() if name in takes}
                 with watched:
-                    values = explain.attribute(
-                        one.requires_grad_(), target=target, **{name: value for name, value in (known | given).items() if name in takes}
-                    ) if "target" in takes else explain.attribute(one)  # fmt: skip
+                    values = _values(explain, one.requires_grad_(), target, keywords, takes, together)
             small = values.detach().sum(1).float()
             found.append(enlarged(small, images.shape[-2:])[0] if of_layer else small[0])
             if "baselines" in takes and not of_layer and parts is None and algorithm != "Occlusion":
@@ -153,6 +152,24 @@ def captum(
         )
     extras = {"incompleteness": torch.tensor(misses)} if misses else {}
     return Attribution(torch.stack(found), status=(OK,) * len(images), extras=extras)
+
+
+def _values(
+    explain: Any, image: Images, target: int, keywords: Mapping[str, Any], takes: Mapping[str, inspect.Parameter], together: int
+) -> Tensor:
+    """What an algorithm says; of one that shows all its noisy samples at once, the mean of parts."""
+    if "target" not in takes:
+        found: Tensor = explain.attribute(image)
+        return found
+    if "stdevs" not in takes:
+        found = explain.attribute(image, target=target, **keywords)
+        return found
+    samples = int(keywords.get("n_samples", takes["n_samples"].default))
+    if samples < 1:
+        raise ValueError(f"captum: options.n_samples={samples} must be at least 1")
+    parts = [min(together, samples - start) for start in range(0, samples, together)]
+    means = [explain.attribute(image, target=target, **{**keywords, "n_samples": part}).detach() * (part / samples) for part in parts]
+    return torch.stack(means).sum(0)
 
 
 def _kind(algorithm: str) -> Any:

@@ -119,3 +119,7 @@ def test_a_larger_question_is_no_larger_pass():
     captum(model, textured(1, 224, 224), torch.tensor([1]), rngs=rngs(1), algorithm="FeatureAblation", sp_num=90)
     assert sum(shown) > 60
     assert max(shown) <= 27
+    shown.clear()
+    captum(model, textured(1, 224, 224), torch.tensor([1]), rngs=rngs(1), algorithm="GradientShap", options={"n_samples": 60})
+    assert sum(shown) == 60 + 2
+    assert max(shown) <= 27
