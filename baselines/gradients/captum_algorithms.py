@@ -158,11 +158,8 @@ def _values(
     explain: Any, image: Images, target: int, keywords: Mapping[str, Any], takes: Mapping[str, inspect.Parameter], together: int
 ) -> Tensor:
     """What an algorithm says; of one that shows all its noisy samples at once, the mean of parts."""
-    if "target" not in takes:
-        found: Tensor = explain.attribute(image)
-        return found
     if "stdevs" not in takes:
-        found = explain.attribute(image, target=target, **keywords)
+        found: Tensor = explain.attribute(image, **({"target": target} if "target" in takes else {}), **keywords)
         return found
     samples = int(keywords.get("n_samples", takes["n_samples"].default))
     if samples < 1:
