@@ -51,8 +51,8 @@ Report = Callable[[int, float], None]  # steps done, mean loss since the last re
 class Recipe:
     """All that decides the weights.
 
-    images: drawn once. shift: pixels by which a batch is moved at most, for a network whose patches lie on a grid. enough, too_little: shares
-    of a part with which its class is there, and is not.
+    images: drawn once. shift: pixels by which a batch is moved at most, for a network whose patches lie on a grid. enough, too_little:
+    shares of a part with which its class is there, and is not.
     """
 
     network: str
