@@ -25,7 +25,7 @@ def xrai(
 ) -> Attribution:
     """Regions by their Integrated Gradients, the densest first: XRAI of the package ``saliency`` (the extra ``saliency``).
 
-    2 ``steps`` + 2 passes an image, each forward and backward: the gradients are those from a darkest and a brightest image. The regions
+    2 ``steps`` passes an image, each forward and backward: the gradients are those from a darkest and a brightest image. The regions
     are Felzenszwalb's segments at several scales.
 
     Parameters

@@ -74,7 +74,7 @@ def test_what_is_after_the_last_patch_is_refused_and_not_offered():
         lambda layer: gradcam(model, images, TARGETS, rngs=rngs(2), layer=layer).saliency,
         lambda layer: cam(model, images, TARGETS, rngs=rngs(2), variant="LayerCAM", layer=layer).saliency,
     ):
-        with pytest.raises(ValueError, match="on which the class does not depend: only another is read") as error:
+        with pytest.raises(ValueError, match="on which the class does not depend: only another token is read") as error:
             method("net.blocks.1")
         said = str(error.value)
         offered = said.split("choose one of ")[1].split(", … (")[0].split(", ")
