@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -20,11 +20,10 @@ from baselines.gradients.deeplift_rules import every_activation_has_a_rule
 from da.arguments import MODULE, arguments
 from da.fill import Fill, baseline_image
 from da.superpixels import superpixels
-from da.types import OK, Attribution, Images, Rngs, Targets
+from da.types import Attribution, Images, Rngs, Targets
 
 __version__ = "1"
 
-INCOMPLETE = "incomplete"  # the status of a map of which the values do not sum to the difference that they are to explain
 MEMORY = 2**24  # bytes of images that are shown at a time: 27 of 224 x 224
 MOST = 7  # features of which every order is asked about
 
@@ -56,7 +55,7 @@ def captum(
     rngs: Rngs | None = None,
     seed: int = 0,
     algorithm: str = "InputXGradient",
-    options: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     layer: str | None = None,
     sp_num: int = 50,
     fill: Fill = "black",
@@ -81,7 +80,7 @@ def captum(
         Of the generators, where ``rngs`` is left out.
     algorithm : str
         The class's name: InputXGradient, DeepLift, GradientShap, FeatureAblation, ShapleyValueSampling and so on. A wrong name lists all.
-    options : dict, optional
+    options : mapping, optional
         Keyword arguments of its ``attribute``, such as ``n_samples``; left out, Captum's own.
     layer : str, optional
         As of ``gradcam``, for the algorithms of a layer: their map is enlarged.
@@ -145,13 +144,13 @@ def captum(
             found.append(enlarged(small, images.shape[-2:])[0] if of_layer else small[0])
             if "baselines" in takes and not of_layer and parts is None and algorithm != "Occlusion":
                 misses.append(_missed(own, values.detach(), one.detach(), hidden[i : i + 1], target))
-    if algorithm in COMPLETE and max(misses) > 1e-2:
-        raise ValueError(
-            f"captum: the values of {algorithm} miss the difference of the logits by {max(misses):.2g} of their magnitude: this model has "
-            "functions for which it has no rule; choose another algorithm, such as IntegratedGradients"
-        )
+                if algorithm in COMPLETE and misses[-1] > 1e-2:
+                    raise ValueError(
+                        f"captum: the values of {algorithm} miss the difference of the logits by {misses[-1]:.2g} of their magnitude: this "
+                        "model has functions for which it has no rule; choose another algorithm, such as IntegratedGradients"
+                    )
     extras = {"incompleteness": torch.tensor(misses)} if misses else {}
-    return Attribution(torch.stack(found), status=(OK,) * len(images), extras=extras)
+    return Attribution(torch.stack(found), extras=extras)
 
 
 def _values(
@@ -181,8 +180,11 @@ def _kind(algorithm: str) -> Any:
 
 
 def _options(algorithm: str, options: Mapping[str, Any] | None, takes: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as Captum takes them: lists are tuples. Raises ValueError for one that is not the user's to give."""
-    given = {str(name): tuple(value) if isinstance(value, list) else value for name, value in (options or {}).items()}
+    """Options as Captum takes them: sequences are tuples. Raises ValueError for one that is not the user's to give."""
+    given = {
+        str(name): tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        for name, value in (options or {}).items()
+    }
     free = [name for name in takes if name not in (*OURS, "self", "kwargs")]
     for name in given:
         if name not in free:

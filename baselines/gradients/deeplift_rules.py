@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # What PyTorch calls the functions that are not linear.
@@ -49,7 +49,8 @@ class _Watch(TorchDispatchMode):
         self.forward += 1
         self.entered.clear()
 
-    def enter(self, module: nn.Module, *_: object) -> None:
+    def enter(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        # On a tensor of its own: of one that stands between two such modules, Captum gives the first the gradient before the second's rule.
         self.within += 1
         if module in self.entered:
             raise ValueError(
@@ -57,6 +58,7 @@ class _Watch(TorchDispatchMode):
                 "once in a pass: choose another algorithm, such as IntegratedGradients"
             )
         self.entered.add(module)
+        return (inputs[0].clone(), *inputs[1:])
 
     def leave(self, *_: object) -> None:
         self.within -= 1
@@ -64,9 +66,10 @@ class _Watch(TorchDispatchMode):
     def end(self, *_: object) -> None:
         self.forward -= 1
         if self.without:
+            found = ", ".join(sorted(map(_plainly, self.without)))
             raise ValueError(
-                f"captum: {self.algorithm} has no rule for {', '.join(sorted(self.without))}, which this model computes outside of modules "
-                "such as ReLU: choose another algorithm, such as IntegratedGradients"
+                f"captum: {self.algorithm} has no rule for {found}, which this model computes outside of modules such as ReLU: choose "
+                "another algorithm, such as IntegratedGradients"
             )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -79,3 +82,10 @@ class _Watch(TorchDispatchMode):
             if name in CURVED:
                 self.without.add(name)
         return func(*args, **(kwargs or {}))
+
+
+def _plainly(name: str) -> str:
+    """What a function is called without saying how PyTorch computes it."""
+    if "scaled_dot_product" in name:
+        return "attention"
+    return name.strip("_").removeprefix("native_").removesuffix("_with_indices").removesuffix("_kernel").removesuffix("_forward")

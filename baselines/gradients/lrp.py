@@ -93,7 +93,8 @@ def lrp(
     with torch.no_grad():
         expected = own(images)
     layers = _layers(own)
-    SequentialMergeBatchNorm().apply(own)  # the copy's own weights: they stay merged
+    for merged in SequentialMergeBatchNorm().apply(own):  # the copy's own weights: they stay merged
+        merged.batch_norm.eps = 0.0  # else what is left shrinks its input
     _merged(own)
     more = {"low": _entry(own, layers, images, 0), "high": _entry(own, layers, images, 1)} if composite == "epsilon_gamma_box" else {}
     rules = KNOWN[composite](**more)

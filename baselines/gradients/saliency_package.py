@@ -218,6 +218,9 @@ def _by_package(
         except TypeError as error:
             if "unexpected keyword" not in str(error):
                 raise
-            raise ValueError(f"{name}: the installed saliency does not run with the installed NumPy or SciPy ({error})") from None
+            raise ValueError(
+                f"{name}: the installed saliency does not run with the installed NumPy or SciPy ({error}): choose another method, such as "
+                "integrated_gradients, or for guided_ig install a NumPy before 2.4"
+            ) from None
         maps.append(torch.from_numpy(np.ascontiguousarray(found)).float())
     return Attribution(torch.stack(maps).to(images.device))

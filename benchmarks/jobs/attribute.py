@@ -75,6 +75,9 @@ def attribute(
     """
     before: list[tuple[Attribution, Passes]] = []
     for name, start in starts(method).items():
+        if needs_module(start) and not model.differentiable:
+            own, other = _function(method), _function(start)
+            raise ValueError(f"{own} starts from {other}, which {_black_box(model)}: choose another, such as method@method.{name}=rise")
         before.append(attribute(start, model, engine, images, targets, copy.deepcopy(rngs), measured, ids))
         method = partial(method, **{name: _first(before[-1][0], len(images))})
     if "ids" in given_by_the_harness(method):
@@ -88,6 +91,14 @@ def attribute(
         attribution = replace(attribution, queries=queries[0] + queries[1])
         spent = Passes(spent.forward + passes.forward, spent.backward + passes.backward)
     return attribution, spent
+
+
+def _function(method: Callable[..., Any]) -> str:
+    return target_name(method).rsplit(".", 1)[-1]
+
+
+def _black_box(model: Model) -> str:
+    return f"needs the network's layers or gradients, and {model.name} is a black box"
 
 
 def _first(attribution: Attribution, n: int) -> Attribution:
@@ -105,9 +116,9 @@ def _attribute(
     rngs: Rngs,
     measured: Callable[[], AbstractContextManager[object]],
 ) -> tuple[Attribution, Passes]:
-    n, wanted, name = len(images), access(method), target_name(method).rsplit(".", 1)[-1]
+    n, wanted, name = len(images), access(method), _function(method)
     if wanted is nn.Module and not model.differentiable:
-        raise ValueError(f"{name} needs gradients, and {model.name} is a black box: choose a method that only queries")
+        raise ValueError(f"{name} {_black_box(model)}: choose a method that only queries, such as da_minimal, rise or kernel_shap")
     if wanted is nn.Module:
         same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
         images, targets = images[same].contiguous(memory_format=torch.channels_last), targets[same]
