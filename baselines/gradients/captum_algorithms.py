@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from baselines.cams.layers import enlarged, feature_maps
 from baselines.copies import independent_copy
-from baselines.gradients.deeplift_rules import every_activation_has_a_rule
+from baselines.gradients.deeplift_rules import every_activation_has_a_rule, windows_apart
 from da.arguments import MODULE, arguments
 from da.fill import Fill, baseline_image
 from da.superpixels import superpixels
@@ -123,6 +123,8 @@ def captum(
         raise ValueError(
             f"captum: ShapleyValues asks about every order of {int(parts.count.max())} superpixels: give sp_num={MOST} or fewer"
         )
+    if algorithm in COMPLETE:
+        windows_apart(own)
     found, misses = [], []
     with feature_maps(own, layer, images[:1]) if of_layer else nullcontext() as maps:
         for i, rng in enumerate(rngs):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -34,6 +35,38 @@ def every_activation_has_a_rule(model: nn.Module, algorithm: str) -> Iterator[No
     finally:
         for handle in handles:
             handle.remove()
+
+
+def windows_apart(model: nn.Module) -> None:
+    """Make max pooling over windows that overlap one over windows side by side, of the same values.
+
+    Captum's rule for it gives a place the share of one window alone, where it is the largest of several. It changes ``model``.
+    """
+    for parent in list(model.modules()):
+        for name, pool in list(parent._modules.items()):
+            if type(pool) is nn.MaxPool2d and not pool.ceil_mode and _pair(pool.dilation) == (1, 1) and not pool.return_indices:
+                kernel, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
+                if kernel[0] > stride[0] or kernel[1] > stride[1]:
+                    parent._modules[name] = nn.Sequential(_Windows(kernel, stride, padding), nn.MaxPool2d(kernel)).eval()
+
+
+class _Windows(nn.Module):
+    """The windows of pooling, side by side."""
+
+    def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, maps: Tensor) -> Tensor:
+        (h, w), (down, across) = self.padding, self.stride
+        least = torch.finfo(maps.dtype).min / 4  # finite: the difference of two is 0
+        framed = nn.functional.pad(maps, (w, w, h, h), value=least)
+        apart = framed.unfold(2, self.kernel[0], down).unfold(3, self.kernel[1], across)
+        return apart.permute(0, 1, 2, 4, 3, 5).flatten(4).flatten(2, 3)
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 class _Watch(TorchDispatchMode):

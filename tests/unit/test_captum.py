@@ -123,3 +123,22 @@ def test_a_larger_question_is_no_larger_pass():
     captum(model, textured(1, 224, 224), torch.tensor([1]), rngs=rngs(1), algorithm="GradientShap", options={"n_samples": 60})
     assert sum(shown) == 60 + 2
     assert max(shown) <= 27
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.ReLU(), nn.MaxPool2d(2)),
+        (nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
+        (nn.MaxPool2d((3, 2), (1, 2)), nn.Conv2d(4, 4, 3), nn.ReLU()),
+    ],
+)
+def test_deeplift_is_complete_through_neighbours_and_windows_that_overlap(layers):
+    """As Captum alone is not: between modules that follow one another, and where a place is the largest of two windows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        before, head = nn.Conv2d(3, 4, 3), nn.LazyLinear(3)
+        model = nn.Sequential(before, *layers, nn.Flatten(), head).eval()
+        model(textured(1, 16, 16))
+    found = captum(model, textured(2, 16, 16), TARGETS - 1, rngs=rngs(2), algorithm="DeepLift", fill=(0.4, 0.6, 0.5))
+    assert float(found.extras["incompleteness"].max()) < 1e-5
