@@ -14,6 +14,7 @@ from benchmarks.engines.engine import Engine, EngineError, check, in_a_line, pla
 from benchmarks.engines.probes import probes
 from benchmarks.keys.identity import model_identity
 from benchmarks.models.classifier import Model
+from benchmarks.models.exported import ExportedNet
 from benchmarks.models.onnx_graph import OnnxNet
 from da.types import Images, Scores
 from results.store.store import digest
@@ -124,6 +125,8 @@ def exported(model: Model, batch: int) -> Path:
     """The model as an ONNX graph for one batch shape, in the user's cache, by all that decides its numbers."""
     if isinstance(getattr(model.module, "net", None), OnnxNet):
         raise EngineError(f"{model.name} is an ONNX file already: engine=torch runs it")
+    if isinstance(getattr(model.module, "net", None), ExportedNet):
+        raise EngineError(f"{model.name} is an exported file: engine=torch runs it")
     folder = cache_folder()
     size = model.preprocessing.size
     what = {"model": model_identity(model), "batch": batch, "torch": str(torch.__version__), "tried": "without control flow by value"}
