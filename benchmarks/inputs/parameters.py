@@ -96,10 +96,13 @@ def check_contract(where: str, function: Callable[..., Any], first: Sequence[str
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
-    """The parameters of a method that are no hyper-parameters: those by which one can make its own random streams, and ``ids=None``."""
+    """The parameters of a method that are no hyper-parameters: those by which one can make its own random streams.
+
+    And of one that names ``files`` that it reads, the ids of the images and of ``every`` image of the job.
+    """
     found = inspect.signature(function).parameters
     own = found.get("rngs")
-    ids = {"ids"} if "ids" in found and found["ids"].default is None else set()
+    ids = {"ids", "every"} if hasattr(getattr(function, "func", function), "files") else set()
     return frozenset(ids | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
 
 

@@ -13,7 +13,16 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-PATHS = ("out", "store", "dataset.root", "dataset.of.root", "dataset.of.of.root", "model.weights", "model.net.weights")
+PATHS = (
+    "out",
+    "store",
+    "dataset.root",
+    "dataset.of.root",
+    "dataset.of.of.root",
+    "model.weights",
+    "model.net.weights",
+    *(f"method.{name}" for name in ("maps", "masks", "start_from.maps", "start_from.masks")),
+)
 
 
 def expanded(path: str | os.PathLike[str]) -> str:
