@@ -12,7 +12,7 @@ from da.passes import passes
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "2"
+__version__ = "3"
 
 
 def occlusion(

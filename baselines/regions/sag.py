@@ -172,7 +172,9 @@ def beam_search(parts: int, beams: int, successors: int, most: int, overlap: int
     kept = min(enough, key=lambda one: (one.sum(), -met[one][0]))
     rank = np.empty(parts)
     rank[np.lexsort((promise, np.sum(roots or enough, 0), kept))] = np.arange(parts)
-    return Found(kept, rank, {"roots": float(len(roots)), "diverse": float(_most_diverse(np.reshape(roots, (-1, parts)), overlap))})
+    return Found(
+        kept, rank, {"roots": float(len(roots)), "diverse": float(_most_diverse(np.array(roots, bool).reshape(-1, parts), overlap))}
+    )
 
 
 def _stripped(one: Set, met: _Met) -> Generator[Subsets, Answers, tuple[Set, bool]]:
