@@ -207,7 +207,7 @@ class Job:
 
     def _attribute(self, batch: Batch) -> int:
         """Run the method on a batch, store what it says, and return the queries spent."""
-        parts: dict[tuple[str, ...], tuple[list[tuple[ImageKey, str, str, float, float]], list[Arrays]]] = {}  # by what was found
+        parts: dict[tuple[str, ...], tuple[list[Any], list[Arrays]]] = {}  # rows and arrays, by what was found
         queries = 0
         for image, outcome in zip(batch.images, self._outcomes(batch), strict=True):
             if isinstance(outcome, str):
@@ -252,10 +252,9 @@ class Job:
             return 0
         stored = self.store.arrays_of(self.keys["attribution"], batch.images)
         maps = [stored[image] for image in batch.images]
-        with_region = ["kept" in m for m in maps]
-        if any(with_region) and not all(with_region):  # such as of maps that were made elsewhere
-            return sum(self._measure(batch.take([one == of for one in with_region])) for of in (True, False))
         kept = [torch.from_numpy(unpacked(m["kept"], batch.pixels.shape[-2:])) for m in maps if "kept" in m]
+        if 0 < len(kept) < len(maps):  # such as of maps that were made elsewhere
+            return sum(map(self._measure, batch.singles()))
         attribution = Attribution(
             torch.stack([torch.from_numpy(m["saliency"]) for m in maps]).to(batch.pixels.device),
             torch.stack(kept).to(batch.pixels.device) if kept else None,
