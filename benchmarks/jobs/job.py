@@ -242,8 +242,7 @@ class Job:
             meter = partial(measured, cost, self.engine.device, self.measure_memory)
             given = {"ids": [image[0] for image in part.images], "every": [image[0] for image in self.contents]}
             attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter, given)
-            seconds = cost.pop("seconds") / len(part.images)
-            for outcome in outcomes(attribution, len(part.images), passes, seconds):
+            for outcome in outcomes(attribution, len(part.images), passes, cost.pop("seconds") / len(part.images)):
                 yield outcome if isinstance(outcome, str) else replace(outcome, numbers=outcome.numbers | cost)
 
     def _measure(self, batch: Batch) -> int:
