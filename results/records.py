@@ -169,7 +169,7 @@ def identity(record: Record, but: str = "") -> str:
 
 def _located(name: str, value: Any, folder: str) -> Any:
     """A setting; one that names a file or folder as its whole path, so that ``photos`` and ``./photos`` are one."""
-    if not isinstance(value, str) or not name.endswith((".root", ".weights", ".masks", ".boxes")):
+    if not isinstance(value, str) or not name.endswith((".root", ".weights", ".maps", ".masks", ".boxes")):
         return value
     path = os.path.abspath(os.path.join(folder, os.path.expanduser(value)))
     return path if os.path.exists(path) else value

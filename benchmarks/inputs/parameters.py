@@ -96,10 +96,13 @@ def check_contract(where: str, function: Callable[..., Any], first: Sequence[str
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
-    """The parameters of a method or measure that are no hyper-parameters: its own random streams, ``ids=None`` and ``evidence``."""
+    """The parameters of a method or measure that are no hyper-parameters: its own random streams, and what is known of the images.
+
+    That is a measure's ``evidence`` and, of a method that names ``files`` that it reads, the ids of the images and of ``every`` one.
+    """
     found = inspect.signature(function).parameters
     own = found.get("rngs")
-    given = {"ids"} if "ids" in found and found["ids"].default is None else set()
+    given = {"ids", "every"} if hasattr(getattr(function, "func", function), "files") else set()
     given |= {"evidence"} if takes_evidence(function) else set()
     return frozenset(given | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
 

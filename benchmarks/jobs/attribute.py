@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, Passes, ScoreView, View, access, counted
@@ -44,8 +45,13 @@ def starts(method: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {
         name: value
         for name, value in method.keywords.items()
-        if callable(value) and name in annotated and "Attribution" in str(annotated[name].annotation)
+        if callable(value) and name in annotated and _takes_attribution(str(annotated[name].annotation))
     }
+
+
+def _takes_attribution(annotation: str) -> bool:
+    """Whether an annotation is ``Attribution`` or has it among others, and not such as ``Callable[..., Attribution]``."""
+    return any(one.strip().rpartition(".")[2] == "Attribution" for one in annotation.split("|"))
 
 
 def needs_module(method: Callable[..., Any]) -> bool:
@@ -61,14 +67,14 @@ def attribute(
     targets: Targets,
     rngs: Rngs,
     measured: Callable[[], AbstractContextManager[object]] = nullcontext,
-    ids: Sequence[str] = (),
+    given: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Attribution, Passes]:
     """Call a method with the access it asks for, and count the passes it makes for all the images together.
 
     Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. The images
     are a copy, and the model and the process's settings are put back afterwards. A method that it starts from (``starts``) is called
-    before it with the same random streams, and its passes are counted, too. measured: entered around each call alone. ids: of the
-    images, for a method with such a parameter.
+    before it with the same random streams, and its passes are counted, too. measured: entered around each call alone. given:
+    keywords of the harness's own, for the methods that have them.
 
     Raises ValueError for a method that needs gradients of a black box, one that changes the model or its input, and for a result of
     the wrong kind, shape or count of queries.
@@ -78,17 +84,14 @@ def attribute(
         if needs_module(start) and not model.differentiable:
             own, other = _function(method), _function(start)
             raise ValueError(f"{own} starts from {other}, which {_black_box(model)}: choose another, such as method@method.{name}=rise")
-        before.append(attribute(start, model, engine, images, targets, copy.deepcopy(rngs), measured, ids))
+        before.append(attribute(start, model, engine, images, targets, copy.deepcopy(rngs), measured, given))
         method = partial(method, **{name: _first(before[-1][0], len(images))})
-    if "ids" in given_by_the_harness(method):
-        method = partial(method, ids=list(ids))
+    method = partial(method, **{name: value for name, value in given.items() if name in given_by_the_harness(method)})
     attribution, spent = _attribute(method, model, engine, images, targets, rngs, measured)
     for earlier, passes in before:
-        queries = [
-            one.queries[: len(images)] if one.queries is not None else torch.full((len(images),), cost.forward // len(images))
-            for one, cost in ((earlier, passes), (attribution, spent))
-        ]
-        attribution = replace(attribution, queries=queries[0] + queries[1])
+        n = len(images)
+        stated = torch.stack([_queries(one, cost, n) for one, cost in ((earlier, passes), (attribution, spent))]).sum(0)
+        attribution = replace(attribution, extras={**attribution.extras, STATED_QUERIES: stated})
         spent = Passes(spent.forward + passes.forward, spent.backward + passes.backward)
     return attribution, spent
 
@@ -99,6 +102,13 @@ def _function(method: Callable[..., Any]) -> str:
 
 def _black_box(model: Model) -> str:
     return f"needs the network's layers or gradients, and {model.name} is a black box"
+
+
+def _queries(attribution: Attribution, spent: Passes, n: int) -> Tensor:
+    """Of the first ``n`` images, NaN where a method that starts from files does not know; where none are told apart, their mean."""
+    if STATED_QUERIES in attribution.extras:
+        return attribution.extras[STATED_QUERIES][:n].double()
+    return torch.full((n,), spent.forward / n).double() if attribution.queries is None else attribution.queries[:n].double()
 
 
 def _first(attribution: Attribution, n: int) -> Attribution:

@@ -207,16 +207,18 @@ class Job:
 
     def _attribute(self, batch: Batch) -> int:
         """Run the method on a batch, store what it says, and return the queries spent."""
-        rows, arrays, queries = [], [], 0
+        parts: dict[tuple[str, ...], tuple[list[Any], list[Arrays]]] = {}  # rows and arrays, by what was found
+        queries = 0
         for image, outcome in zip(batch.images, self._outcomes(batch), strict=True):
             if isinstance(outcome, str):
                 self._put("attribution", [(image, f"error: {outcome}", "queries", np.nan, np.nan)])
                 continue
+            rows, arrays = parts.setdefault(tuple(sorted(outcome.arrays)), ([], []))
             rows += [(image, outcome.status, metric, np.nan, value) for metric, value in outcome.numbers.items()]
             arrays.append(outcome.arrays)
             queries += int(np.nan_to_num(outcome.numbers["queries"]))
-        if rows:
-            self._put("attribution", rows, {name: np.stack([array[name] for array in arrays]) for name in arrays[0]})
+        for names, (rows, arrays) in parts.items():
+            self._put("attribution", rows, {name: np.stack([array[name] for array in arrays]) for name in names})
         return queries
 
     def _outcomes(self, batch: Batch) -> list[Outcome | str]:
@@ -238,10 +240,9 @@ class Job:
             rngs = self._rngs("method", part.images)
             cost: dict[str, float] = {}
             meter = partial(measured, cost, self.engine.device, self.measure_memory)
-            ids = [image[0] for image in part.images]
-            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter, ids)
-            seconds = cost.pop("seconds") / len(part.images)
-            for outcome in outcomes(attribution, len(part.images), passes, seconds):
+            given = {"ids": [image[0] for image in part.images], "every": [image[0] for image in self.contents]}
+            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter, given)
+            for outcome in outcomes(attribution, len(part.images), passes, cost.pop("seconds") / len(part.images)):
                 yield outcome if isinstance(outcome, str) else replace(outcome, numbers=outcome.numbers | cost)
 
     def _measure(self, batch: Batch) -> int:
@@ -251,6 +252,8 @@ class Job:
         stored = self.store.arrays_of(self.keys["attribution"], batch.images)
         maps = [stored[image] for image in batch.images]
         kept = [torch.from_numpy(unpacked(m["kept"], batch.pixels.shape[-2:])) for m in maps if "kept" in m]
+        if 0 < len(kept) < len(maps):  # such as of maps that were made elsewhere
+            return sum(map(self._measure, batch.singles()))
         attribution = Attribution(
             torch.stack([torch.from_numpy(m["saliency"]) for m in maps]).to(batch.pixels.device),
             torch.stack(kept).to(batch.pixels.device) if kept else None,
