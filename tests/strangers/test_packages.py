@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from baselines.cams.gradcam import gradcam
+from benchmarks.engines.engine import EngineError, torch_engine
+from benchmarks.engines.graphs import exported, onnxruntime_engine
 from benchmarks.models.classifier import build
 from benchmarks.models.exported import exported_net
 from benchmarks.models.huggingface import preprocessing_of
@@ -177,3 +179,48 @@ def test_files_without_source_are_black_boxes(kind, tmp_path):
         exported_net(str(path))
     with pytest.raises(WeightsError, match="no file at"):
         exported_net(str(tmp_path / "absent.pt2"))
+
+
+PLAIN = {"size": 64, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
+
+
+def test_an_exported_file_of_one_channel_says_so(tmp_path):
+    path = tmp_path / "net.pt"
+    torch.jit.save(torch.jit.trace(make("gray").eval(), torch.rand(1, 1, 64, 64)), path)
+    model = build(exported_net(str(path)), name="file", classes=list("abcde"), **PLAIN)
+    with pytest.raises(ValueError, match=r"takes images of 1 channel: .* in front of it, before it is exported"):
+        torch_engine(model, batch=1, device="cpu")
+    with pytest.raises(EngineError, match="is an exported file: engine=torch runs it"):
+        exported(model, 1)
+
+
+class Attentive(nn.Module):
+    """Attention of PyTorch's own, in patches of 16 pixels; an untrained head that says 0 of every class, where ``zero``."""
+
+    def __init__(self, zero: bool = False) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 16, 16)
+        self.block = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.head = nn.Linear(16, 5)
+        if zero:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+    def forward(self, x):
+        return self.head(self.block(self.patches(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+def test_attention_of_pytorch_runs_as_a_graph(capfd, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build(Attentive(), name="attentive", classes=list("abcde"), **PLAIN)
+    images, fast = textured(2, 64, 64), torch.backends.mha.get_fastpath_enabled()
+    found = onnxruntime_engine(model, batch=2).module(images)
+    torch.testing.assert_close(found, model.module(images).detach(), atol=1e-4, rtol=1e-3)
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+    assert capfd.readouterr().out == ""
+
+
+def test_an_untrained_head_of_zeros_is_not_taken_for_sigmoids():
+    torch_engine(build(Attentive(zero=True), name="zero", classes=list("abcde"), **PLAIN), batch=1, device="cpu")
