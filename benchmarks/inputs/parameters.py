@@ -96,17 +96,23 @@ def check_contract(where: str, function: Callable[..., Any], first: Sequence[str
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
-    """The parameters of a method or measure that are no hyper-parameters: its own random streams, ``ids=None`` and ``evidence``."""
+    """The parameters of a method or measure that are no hyper-parameters: random streams, ``ids=None``, ``evidence`` and ``explain``."""
     found = inspect.signature(function).parameters
     own = found.get("rngs")
     given = {"ids"} if "ids" in found and found["ids"].default is None else set()
     given |= {"evidence"} if takes_evidence(function) else set()
+    given |= {"explain"} if takes_explain(function) else set()
     return frozenset(given | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
 
 
 def takes_evidence(function: Callable[..., Any]) -> bool:
     """Whether a function is a measure that compares with what is known of the images, ``benchmarks.data.Evidence``."""
     return {"attribution", "evidence"} <= inspect.signature(function).parameters.keys()
+
+
+def takes_explain(function: Callable[..., Any]) -> bool:
+    """Whether a function is a measure that has the method explain other versions of the images."""
+    return {"attribution", "explain"} <= inspect.signature(function).parameters.keys()
 
 
 def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], unchecked: Collection[str] = ()) -> None:

@@ -15,14 +15,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.data.evidence import Evidence
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, ScoreView, View, access
 from benchmarks.inputs.messages import reason
-from benchmarks.inputs.parameters import takes_evidence
 from benchmarks.jobs.attribute import Outcome, attribute, needs_module, outcomes
-from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, evidence_of, image_key, on_device
+from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, image_key, on_device
+from benchmarks.jobs.given import given_to
 from benchmarks.jobs.memory import measured
 from benchmarks.jobs.result_checks import COUNTED, checked_rows
 from benchmarks.jobs.untouched import settings_kept
@@ -224,13 +223,14 @@ class Job:
         if not batch.images:
             return []
         try:
-            return list(self._call(batch))
+            return list(self.explained(batch))
         except Exception as error:
             if len(batch.images) == 1:
                 return [reason(error)]
         return [outcome for one in batch.singles() for outcome in self._outcomes(one)]
 
-    def _call(self, batch: Batch) -> Iterator[Outcome | str]:
+    def explained(self, batch: Batch) -> Iterator[Outcome | str]:
+        """What the method says of each image, or that its map is not finite. Raises what the method raises."""
         # Methods that see the module itself get one padded shape, since hooks on layers see the batch.
         step = self.engine.batch if needs_module(self.method) else len(batch.images)
         for i in range(0, len(batch.images), step):
@@ -263,7 +263,8 @@ class Job:
             view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
             try:
-                known = {"evidence": self._evidence(batch)} if takes_evidence(benchmark) else {}
+                further: list[float] = []  # passes of the method, run again
+                known = given_to(benchmark, self, batch, further.append)
                 with settings_kept(rngs[0]):
                     frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs, **known)
                 frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name))
@@ -278,11 +279,8 @@ class Job:
             rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]
             nothing = [image for i, image in enumerate(batch.images) if i not in set(frame["image"])]
             self._put(name, rows + [(image, OK, name, np.nan, np.nan) for image in nothing])  # else they would be left for ever
-            queries += view.queries
+            queries += view.queries + int(sum(further))
         return queries
-
-    def _evidence(self, batch: Batch) -> list[Evidence | None]:
-        return [evidence_of(self.contents[i], self.evidence[i], self.model.preprocessing, self.engine.device) for i in batch.images]
 
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
         frame = pd.DataFrame(

@@ -1,0 +1,88 @@
+"""What stands where a measure removes pixels: a method's fill, or an imputation from the pixels that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.sparse import coo_array
+from scipy.sparse.linalg import spsolve
+from torch import Tensor
+
+from da.fill import Fill, baseline_image, composite
+from da.types import Images, Masks, Rngs
+
+ROAD = "road"  # the fill by noisy linear imputation
+ROAD_NOISE = 0.01  # standard deviation, of pixels in [0, 1]
+NEIGHBOURS = [((0, 1), 1 / 6), ((1, 0), 1 / 6), ((1, 1), 1 / 12), ((1, -1), 1 / 12)]  # and those opposite
+
+
+class Removal:
+    """Images without some of their pixels.
+
+    images: ``[n, 3, h, w]``. fill: of ``da.fill.baseline_image``, or ``"road"``. rngs: one generator an image, by which the noise of
+    ROAD is drawn, once for all the masks of an image. Raises ValueError for an unknown fill; name: what it is called there.
+    """
+
+    def __init__(self, images: Images, fill: Fill, rngs: Rngs, name: str) -> None:
+        self.images = images
+        self.imputed = isinstance(fill, str) and fill == ROAD
+        if self.imputed:
+            drawn = [rng.standard_normal(image.shape, dtype=np.float32) for image, rng in zip(images, rngs, strict=True)]
+            self.blank = baseline_image(images, "mean")
+            self.noise = ROAD_NOISE * torch.from_numpy(np.stack(drawn)).to(images)
+        else:
+            self.blank = baseline_image(images, fill, name)
+
+    def __call__(self, kept: Masks) -> Images:
+        """The images with what is not kept removed. With ROAD and nothing kept, there is nothing to impute from but the mean colour."""
+        if not self.imputed:
+            return composite(self.images, self.blank, kept)
+        shown = [
+            linear_imputation(image, mask, noise) if mask.any() else blank
+            for image, mask, noise, blank in zip(self.images, kept, self.noise, self.blank, strict=True)
+        ]
+        return torch.stack(shown)
+
+
+def linear_imputation(image: Float[Tensor, "3 h w"], kept: Bool[Tensor, "h w"], noise: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 h w"]:
+    """Each removed pixel as the weighted mean of its neighbours, all at once, plus noise: ROAD's imputation (Rong et al., ICML 2022).
+
+    Neighbours weigh 1/6 along rows and columns and 1/12 across; at the image's edge the rest of them weigh more. noise: what is added.
+    """
+    if bool(kept.all()):
+        return image
+    h, w = kept.shape
+    removed = (~kept).flatten().cpu().numpy()
+    place = np.cumsum(removed) - 1  # among the unknowns
+    known = image.reshape(3, -1).T.double().cpu().numpy()
+    count = int(removed.sum())
+    total, right = np.zeros(h * w), np.zeros((h * w, 3))
+    entries: list[tuple[np.ndarray, np.ndarray, float]] = []
+    for here, there, weight in _pairs(h, w):
+        total[here] += weight  # a pixel comes but once in each of the lists
+        given = ~removed[there]
+        right[here[given]] += weight * known[there[given]]
+        both = removed[here] & removed[there]
+        entries.append((place[here[both]], place[there[both]], -weight))
+    rows = np.concatenate([np.arange(count), *(one for one, _, _ in entries)])
+    columns = np.concatenate([np.arange(count), *(one for _, one, _ in entries)])
+    values = np.concatenate([total[removed], *(np.full(len(one), weight) for one, _, weight in entries)])
+    system = coo_array((values, (rows, columns)), shape=(count, count)).tocsc()
+    solved = spsolve(system, right[removed], permc_spec="MMD_AT_PLUS_A").reshape(count, 3)  # symmetric, and so is its order
+    found = image.clone().reshape(3, -1)
+    missing = torch.from_numpy(removed).to(image.device)
+    found[:, missing] = torch.from_numpy(solved.T).to(image) + noise.reshape(3, -1)[:, missing]
+    return found.view_as(image)
+
+
+def _pairs(h: int, w: int) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+    """Pixels and their neighbours in one direction, as places row by row, with the neighbours' weight."""
+    places = np.arange(h * w).reshape(h, w)
+    for (down, right), weight in NEIGHBOURS:
+        first = places[: h - down, max(0, -right) : w - max(0, right)].ravel()
+        second = places[down:, max(0, right) : w - max(0, -right)].ravel()
+        yield first, second, weight
+        yield second, first, weight
