@@ -24,6 +24,14 @@ CURVES = {
     "insertion_consistency": ("share of pixels kept", "share of images that keep their class"),
     "insertion_score": ("share of pixels inserted", "probability of the class"),
     "deletion_score": ("share of pixels deleted", "probability of the class"),
+    "road_morf_score": ("share of pixels imputed, most relevant first", "probability of the class"),
+    "road_lerf_score": ("share of pixels imputed, least relevant first", "probability of the class"),
+    "sensitivity_n_correlation": ("share of pixels removed", "correlation"),
+    **{
+        f"{order}_score_{fill}": (f"share of pixels replaced ({fill}), {relevant} relevant first", "probability of the class")
+        for fill in ("black", "mean", "blur", "noise", "road", "photographs", "colour")
+        for order, relevant in (("morf", "most"), ("lerf", "least"))
+    },
 }
 
 

@@ -23,7 +23,6 @@ from tests.reference.measures_settings import DRAWS, NOISY, RADIUS, SHARES, SIDE
 
 FOLDER = REPOSITORY / "tests" / "reference"
 SAME = 1e-5
-PARITY: list[tuple[str, str, float, float, float]] = []  # measure, map, ours, theirs, largest difference
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,6 @@ def given(request, recorded):
 
 def same(name, ours, theirs):
     ours, theirs = np.squeeze(np.asarray(ours, float)), np.squeeze(np.asarray(theirs, float))
-    PARITY.append((name, "", float(ours.mean()), float(theirs.mean()), float(np.abs(ours - theirs).max())))
     np.testing.assert_allclose(ours, theirs, rtol=SAME, atol=SAME, err_msg=name)
 
 

@@ -1,0 +1,88 @@
+"""A measure that has the method explain other versions of the images: the method's own maps, its passes counted, its batches no matter."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from baselines import precomputed, random_map, sobel_edges
+from benchmarks.inputs.parameters import given_by_the_harness, takes_explain
+from benchmarks.measures import insertion_game, max_sensitivity
+from da import minimal_region
+from da.fill import baseline_image
+from tests.benchmarks.test_job import job, planted, written  # noqa: F401  a fixture
+from tests.helpers import textured
+
+CHOSEN = {"draws": 2, "radius": 0.05}
+
+
+def again(model, images, targets, labels, attribution, *, rngs, explain):
+    """How far the same images' maps are from the first ones."""
+    far = (explain(images) - attribution.saliency).abs().amax((1, 2))
+    return pd.DataFrame([(i, "again", np.nan, float(one)) for i, one in enumerate(far)], columns=["image", "metric", "x", "value"])
+
+
+def test_the_same_images_have_the_same_maps_and_other_ones_others(tmp_path, planted):  # noqa: F811
+    for method in (None, partial(random_map), partial(sobel_edges)):
+        measures = {"again": partial(again), "sensitivity": partial(max_sensitivity, **CHOSEN)}
+        found = job(tmp_path / str(method), *planted, method=method, benchmarks=measures)
+        found.run()
+        assert (found.rows("again")["value"] == 0).all()  # random as the method is
+        sensitivity = found.rows("sensitivity")["value"]
+        assert len(sensitivity) == 6
+        assert (sensitivity == 0).all() if method is not None and method.func is random_map else (sensitivity > 0).any()
+
+
+def test_passes_of_further_explanations_are_counted_and_batches_are_no_matter(tmp_path, planted):  # noqa: F811
+    spent = []
+    method = partial(minimal_region, budget=20, sp_num=20)
+    measures = {"sensitivity": partial(max_sensitivity, **CHOSEN)}
+    whole = job(tmp_path / "whole", *planted, method=method, benchmarks=measures)
+    whole.run(lambda images, queries: spent.append(queries))
+    once = whole.rows("attribution").query("metric == 'queries'")["value"].sum()
+    assert sum(spent) > 2 * once  # each noisy image takes about as many as the image
+    single = job(tmp_path / "single", *planted, method=method, benchmarks=measures, batch_size=1)
+    single.run()
+    pd.testing.assert_frame_equal(written(single), written(whole))
+
+
+def test_maps_of_elsewhere_cannot_be_made_again(tmp_path, planted):  # noqa: F811
+    images, _, _ = planted
+    (tmp_path / "maps").mkdir()
+    for photograph in images.photographs:
+        np.save(tmp_path / "maps" / f"{photograph.id}.npy", np.random.default_rng(0).random((32, 32)).astype(np.float32))
+    method = partial(precomputed, folder=str(tmp_path / "maps"))
+    found = job(tmp_path / "store", *planted, method=method, benchmarks={"sensitivity": partial(max_sensitivity, **CHOSEN)})
+    found.run()
+    assert found.rows("sensitivity")["status"].str.contains("made elsewhere").all()
+
+
+def test_explain_is_no_hyper_parameter():
+    assert takes_explain(partial(max_sensitivity, **CHOSEN))
+    assert not takes_explain(insertion_game)
+    assert "explain" in given_by_the_harness(max_sensitivity)
+
+
+def test_noise_and_photographs_are_each_images_own_and_never_the_image_itself(tmp_path):
+    from skimage.io import imsave
+
+    images = textured(3, 24, 32)
+    for fill in ("noise", f"photographs:{tmp_path}"):
+        if fill != "noise":
+            with pytest.raises(ValueError, match="no photograph in it but the image itself"):
+                baseline_image(images, fill)
+            for i, image in enumerate(images):
+                imsave(tmp_path / f"{i}.png", (image.permute(1, 2, 0) * 255).byte().numpy())
+            imsave(tmp_path / "grey.png", np.full((50, 40), 30, np.uint8), check_contrast=False)
+        filled = baseline_image(images, fill)
+        assert filled.shape == images.shape
+        assert float(filled.min()) >= 0
+        assert float(filled.max()) <= 1
+        assert torch.equal(filled[1:2], baseline_image(images[1:2], fill))
+        assert all(float((filled - image).abs().mean((1, 2, 3)).min()) > 0.02 or fill != "noise" for image in images)
+        assert all(float((one - image).abs().mean()) > 0.02 for one, image in zip(filled, images, strict=True))
+    assert not torch.equal(*baseline_image(images[:2], "noise"))
