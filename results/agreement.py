@@ -43,9 +43,9 @@ class Agreement:
         drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
         weights = np.vstack([np.ones(n), drawn]).astype(float)
         known = np.isfinite(self.scores)
+        sums, counts = (weights @ of.reshape(-1, n).T for of in (np.where(known, self.scores, 0), known.astype(float)))
         with np.errstate(invalid="ignore", divide="ignore"):  # a resample may have no image of a measure
-            sums, counts = (np.einsum("rn,kmn->rkm", weights, of) for of in (np.where(known, self.scores, 0), known.astype(float)))
-            return np.asarray(sums / counts)
+            return np.asarray(sums / counts).reshape(-1, *self.scores.shape[:2])
 
     @cached_property
     def ranks(self) -> Float[np.ndarray, "r k m"]:

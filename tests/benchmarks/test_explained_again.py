@@ -55,7 +55,7 @@ def test_maps_of_elsewhere_cannot_be_made_again(tmp_path, planted):  # noqa: F81
     (tmp_path / "maps").mkdir()
     for photograph in images.photographs:
         np.save(tmp_path / "maps" / f"{photograph.id}.npy", np.random.default_rng(0).random((32, 32)).astype(np.float32))
-    method = partial(precomputed, folder=str(tmp_path / "maps"))
+    method = partial(precomputed, maps=str(tmp_path / "maps"))
     found = job(tmp_path / "store", *planted, method=method, benchmarks={"sensitivity": partial(max_sensitivity, **CHOSEN)})
     found.run()
     assert found.rows("sensitivity")["status"].str.contains("made elsewhere").all()
