@@ -75,7 +75,7 @@ def agreement(run: Run) -> Iterator[Path]:
 
 def _rank_table(of: Agreement) -> pd.DataFrame:
     ranks = of.rank_table()
-    ranks["shown"] = [interval(*line, 1) for line in ranks[["rank", "low", "high"]].to_numpy()]
+    ranks["shown"] = _intervals(ranks, ["rank", "low", "high"], 1)
     wide = ranks.pivot_table(index="measure", columns="method", values="shown", aggfunc="first", sort=False)[of.methods]
     over_images = of.image_concordance()
     lines = pd.DataFrame(
@@ -91,8 +91,8 @@ def _pair_table(pairs: pd.DataFrame) -> pd.DataFrame:
         {
             "measure": [metric_named(name).title for name in lines["a"]],
             "and": [metric_named(name).title for name in lines["b"]],
-            "over methods": [interval(*line, 2) for line in lines[["methods", "low", "high"]].to_numpy()],
-            "over images": [interval(*line, 2) for line in lines[["images", "images_low", "images_high"]].to_numpy()],
+            "over methods": _intervals(lines, ["methods", "low", "high"], 2),
+            "over images": _intervals(lines, ["images", "images_low", "images_high"], 2),
             "verdict": lines["verdict"].to_numpy(),
         }
     )
@@ -104,7 +104,7 @@ def _comparison_table(compared: pd.DataFrame) -> pd.DataFrame:
             "measure": [metric_named(name).title for name in compared["measure"]],
             "A": compared["a"],
             "B": compared["b"],
-            "A is better": [interval(*line, 2) for line in compared[["better", "low", "high"]].to_numpy()],
+            "A is better": _intervals(compared, ["better", "low", "high"], 2),
             "p (Holm)": [f"{p:.2g}" if np.isfinite(p) else "" for p in compared["p_holm"]],
             "shown": compared["shown"],
         }
@@ -132,3 +132,7 @@ def _comparisons_caption(run: Run) -> str:
         f"Each two methods by each measure: the share of images on which A is better, half of those without a difference, {what(run)}. The "
         "paired Wilcoxon test is corrected by Holm over the pairs of a measure; shown: the method that it shows to be better at 5 %."
     )
+
+
+def _intervals(frame: pd.DataFrame, columns: list[str], digits: int) -> list[str]:
+    return [interval(value, low, high, digits) for value, low, high in frame[columns].to_numpy(float)]
