@@ -170,7 +170,7 @@ def said(of: Agreement, compared: pd.DataFrame | None = None) -> Iterator[str]:
         around = reversals(compared)
         every = len(of.methods) * (len(of.methods) - 1) // 2
         turned = "turns around" if len(around) else "does not turn around"
-        yield f"The ranking {turned} with the measure: of {every} pairs of methods, on {len(around)} measures show opposite differences"
+        yield f"The ranking {turned} with the measure: on {len(around)} of {every} pairs of methods, measures show opposite differences"
 
 
 def turning(rows: pd.DataFrame) -> list[str]:

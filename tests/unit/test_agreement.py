@@ -8,6 +8,8 @@ import pytest
 from scipy.stats import friedmanchisquare, spearmanr
 
 from results.agreement import agreement, cliques, kendall_w, reversals, said, turning
+from results.artefacts.agreement import agreement as artefact
+from results.artefacts.parts import Run
 from results.figures.charts import measures as chart
 
 IMAGES, METHODS = 40, ["alpha", "beta", "gamma", "delta"]
@@ -66,7 +68,7 @@ def test_a_measure_against_the_others_contradicts_and_turns_the_ranking_around()
     assert set(around["b_by"]) == {"entropy"}
     words = " ".join(said(of, compared))
     assert "The best method changes with the measure: alpha by 3, delta by 1 of 4 measures" in words
-    assert "turns around with the measure: of 6 pairs of methods, on 6" in words
+    assert "turns around with the measure: on 6 of 6 pairs of methods" in words
     assert any("entropy of the map" in sentence for sentence in turning(rows_of(AGAINST)))
     assert of.concordance()[0] == pytest.approx(0.25)  # 2 of the 4 raters cancel: (4 - 2)^2 / 4^2
 
@@ -116,3 +118,24 @@ def test_too_little_to_compare_is_nothing():
     drawn = chart(rows)
     assert "Kendall's W 1.00" in drawn.views[0].name
     assert drawn.views[0].numbers.shape == (3, 1 + len(METHODS))
+
+
+@pytest.mark.parametrize("values", [ALIKE, AGAINST])
+def test_the_artefact_writes_tables_and_figures_that_say_whether_the_ranking_turns(tmp_path, values):
+    rows = rows_of(values, images=12)
+    records = [
+        {"job": name, "method": name, "model": "net", "dataset": "set", "engine": "torch", "seed": 0, "parameters": {}, "config": {}}
+        for name in METHODS
+    ]
+    run = Run(tmp_path, rows.assign(job=rows["method"]), records, {})
+    written = {path.name for path in artefact(run)}
+    assert {"agreement.csv", "agreement_measures.csv", "agreement_methods.csv"} <= written
+    assert {"agreement.png", "agreement_measures.png"} <= written
+    assert ("agreement_reversals.csv" in written) == (values is AGAINST)
+    table = pd.read_csv(tmp_path / "agreement.csv")
+    assert len(table) == len(values)
+    assert table["alpha"].str.startswith("1.0").sum() == 3
+    caption = (tmp_path / "agreement.md").read_text()
+    assert ("The ranking turns around" in caption) == (values is AGAINST)
+    with pytest.raises(ValueError, match="three methods or more"):
+        list(artefact(Run(tmp_path, run.rows[run.rows["metric"] == "irof"], records, {})))
