@@ -43,13 +43,17 @@ HELD_OUT = 500  # images to check on
 PARTS = 6  # of an image, at most
 FILLS = ("black", "mean", "blur", "noise", "colour")
 NETWORKS = {"planted_cnn": planted_cnn, "planted_vit": planted_vit, "planted_confounded": planted_cnn}
-DEFAULTS = {"planted_cnn": (3500, 3e-3, 1e-3), "planted_vit": (8000, 2e-3, 0.05), "planted_confounded": (1200, 3e-3, 1e-3)}
+DEFAULTS = {"planted_cnn": (3500, 3e-3, 1e-3, 0), "planted_vit": (16000, 2e-3, 0.05, 4), "planted_confounded": (1200, 3e-3, 1e-3, 0)}
 Report = Callable[[int, float], None]  # steps done, mean loss since the last report
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the weights. images: drawn once; enough, too_little: shares of a part with which its class is there, and is not."""
+    """All that decides the weights.
+
+    images: drawn once. shift: pixels by which a batch is moved at most, for a network whose patches lie on a grid. enough, too_little:
+    shares of a part with which its class is there, and is not.
+    """
 
     network: str
     images: int
@@ -57,6 +61,7 @@ class Recipe:
     seed: int
     rate: float
     weight_decay: float
+    shift: int = 0
     batch: int = 64
     warm_up: float = 0.1
     enough: float = 0.8
@@ -77,9 +82,10 @@ class Drawn:
     places: UInt8[Tensor, "n h w"]
     groups: Int[Tensor, "n p"]
 
-    def take(self, chosen: Int[Tensor, " b"], flip: list[int]) -> Drawn:
-        """Some of the images, turned over along these axes: the patterns stay what they are."""
-        return Drawn(self.pixels[chosen].flip(flip), self.labels[chosen], self.places[chosen].flip(flip), self.groups[chosen])
+    def take(self, chosen: Int[Tensor, " b"], flip: list[int], move: tuple[int, int]) -> Drawn:
+        """Some of the images, turned over along these axes and moved, what leaves on one side coming in on the other."""
+        pixels, places = (of[chosen].flip(flip).roll(move, (-2, -1)) for of in (self.pixels, self.places))
+        return Drawn(pixels, self.labels[chosen], places, self.groups[chosen])
 
 
 def drawn(recipe: Recipe) -> Drawn:
@@ -171,7 +177,8 @@ def train(recipe: Recipe, device: torch.device, report: Report) -> Normalised:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             flip = [axis for axis in (-1, -2) if torch.rand(()) < 0.5]
-            shown, classes = ablated(images.take(torch.randint(recipe.images, (recipe.batch,)), flip), recipe)
+            down, right = torch.randint(-recipe.shift, recipe.shift + 1, (2,)).tolist() if recipe.shift else (0, 0)
+            shown, classes = ablated(images.take(torch.randint(recipe.images, (recipe.batch,)), flip, (down, right)), recipe)
             shown = shown.to(device, memory_format=torch.channels_last)
             loss = cross_entropy(model.train()(shown), classes.to(device), ignore_index=IGNORED)
             if not torch.isfinite(loss):
@@ -260,8 +267,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(args: argparse.Namespace, console: Console) -> str:
     """Train, save and check as the command line asks, and say what came of it."""
-    steps, rate, decay = DEFAULTS[args.network]
-    recipe = Recipe(args.network, args.images, steps if args.steps is None else args.steps, args.seed, rate, decay)
+    steps, rate, decay, shift = DEFAULTS[args.network]
+    recipe = Recipe(args.network, args.images, steps if args.steps is None else args.steps, args.seed, rate, decay, shift)
     if min(recipe.images, recipe.steps) < 1 or args.seed < 0:
         raise ValueError("--images and --steps must be at least 1, and --seed at least 0")
     console.print(f"drawing {recipe.images} images", highlight=False)

@@ -2,17 +2,17 @@
 
     python explain.py FOLDER
 
-FOLDER is what ``prepare.py`` wrote; the maps go to ``FOLDER/maps``. ReX has its own defaults but for two:
-
-- ``mask_value`` is 0. ReX masks what the network is fed, after any normalisation, where 0 is the mean colour. Here the graph is fed values
-  in [0, 1] and normalises inside, so that 0 is black.
-- ``batch_size`` is 1. With larger batches ReX reports as its mask all pixels that were asked about up to the end of the batch in which an
-  explanation was found, which are more than the explanation.
+FOLDER is what ``prepare.py`` wrote; the maps go to ``FOLDER/maps``. ReX has its own defaults. Its ``mask_value`` of 0 replaces what the
+network is fed, after any normalisation, where 0 is the mean colour; here the graph is fed values in [0, 1] and normalises inside, so that 0
+is black.
 """
 
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 import numpy as np
 import onnxruntime
@@ -34,14 +34,14 @@ class Counted:
         self.shape = [1, *self.session.get_inputs()[0].shape[1:]]
         self.images = 0
 
-    def prediction_function(self, mutants, target=None, raw=False, binary_threshold=None):
+    def prediction_function(self, mutants, target=None, raw=False, **_):
         logits = [self.session.run(None, {"images": one.reshape(self.shape).numpy()})[0] for one in mutants]
         self.images += len(logits)
         scores = torch.from_numpy(np.concatenate(logits))
         return scores.softmax(1) if raw else from_pytorch_tensor(scores, target=target)
 
 
-def preprocess(path, shape, device, mode):
+def preprocess(path, shape, device):
     pixels = np.load(path)
     data = Data(Image.fromarray((pixels * 255).astype(np.uint8).transpose(1, 2, 0)), shape, device, mode="RGB")
     data.data = torch.from_numpy(pixels)[None]
@@ -50,19 +50,19 @@ def preprocess(path, shape, device, mode):
 
 def main(folder: Path) -> None:
     network = Counted(folder / "model.onnx")
-    script = SimpleNamespace(preprocess=preprocess, prediction_function=network.prediction_function, model_shape=lambda: network.shape)
+    script = SimpleNamespace(preprocess=preprocess, prediction_function=network.prediction_function, model_shape=network.shape)
     for path in sorted((folder / "images").rglob("*.npy")):
         to = (folder / "maps" / path.relative_to(folder / "images")).with_suffix(".npz")
         if to.exists():
             continue
         settings = CausalArgs()
         settings.path, settings.script, settings.mode = str(path), script, "RGB"
-        settings.seed, settings.mask_value, settings.batch_size = 0, 0, 1
+        settings.seed, settings.mask_value = 0, 0
         settings.gpu = settings.progress_bar = False
         network.images = 0
         found = explanation(settings, torch.device("cpu"))
         saliency = np.asarray(found.target_map, np.float32)
-        kept = np.ones(saliency.shape, bool) if found.final_mask is None else np.asarray(found.final_mask)[0]
+        kept = np.asarray(found.sufficiency_mask).reshape(-1, *saliency.shape)[0]
         to.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(to, saliency=saliency, kept=kept, queries=network.images)
         print(f"{to}: {kept.mean():.3f} of the image, {network.images} queries", flush=True)

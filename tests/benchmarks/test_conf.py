@@ -74,7 +74,8 @@ def test_every_configuration_binds_to_its_function_and_states_every_hyper_parame
         function = get_method(cfg._target_)
         parameters = inspect.signature(function).parameters.values()
         keywords = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-        stated = {str(key) for key in cfg if not str(key).startswith("_")}
+        composed = {str(key).partition("@")[2] for default in cfg.pop("defaults", []) for key in default}
+        stated = {str(key) for key in cfg if not str(key).startswith("_")} | composed
         assert stated == keywords - given_by_the_harness(function), f"{group}/{name}.yaml"
         assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
