@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.sparse import coo_array
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from da.fill import Fill, baseline_image, composite
@@ -71,7 +71,9 @@ def linear_imputation(image: Float[Tensor, "3 h w"], kept: Bool[Tensor, "h w"], 
     columns = np.concatenate([np.arange(count), *(one for _, one, _ in entries)])
     values = np.concatenate([total[removed], *(np.full(len(one), weight) for one, _, weight in entries)])
     system = coo_array((values, (rows, columns)), shape=(count, count)).tocsc()
-    solved = spsolve(system, right[removed], permc_spec="MMD_AT_PLUS_A").reshape(count, 3)  # symmetric, and so is its order
+    # Symmetric and dominated by its diagonal: without pivoting, which fills in what the order saves, and is hundreds of times slower.
+    factors = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    solved = factors.solve(right[removed])
     found = image.clone().reshape(3, -1)
     missing = torch.from_numpy(removed).to(image.device)
     found[:, missing] = torch.from_numpy(solved.T).to(image) + noise.reshape(3, -1)[:, missing]
