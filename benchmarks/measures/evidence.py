@@ -17,7 +17,7 @@ from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, LabelModel, Rngs, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 CHUNK = 256  # images shown at a time, at most
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,14 @@ from da.types import Images, Masks, Rngs
 ROAD = "road"  # the fill by noisy linear imputation
 ROAD_NOISE = 0.01  # standard deviation, of pixels in [0, 1]
 NEIGHBOURS = [((0, 1), 1 / 6), ((1, 0), 1 / 6), ((1, 1), 1 / 12), ((1, -1), 1 / 12)]  # and those opposite
+
+
+def fill_names(fills: Sequence[Fill], where: str) -> list[str]:
+    """The names of fills in those of metrics. Raises ValueError for none, and for two of one name; where: what they are in messages."""
+    names = [fill.partition(":")[0] if isinstance(fill, str) else "colour" for fill in fills]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"{where}={list(fills)}: give one or more of different names, of colours and folders of photographs one each")
+    return names
 
 
 class Removal:

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from benchmarks.measures.fills import ROAD, Removal
+from benchmarks.measures.fills import ROAD, Removal, fill_names
 from benchmarks.measures.maps import area_under, class_scores, curve_each, explained_class, one_number_each
 from da.fill import Fill
 from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 
 @passes(lambda fills, steps, **_: (1 + len(fills) * (2 * steps - 1), 0))
@@ -54,7 +54,7 @@ def pixel_flipping(
     fills : sequence of str or three floats
         What replaces removed pixels, see ``da.fill.baseline_image``; ``"road"`` imputes them.
     steps : int
-        From 1: equal numbers of pixels are removed in each.
+        From 1 to the image's pixels: equal numbers of these are removed in each.
     target : {"predicted", "label"}
         The class whose probability it is.
 
@@ -73,18 +73,18 @@ def pixel_flipping(
     ----------
     Samek et al., IEEE TNNLS 2017; Blücher, Vielhaben and Strodthoff, TMLR 2024 (symmetric relevance gain).
     """
-    names = [fill_name(fill) for fill in fills]
-    if steps < 1 or not fills or len(set(names)) < len(names):
-        raise ValueError(f"benchmark.flipping: steps={steps} must be at least 1, and fills={list(fills)} one or more of different names")
+    names = fill_names(fills, "benchmark.flipping.fills")
+    area = images[0, 0].numel() if len(images) else 1
+    if not 1 <= steps <= area:
+        raise ValueError(f"benchmark.flipping.steps={steps}: from 1 to the {area} pixels of the image")
     classes = explained_class(targets, labels, target, "benchmark.flipping")
     rank = importance_rank(attribution.saliency, rngs)
-    area = rank[0].numel()
+    removals = [Removal(images, fill, rngs, "benchmark.flipping.fills") for fill in fills]
     counts = [round(area * step / steps) for step in range(1, steps)]
     whole = class_scores(model, classes, iter([images]))
     shares = [0.0, *(count / area for count in counts), 1.0]
     frames, areas = [], {}
-    for name, fill in zip(names, fills, strict=True):
-        removal = Removal(images, fill, rngs, "benchmark.flipping.fills")
+    for name, removal in zip(names, removals, strict=True):
         blank = class_scores(model, classes, iter([removal(torch.zeros_like(rank, dtype=torch.bool))]))
         for order, ranked in (("morf", rank), ("lerf", area - 1 - rank)):
             between = class_scores(model, classes, _without(removal, ranked, counts)) if counts else whole[:, :0]
@@ -152,7 +152,7 @@ def remove_and_debias(
     rank = importance_rank(attribution.saliency, rngs)
     area = rank[0].numel()
     removal = Removal(images, ROAD, rngs, "benchmark.road")
-    counts = [int(area * share) for share in shares]
+    counts = [max(1, round(area * share)) for share in shares]
     frames, means, scored = [], {}, {}
     for order, ranked in (("morf", rank), ("lerf", area - 1 - rank)):
         asked = [model(shown) for shown in _without(removal, ranked, counts)]
@@ -163,11 +163,6 @@ def remove_and_debias(
         means[f"road_{order}"] = kept.mean(1)
     means["road_combined"] = (scored["lerf"] - scored["morf"]).mean(1) / 2
     return pd.concat([*frames, one_number_each(means, attribution.saliency)], ignore_index=True)
-
-
-def fill_name(fill: Fill) -> str:
-    """A fill's name in those of metrics."""
-    return fill.partition(":")[0] if isinstance(fill, str) else "colour"
 
 
 def _without(removal: Removal, rank: Int[Tensor, "n h w"], counts: Sequence[int]) -> Iterator[Images]:

@@ -15,7 +15,7 @@ from da.fill import Fill, baseline_image
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 
 @passes(lambda draws, **_: (1 + draws, 0))
@@ -74,8 +74,9 @@ def infidelity(
     Returns
     -------
     pandas.DataFrame
-        Rows ``image, metric, x, value``: ``infidelity`` of the map as it is, and ``infidelity_scaled`` of the map times the factor that
-        makes it least, as is needed between methods whose maps have different units.
+        Rows ``image, metric, x, value``: ``infidelity`` of the map as it is, which depends on its units and says nothing between methods,
+        and ``infidelity_scaled`` of the map times the factor from 0 on that makes it least. A map that goes against the losses has the
+        factor 0, and so the value of a map of zeros, the mean squared loss; no map has more.
 
     Raises
     ------
@@ -84,7 +85,8 @@ def infidelity(
 
     References
     ----------
-    Yeh, Hsieh, Suggala, Inouye and Ravikumar, NeurIPS 2019.
+    Yeh, Hsieh, Suggala, Inouye and Ravikumar, NeurIPS 2019. Deviation: their factor, and captum's, may be negative, so that a map and its
+    negative have one value.
     """
     if draws < 1 or sigma <= 0 or not 0 < side <= 1:
         raise ValueError(f"benchmark.infidelity: draws={draws} from 1, sigma={sigma} above 0, and side={side} above 0, up to 1")
@@ -96,9 +98,10 @@ def infidelity(
         values = values / largest.where(largest > 0, 1)
     products = list[Tensor]()
 
+    blank = baseline_image(images, fill, "benchmark.infidelity.fill")
+
     def perturbed() -> Iterator[Images]:
         yield images
-        blank = baseline_image(images, fill, "benchmark.infidelity.fill")
         for _ in range(draws):
             if perturbation == "noise":
                 drawn = torch.stack([_noise(image, rng) for image, rng in zip(images, rngs, strict=True)])
@@ -111,7 +114,7 @@ def infidelity(
     scores = class_scores(model, classes, perturbed())
     lost, said = scores[:, :1] - scores[:, 1:], torch.stack(products, 1)
     squares = said.square().sum(1)
-    factor = (said * lost).sum(1) / squares.where(squares > 0, 1)
+    factor = (said * lost).sum(1).clamp_min(0) / squares.where(squares > 0, 1)
     found = {
         "infidelity": (said - lost).square().mean(1),
         "infidelity_scaled": (factor[:, None] * said - lost).square().mean(1),

@@ -17,7 +17,10 @@ from da.passes import passes
 from da.superpixels import superpixels
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "1"
+__version__ = "2"
+
+
+CHANCE = 1 - 1e-5  # of 1 / classes, up to rounding
 
 
 def _of_the_image(sp_num: int, **_: object) -> tuple[int, int]:
@@ -68,7 +71,8 @@ def iterative_removal(
     Returns
     -------
     pandas.DataFrame
-        Rows ``image, metric, x, value`` with the metric ``irof``, up to 1: NaN where the whole image has no probability of the class.
+        Rows ``image, metric, x, value`` with the metric ``irof``, up to 1: NaN where the whole image has less probability of the class
+        than chance, 1 / classes, which the predicted class never has.
 
     Raises
     ------
@@ -81,14 +85,17 @@ def iterative_removal(
     """
     classes = explained_class(targets, labels, target, "benchmark.irof")
     parts = superpixels(images, sp_num, compactness=compactness)
+    removals = [Removal(images[i : i + 1], fill, [rng], "benchmark.irof.fill") for i, rng in enumerate(rngs)]
+    scores = model(images)
+    whole = scores.gather(1, classes[:, None]).double()
+    known = whole[:, 0] > CHANCE / scores.shape[1]
     found = []
     for i, rng in enumerate(rngs):
         one, count = slice(i, i + 1), int(parts.count[i])
         place = segment_rank(attribution.saliency[i], parts.index[i], count, rng)
-        removal = Removal(images[one], fill, [rng], "benchmark.irof.fill")
-        scores = class_scores(model, classes[one], (removal((place >= removed)[None]) for removed in range(count + 1)))[0]
-        found.append(1 - torch.trapezoid(scores / scores[0], dx=1 / count))
-    return one_number_each({"irof": torch.stack(found)}, attribution.saliency)
+        left = class_scores(model, classes[one], (removals[i]((place >= removed)[None]) for removed in range(1, count + 1)))
+        found.append(1 - torch.trapezoid(torch.cat([whole[one], left], 1)[0] / whole[i], dx=1 / count))
+    return one_number_each({"irof": torch.stack(found).where(known, torch.nan)}, attribution.saliency)
 
 
 def segment_rank(saliency: Float[Tensor, "h w"], index: Int[Tensor, "h w"], count: int, rng: np.random.Generator) -> Int[Tensor, "h w"]:

@@ -11,12 +11,12 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from benchmarks.data.evidence import Evidence
-from benchmarks.measures.maps import chosen, one_number_each, signed
+from benchmarks.measures.maps import UNSIGNED, chosen, one_number_each, signed
 from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, LabelModel, Rngs, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 K_AREA = 224**2  # pixels of the image that ``k`` counts pixels of
 
@@ -57,10 +57,10 @@ def localisation(
     evidence : sequence of Evidence or None
         The masks, given by the harness: of ``dataset=planted``, and of photographs with masks or boxes.
     tolerance : float
-        Pixels, from 1: a point hits where some pixel of the mask is nearer than this.
+        Pixels of the model's input, from 1: a point hits where some pixel of the mask is nearer than this.
     k : int
-        Top pixels of a 224 x 224 image, from 1, in proportion of other sizes.
-    sign : {"positive", "absolute", "signed"}
+        Top pixels of a 224 x 224 image, from 1 to all of them, in proportion of other sizes.
+    sign : {"positive", "absolute"}
         The values of a map that count as relevance mass; absolute values also point and rank.
     target : {"label", "any"}
         Whether maps of a class that is not the label are left out, since the mask is the label's. Without a label all count.
@@ -79,13 +79,13 @@ def localisation(
 
     References
     ----------
-    Pointing game: Zhang et al., ECCV 2016, with the tolerance of TorchRay. Mass and rank: Arras, Osman and Samek, Information Fusion
-    2022. Top-k intersection: Theiner, Mueller-Budack and Ewerth, WACV 2022.
+    Pointing game: Zhang et al., ECCV 2016, with the tolerance of TorchRay, whose 15 pixels are of the original photograph. Mass and rank:
+    Arras, Osman and Samek, Information Fusion 2022. Top-k intersection: Theiner, Mueller-Budack and Ewerth, WACV 2022.
     """
-    if tolerance < 1 or k < 1:
-        raise ValueError(f"benchmark.localisation.tolerance={tolerance} and k={k}: both from 1")
+    if tolerance < 1 or not 1 <= k <= K_AREA:
+        raise ValueError(f"benchmark.localisation: tolerance={tolerance} from 1, and k={k} from 1 to the {K_AREA} pixels it counts of")
     chosen("benchmark.localisation.target", target, ("label", "any"))
-    values = signed(attribution.saliency, sign, "benchmark.localisation.sign")
+    values = signed(attribution.saliency, sign, "benchmark.localisation.sign", UNSIGNED)
     rank = importance_rank(values.float() if sign == "absolute" else attribution.saliency, rngs)
     top = max(1, round(k * rank[0].numel() / K_AREA))
     frames = []
@@ -98,14 +98,14 @@ def localisation(
         found = {
             "pointing_hit": float(_distance(mask, rank[i]) < tolerance),
             "pointing_exact": float(mask[rank[i] == 0]),
-            "relevance_mass": float(values[i][mask].sum() / total) if total != 0 else np.nan,
+            "relevance_mass": float(values[i][mask].sum() / total) if total > 0 else np.nan,
             "relevance_rank": float((mask & (rank[i] < size)).sum()) / size,
             "topk_intersection": float((mask & (rank[i] < top)).sum()) / top,
         }
         if attribution.kept is not None:
             kept = attribution.kept[i]
-            found["region_iou"] = float((kept & mask).sum() / (kept | mask).sum())
-        numbers = {name: torch.tensor([number]) for name, number in found.items()}
+            found["region_iou"] = float((kept & mask).sum()) / float((kept | mask).sum())
+        numbers = {name: torch.tensor([number], dtype=torch.float64) for name, number in found.items()}
         frames.append(one_number_each(numbers, attribution.saliency[i : i + 1]).assign(image=i))
     return pd.concat(frames, ignore_index=True) if frames else one_number_each({}, attribution.saliency)
 

@@ -14,6 +14,7 @@ from da.types import Images, Saliency, ScoreModel, Targets
 
 CHUNK = 64  # images shown at a time, about
 SIGNS = ("positive", "absolute", "signed")
+UNSIGNED = SIGNS[:2]  # of measures that ask for shares of a total
 
 
 def chosen(where: str, value: str, choices: Sequence[str]) -> str:
@@ -23,9 +24,9 @@ def chosen(where: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def signed(saliency: Saliency, sign: str, where: str) -> Float[Tensor, "n h w"]:
+def signed(saliency: Saliency, sign: str, where: str, choices: Sequence[str] = SIGNS) -> Float[Tensor, "n h w"]:
     """Maps in double precision with their ``positive`` values alone, all as ``absolute`` values, or ``signed`` as they are."""
-    chosen(where, sign, SIGNS)
+    chosen(where, sign, choices)
     values = saliency.double()
     return values.clamp_min(0) if sign == "positive" else values.abs() if sign == "absolute" else values
 

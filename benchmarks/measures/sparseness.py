@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from benchmarks.measures.maps import one_number_each, signed
+from benchmarks.measures.maps import UNSIGNED, one_number_each, signed
 from da.passes import passes
 from da.types import Attribution, Images, LabelModel, Rngs, Targets
 
@@ -66,9 +66,9 @@ def sparseness(
     Gini index: Chalasani et al., ICML 2020. Entropy: Bhatt, Weller and Moura, IJCAI 2020. Effective complexity: Nguyen and Martinez,
     arXiv:2007.07584.
     """
-    if sign == "signed" or not 0 <= threshold < 1:
-        raise ValueError(f"benchmark.sparseness: sign={sign} must be positive or absolute, and threshold={threshold} from 0 and below 1")
-    values = signed(attribution.saliency, sign, "benchmark.sparseness.sign").flatten(1)
+    if not 0 <= threshold < 1:
+        raise ValueError(f"benchmark.sparseness.threshold={threshold}: from 0 and below 1")
+    values = signed(attribution.saliency, sign, "benchmark.sparseness.sign", UNSIGNED).flatten(1)
     total = values.sum(1, keepdim=True)
     shares = (values / total.where(total > 0, torch.nan)).sort(1)[0]
     pixels = values.shape[1]

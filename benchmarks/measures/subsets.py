@@ -16,9 +16,10 @@ from da.fill import Fill
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 SUBSET_AREA = 224**2  # pixels of the image that ``size`` counts pixels of
+SUMS_EQUAL, SCORES_EQUAL = 1e-12, 16 * torch.finfo(torch.float32).eps  # of the largest: what differs by less is rounding
 
 
 @passes(lambda draws, **_: (1 + draws, 0))
@@ -55,7 +56,7 @@ def faithfulness_correlation(
     rngs : sequence of numpy.random.Generator
         One generator an image, by which subsets and noise are drawn.
     size : int
-        Pixels of a subset in a 224 x 224 image, from 1, in proportion in other sizes.
+        Pixels of a subset in a 224 x 224 image, from 1 and fewer than it has, in proportion in other sizes.
     draws : int
         Subsets an image, from 2.
     fill : str or three floats
@@ -68,8 +69,9 @@ def faithfulness_correlation(
     Returns
     -------
     pandas.DataFrame
-        Rows ``image, metric, x, value`` with the metric ``faithfulness_correlation``, from -1 to 1: NaN where the map's sums, or the
-        probabilities, do not vary.
+        Rows ``image, metric, x, value`` with the metric ``faithfulness_correlation``, from -1 to 1: NaN where the map's sums do not
+        vary, or the probabilities by no more than 2e-6 of the largest, the whole image's among them,
+        which is rounding in single precision.
 
     Raises
     ------
@@ -80,8 +82,8 @@ def faithfulness_correlation(
     ----------
     Bhatt, Weller and Moura, IJCAI 2020.
     """
-    if size < 1 or draws < 2:
-        raise ValueError(f"benchmark.faithfulness: size={size} must be at least 1, draws={draws} at least 2")
+    if not 1 <= size < SUBSET_AREA or draws < 2:
+        raise ValueError(f"benchmark.faithfulness: size={size} must be from 1 and below {SUBSET_AREA}, draws={draws} at least 2")
     classes = explained_class(targets, labels, target, "benchmark.faithfulness")
     values = signed(attribution.saliency, sign, "benchmark.faithfulness.sign")
     removal = Removal(images, fill, rngs, "benchmark.faithfulness.fill")
@@ -138,7 +140,8 @@ def sensitivity_n(
     -------
     pandas.DataFrame
         Rows ``image, metric, x, value``: the curve ``sensitivity_n_correlation`` at each share ``x``, and its mean ``sensitivity_n``, both
-        from -1 to 1. A share at which the map's sums, or the probabilities, do not vary has NaN, and the mean is over the others.
+        from -1 to 1. A share at which the map's sums, or the probabilities, do not vary (see ``faithfulness_correlation``) has NaN, and the
+        mean is over the others.
 
     Raises
     ------
@@ -179,8 +182,11 @@ def _correlation(
             sums.append((values * removed).sum((1, 2)))
             yield removal(~removed)
 
-    lost = whole - class_scores(model, classes, versions())
-    return _pearson(torch.stack(sums, 1), lost)
+    scores = class_scores(model, classes, versions())
+    said = torch.stack(sums, 1)
+    constant = _spread(said) <= SUMS_EQUAL * said.abs().amax(1)
+    constant |= _spread(scores) <= SCORES_EQUAL * torch.cat([whole, scores], 1).amax(1)
+    return _pearson(said, whole - scores).where(~constant, torch.nan)
 
 
 def _subset(values: Float[Tensor, "h w"], size: int, rng: np.random.Generator) -> Bool[Tensor, "h w"]:
@@ -191,9 +197,10 @@ def _subset(values: Float[Tensor, "h w"], size: int, rng: np.random.Generator) -
 
 
 def _pearson(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Pearson's correlation of each row, NaN where either is constant up to rounding."""
-    centred = [of - of.mean(1, keepdim=True) for of in (a, b)]
-    constant = [c.abs().amax(1) <= 1e-12 * of.abs().amax(1) for c, of in zip(centred, (a, b), strict=True)]
-    sizes = [torch.linalg.vector_norm(of, dim=1) for of in centred]
-    found = (centred[0] * centred[1]).sum(1) / (sizes[0] * sizes[1])
-    return found.where(~(constant[0] | constant[1]), torch.nan)
+    """Pearson's correlation of each row."""
+    a, b = (of - of.mean(1, keepdim=True) for of in (a, b))
+    return (a * b).sum(1) / (torch.linalg.vector_norm(a, dim=1) * torch.linalg.vector_norm(b, dim=1))
+
+
+def _spread(of: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    return of.amax(1) - of.amin(1)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.data import Evidence
 from benchmarks.measures import (
@@ -18,6 +19,7 @@ from benchmarks.measures import (
     remove_and_debias,
     sensitivity_n,
     sparseness,
+    sufficient_shares,
 )
 from benchmarks.measures.fills import Removal, linear_imputation
 from da.superpixels import superpixels
@@ -31,6 +33,7 @@ ROAD = {"shares": [0.25, 0.5, 0.75], "target": "predicted"}
 IROF = {"sp_num": 20, "compactness": 10.0, "fill": "black", "target": "predicted"}
 LOCATE = {"tolerance": 3.0, "k": 224**2 // 4, "sign": "positive", "target": "label"}
 INFIDELITY = {"draws": 8, "perturbation": "square", "sigma": 0.2, "side": 0.25, "fill": "black", "sign": "signed", "normalise": False}
+SUFFICIENT = {"criteria": {"share": 0.5}, "fills": ["black"], "smallest": 0.01, "points": 4}
 SUBSET = {"draws": 20, "fill": "black", "sign": "signed", "target": "predicted"}
 
 
@@ -79,8 +82,11 @@ def test_most_relevant_first_is_below_least_relevant_first_by_what_is_known():
     frame, queries = asked(pixel_flipping, saliency, image, **FLIP | {"fills": fills})
     assert {name for name in found(frame) if name.startswith("srg")} == {f"srg_{of}" for of in (*fills[:5], "colour")}
     assert queries == pixel_flipping.passes(fills, steps=4)[0]
-    with pytest.raises(ValueError, match="different names"):
-        asked(pixel_flipping, saliency, image, **FLIP | {"fills": ["black", "black"]})
+    for same in (["black", "black"], [[0.1] * 3, [0.2] * 3], ["photographs:a", "photographs:b"], []):
+        with pytest.raises(ValueError, match="different names"):
+            asked(pixel_flipping, saliency, image, **FLIP | {"fills": same})
+    with pytest.raises(ValueError, match="steps=65: from 1 to the 64 pixels"):
+        asked(pixel_flipping, saliency, image, **FLIP | {"steps": 65})
     with pytest.raises(ValueError, match=r"flipping\.fills='grey'"):
         asked(pixel_flipping, saliency, image, **FLIP | {"fills": ["grey"]})
     with pytest.raises(ValueError, match=r"flipping\.target=label: an image has no label"):
@@ -128,6 +134,19 @@ def test_road_asks_twice_a_share_and_means_what_it_says():
         asked(remove_and_debias, image[:, 0], image, shares=[0.5, 1.0], target="predicted")
 
 
+@pytest.mark.parametrize(("share", "removed"), [(0.29, 29), (0.57, 57), (0.001, 1)])  # 100 * 0.29 is 28.999999999999996
+def test_road_removes_the_share_that_it_says_and_a_pixel_at_least(share, removed):
+    shown = []
+
+    def model(images):
+        shown.append(images)
+        return Bright()(images)
+
+    image = textured(1, 10, 10)
+    remove_and_debias(model, image, ONE, [1], Attribution(image[:, 0]), rngs=rngs(1), shares=[share], target="predicted")
+    assert [int((one != image).any(1).sum()) for one in shown] == [removed] * 2
+
+
 def test_irof_of_superpixels_is_the_area_over_their_curve():
     image = textured(1, 32, 32)
     parts = superpixels(image, 20)
@@ -143,6 +162,10 @@ def test_irof_of_superpixels_is_the_area_over_their_curve():
     assert single == {"irof": pytest.approx(0.5)}  # one superpixel: from all to nothing
     dark = found(asked(iterative_removal, image[:, 0], torch.zeros_like(image), **IROF)[0])
     assert np.isnan(dark["irof"])  # there is no probability to lose
+    chance = {share: torch.full_like(image, share) for share in (0.49, 0.5)}  # of two classes, one has half of it by chance
+    values = {share: found(asked(iterative_removal, image[:, 0], of, **IROF)[0])["irof"] for share, of in chance.items()}
+    assert np.isnan(values[0.49])  # else, where a probability rises from nearly nothing, it would be as far below 0 as one likes
+    assert values[0.5] == pytest.approx(0.5, abs=0.1)
 
 
 def test_infidelity_of_what_each_pixel_does_is_zero_and_its_scale_is_found():
@@ -164,6 +187,8 @@ def test_infidelity_of_what_each_pixel_does_is_zero_and_its_scale_is_found():
     frame, _ = asked(infidelity, 0 * exact, images, classes, labels, **chosen)  # of a map that says nothing: the mean squared loss
     values = frame.set_index(["metric", "image"])["value"]
     assert (values["infidelity"] == values["infidelity_scaled"]).all()
+    against = asked(infidelity, -1000 * exact, images, classes, labels, **chosen)[0].set_index(["metric", "image"])["value"]
+    assert against["infidelity_scaled"].tolist() == values["infidelity_scaled"].tolist()  # no better than to say nothing
     with pytest.raises(ValueError, match="side=0"):
         asked(infidelity, exact, images, classes, labels, **chosen | {"side": 0.0})
     with pytest.raises(ValueError, match="choose square, noise"):
@@ -181,12 +206,28 @@ def test_correlations_over_subsets_are_one_of_what_each_pixel_does():
     ] == pytest.approx(-1)
     constant = found(asked(faithfulness_correlation, torch.full_like(saliency, 0.3), image, size=224 * 20, **SUBSET)[0])
     assert np.isnan(constant["faithfulness_correlation"])
+    with pytest.raises(ValueError, match="size=50176 must be from 1 and below 50176"):
+        asked(faithfulness_correlation, saliency, image, size=224**2, **SUBSET)
     frame, queries = asked(sensitivity_n, saliency, image, shares=[0.1, 0.5], **SUBSET)
     assert frame["value"].tolist() == pytest.approx([1, 1, 1])
     assert frame["x"].tolist()[:2] == [0.1, 0.5]
     assert queries == sensitivity_n.passes(shares=[0.1, 0.5], draws=20)[0] == 41
     with pytest.raises(ValueError, match="rise between 0 and 1"):
         asked(sensitivity_n, saliency, image, shares=[0.5, 0.1], **SUBSET)
+
+
+@pytest.mark.parametrize(("spread", "none"), [(1e-7, True), (1e-2, False)])
+def test_losses_that_are_rounding_have_no_correlation(spread, none):
+    """A saturated probability differs between subsets in the last digits of single precision alone."""
+
+    def saturated(images):
+        p = 1 - spread * images.double().mean((1, 2, 3)).float()
+        return torch.stack([1 - p, p], 1)
+
+    image = textured(1, 16, 16)
+    for measure, more in ((faithfulness_correlation, {"size": 224 * 20}), (sensitivity_n, {"shares": [0.1, 0.5]})):
+        frame = measure(saturated, image, ONE, [1], Attribution(image.mean(1)), rngs=rngs(1), **SUBSET, **more)
+        assert (frame["value"].isna() == none).all(), measure.__name__
 
 
 def test_a_point_hits_within_the_tolerance_and_mass_lies_where_it_lies():
@@ -209,11 +250,10 @@ def test_a_point_hits_within_the_tolerance_and_mass_lies_where_it_lies():
     assert values["pointing_hit"] == 0  # 3 pixels away, and not nearer
     assert located(tolerance=3.1)["pointing_hit"] == 1
     assert values["relevance_mass"] == pytest.approx(4 / 7)
-    assert values["relevance_rank"] >= 4 / 16
-    assert values["topk_intersection"] <= 16 / 64
+    assert 4 / 16 <= values["relevance_rank"] < 1
+    assert located(k=round(224**2 * 5 / 256))["topk_intersection"] == 4 / 5  # the five pixels that are not at -1
     assert values["region_iou"] == pytest.approx(8 / 24)
     assert located(sign="absolute")["relevance_mass"] == pytest.approx(16 / (256 + 2))
-    assert located(sign="signed")["relevance_mass"] == pytest.approx((4 - 12) / (7 - 251))
     assert asked(localisation, saliency, image, labels=[0], evidence=known, **LOCATE)[0].empty  # the mask is the label's
     assert len(asked(localisation, saliency, image, labels=[0], evidence=known, **LOCATE | {"target": "any"})[0]) == 5
     assert asked(localisation, saliency, image, evidence=[None], **LOCATE)[0].empty
@@ -222,6 +262,17 @@ def test_a_point_hits_within_the_tolerance_and_mass_lies_where_it_lies():
     assert negative["relevance_rank"] < 1  # ties in a random order
     with pytest.raises(ValueError, match="tolerance=0"):
         located(tolerance=0.0)
+    with pytest.raises(ValueError, match="k=50177"):
+        located(k=224**2 + 1)
+    with pytest.raises(ValueError, match="sign='signed': choose positive, absolute"):  # a total may be near 0, or below
+        located(sign="signed")
+
+
+def test_the_overlap_of_two_regions_is_a_double():
+    mask, kept = torch.zeros(16, 16, dtype=torch.bool), torch.zeros(1, 16, 16, dtype=torch.bool)
+    mask[0, :2] = kept[0, 0, 1:3] = True
+    chosen = LOCATE | {"evidence": [Evidence(mask[None], (0,))], "kept": kept}
+    assert found(asked(localisation, torch.ones(1, 16, 16), textured(1, 16, 16), **chosen)[0])["region_iou"] == 1 / 3
 
 
 def test_sparseness_of_a_constant_of_a_point_and_of_two_halves():
@@ -236,10 +287,38 @@ def test_sparseness_of_a_constant_of_a_point_and_of_two_halves():
     assert values.loc["effective_size"].tolist()[:3] == pytest.approx([1, 1 / 64, 0.5])
     assert values.loc["effective_complexity"].tolist()[:3] == pytest.approx([1, 1 / 64, 0.5])
     assert frame[frame["image"] == 3]["value"].isna().all()  # of nothing but zeros
-    with pytest.raises(ValueError, match="sign=signed"):
-        sparseness(
-            Bright(), textured(4, 8, 8), torch.ones(4).long(), [1] * 4, Attribution(maps), rngs=rngs(4), sign="signed", threshold=0.1
-        )
+    for wrong, said in (({"sign": "signed"}, "sign='signed': choose positive, absolute"), ({"threshold": 1.0}, "threshold=1.0: from 0")):
+        with pytest.raises(ValueError, match=said):
+            asked(sparseness, maps[:1], textured(1, 8, 8), **{"sign": "absolute", "threshold": 0.1} | wrong)
+
+
+OF_A_FILL = {
+    pixel_flipping: FLIP,
+    iterative_removal: IROF,
+    infidelity: INFIDELITY | {"target": "predicted"},
+    faithfulness_correlation: SUBSET | {"size": 224},
+    sensitivity_n: SUBSET | {"shares": [0.5]},
+    sufficient_shares: SUFFICIENT,
+}
+
+
+@pytest.mark.parametrize("measure", OF_A_FILL)
+def test_a_wrong_fill_is_refused_before_any_pass(measure):
+    chosen = OF_A_FILL[measure]
+    wrong = {"fills": ["black", "grey"]} if "fills" in chosen else {"fill": "grey"}
+    model, images = Bright(), textured(64, 16, 16)
+    with pytest.raises(ValueError, match="='grey': choose black"):
+        measure(model, images, torch.ones(64).long(), [1] * 64, Attribution(images[:, 0]), rngs=rngs(64), **chosen | wrong)
+    assert model.queries == 0
+
+
+def test_sufficient_shares_name_a_folder_of_photographs_without_its_path(tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "black.png")
+    fills = [f"photographs:{tmp_path}", [0.0, 0.0, 0.0]]
+    values = found(asked(sufficient_shares, *[textured(1, 16, 16)[:, 0], textured(1, 16, 16)], **SUFFICIENT | {"fills": fills})[0])
+    assert set(values) == {"mar_share_photographs", "mar_share_colour"}
+    with pytest.raises(ValueError, match="different names"):
+        asked(sufficient_shares, textured(1, 16, 16)[:, 0], textured(1, 16, 16), **SUFFICIENT | {"fills": ["black", "black"]})
 
 
 def test_max_sensitivity_is_the_largest_change_of_the_map():
