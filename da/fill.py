@@ -19,6 +19,7 @@ Fill = str | Sequence[float]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # the mean colour of its training images: zero after the usual normalisation
 BLUR_SIGMA = 0.09  # of the shorter side: about 20 pixels at 224, where little but colour is left
+NOISE = "noise"
 PHOTOGRAPHS = "photographs:"  # before the folder of a fill by other photographs
 SAME = 0.02  # mean difference of two versions of one photograph, at most
 SEEN, MOST = 256, 32  # pixels a side of a photograph when it is compared, and of its parts at most
@@ -69,7 +70,7 @@ def baseline_image(images: Images, fill: Fill, name: str = "fill") -> Images:
             sigma = BLUR_SIGMA * min(images.shape[-2:])
             size = min(2 * round(3 * sigma) + 1, 2 * min(images.shape[-2:]) - 1)
             return torch.cat([_blurred(image, size, sigma) for image in images.split(1)])
-        if fill == "noise":
+        if fill == NOISE:
             drawn = [_rng(image).random(image.shape, dtype=np.float32) for image in images]
             return torch.from_numpy(np.stack(drawn)).to(images) if drawn else images
         if fill.startswith(PHOTOGRAPHS):

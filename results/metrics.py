@@ -78,7 +78,7 @@ FURTHER = {  # of further measures, where they were asked for
         Metric("road_lerf", "ROAD, least relevant first", "larger", "share of images", "ROAD LeRF"),
         Metric("road_combined", "ROAD, combined", "larger", "half a difference of probabilities", "ROAD"),
         Metric("irof", "IROF", "larger", "share of the probability", "IROF"),
-        Metric("infidelity", "infidelity", "smaller", "squared probability", "infidelity"),
+        Metric("infidelity", "infidelity", "", "squared units of the map", by_request=True),
         Metric("infidelity_scaled", "infidelity of the scaled map", "smaller", "squared probability", "infidelity, scaled"),
         Metric("max_sensitivity", "max-sensitivity", "smaller", "relative change", "max-sensitivity"),
         Metric("faithfulness_correlation", "faithfulness correlation", "larger", "correlation", "faithfulness"),
@@ -87,7 +87,6 @@ FURTHER = {  # of further measures, where they were asked for
         Metric("entropy", "entropy of the map", "smaller", "nats", "entropy"),
         Metric("effective_size", "effective size", "smaller", SHARE, "effective size"),
         Metric("effective_complexity", "effective complexity", "smaller", SHARE, by_request=True),
-        Metric("randomisation_rise", "entropy's rise with random weights", "larger", "share of the entropy", "randomised"),
     )
 }
 BY_FILL = {  # how the names of a measure by fill start
@@ -96,6 +95,16 @@ BY_FILL = {  # how the names of a measure by fill start
     "srg_": ("symmetric relevance gain", "larger", "difference of mean probabilities"),
 }
 CRITERION = "mar_"  # how the names of MAR by criterion and fill start
+CURVES = (  # names of numbers at a place x
+    "insertion_accuracy", "insertion_consistency", "insertion_score", "deletion_score", "sensitivity_n_correlation",
+    *(f"road_{order}_{of}" for order in ("morf", "lerf") for of in ("kept", "score")),
+    *(f"{source}_{what}" for source in ("parts", "ground") for what in ("keep", "lose")),
+)  # fmt: skip
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name is one of the shipped measures' metrics, whose titles and directions go by it."""
+    return name.startswith((CRITERION, *BY_FILL)) or name in (*CATALOGUE, *EVIDENCE, *FURTHER, *CURVES)
 
 
 def metric_named(name: str) -> Metric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,8 @@ import torch
 from benchmarks.inputs.parameters import given_by_the_harness, takes_evidence, takes_explain
 from benchmarks.jobs.attribute import Outcome
 from benchmarks.jobs.batch import Batch, evidence_of
+from benchmarks.keys.identity import with_defaults
+from da.fill import NOISE, PHOTOGRAPHS
 from da.types import Images, Saliency
 
 if TYPE_CHECKING:
@@ -31,6 +34,12 @@ def given_to(measure: Callable[..., Any], job: Job, batch: Batch, spent: Callabl
 def _explaining(job: Job, batch: Batch, spent: Callable[[float], None]) -> Callable[[Images], Saliency]:
     if "ids" in given_by_the_harness(job.method):
         raise ValueError(f"{job.method_name} reads maps that were made elsewhere: it cannot explain other versions of the images")
+    for name, value in with_defaults(job.method, job.method.keywords if isinstance(job.method, partial) else {}).items():
+        if isinstance(value, str) and (("fill" in name and value == NOISE) or value.startswith(PHOTOGRAPHS)):
+            raise ValueError(
+                f"{job.method_name} has {name}={value}, which is drawn anew for each version of an image: its maps would differ by that "
+                "alone. Give another fill, such as black"
+            )
 
     def explain(images: Images) -> Saliency:
         return torch.stack(list(_maps(job.explained(replace(batch, pixels=images.to(batch.pixels))), spent))).to(images.device)

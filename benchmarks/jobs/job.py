@@ -31,7 +31,6 @@ from benchmarks.keys.sources import is_ours
 from benchmarks.models.classifier import Model
 from da.rng import image_rng
 from da.types import OK, Attribution, ScoreModel
-from results.metrics import CATALOGUE
 from results.records import stored_as
 from results.store.store import FAILED, Arrays, ImageKey, Store, digest, unpacked
 
@@ -123,10 +122,9 @@ class Job:
         return {}
 
     def _metric_owners(self, name: str) -> dict[str, str]:
-        """Whose the metrics are that a measure may not return: the harness's, other measures', and to strangers' those of the catalogue."""
-        ours = is_ours(str(getattr(self.benchmarks[name].func, "__module__", "")))
+        """Whose the metrics are that a measure may not return: the harness's, and other measures'."""
         others = {metric: other for metric, other in self._measured.items() if self.keys[other] != self.keys[name]}
-        return dict.fromkeys(() if ours else CATALOGUE, "the shipped measures") | dict.fromkeys(COUNTED, "the harness") | others
+        return dict.fromkeys(COUNTED, "the harness") | others
 
     def _stored(self, name: str) -> dict[ImageKey, Path]:
         there = self.store.index(self.keys[name])
@@ -262,14 +260,15 @@ class Job:
                 continue
             view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
+            further: list[float] = []  # passes of the method, run again
             try:
-                further: list[float] = []  # passes of the method, run again
                 known = given_to(benchmark, self, batch, further.append)
                 with settings_kept(rngs[0]):
                     frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs, **known)
-                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name))
+                theirs = not is_ours(str(getattr(benchmark.func, "__module__", "")))
+                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name), theirs)
             except Exception as error:
-                queries += view.queries
+                queries += view.queries + int(np.nansum(further))
                 if len(batch.images) > 1:
                     return queries + sum(self._measure(one) for one in batch.singles())
                 self._put(name, [(batch.images[0], f"error: {reason(error)}", name, np.nan, np.nan)])
@@ -279,7 +278,7 @@ class Job:
             rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]
             nothing = [image for i, image in enumerate(batch.images) if i not in set(frame["image"])]
             self._put(name, rows + [(image, OK, name, np.nan, np.nan) for image in nothing])  # else they would be left for ever
-            queries += view.queries + int(sum(further))
+            queries += view.queries + int(np.nansum(further))
         return queries
 
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
