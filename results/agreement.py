@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 
@@ -13,13 +13,13 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from results import metrics, tables
-from results.statistics import CONFIDENCE, bootstrap_interval, compare_family
+from results.statistics import CONFIDENCE, LEVEL, NOISE, SAME, bootstrap_interval, compare_family, differences, holm
 
 RESAMPLES = 1000
 REDUNDANT = 0.9  # rank correlation above which two measures say the same of methods, with its whole interval
 LEAST_METHODS, LEAST_MEASURES, LEAST_IMAGES = 3, 2, 2
 MOST_METHODS = 60  # of a page
-DIGITS = 12  # to which means are ranked: what differs by less is rounding
+MOST_NAMED = 3  # pairs of measures in a sentence
 ENDS = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
 
 
@@ -28,13 +28,14 @@ class Agreement:
     """Values of methods by measure and image, turned so that larger is better.
 
     scores: ``[methods, measures, images]``, NaN of a measure and image that not all methods have a value of. left_out: the measures that
-    not all methods have a value of on two images or more.
+    not all methods have a value of on two images or more. silent: the methods that have no measure's value on two images or more.
     """
 
     methods: list[str]
     measures: list[str]
     scores: Float[np.ndarray, "k m n"]
     left_out: list[str]
+    silent: list[str] = field(default_factory=list)
 
     @cached_property
     def means(self) -> Float[np.ndarray, "r k m"]:
@@ -53,10 +54,11 @@ class Agreement:
         return _ranked(self.means, 1)
 
     def rank_table(self) -> pd.DataFrame:
-        """``measure, method, rank, low, high``, with bootstrap intervals over the images."""
+        """``measure, method, rank, low, high, images``, with bootstrap intervals over the images, of which there are so many."""
         low, high = np.nanpercentile(self.ranks[1:], ENDS, axis=0)
+        images = np.isfinite(self.scores).all(0).sum(1)
         lines = [
-            {"measure": measure, "method": method, "rank": self.ranks[0, i, j], "low": low[i, j], "high": high[i, j]}
+            {"measure": measure, "method": method, "rank": self.ranks[0, i, j], "low": low[i, j], "high": high[i, j], "images": images[j]}
             for j, measure in enumerate(self.measures)
             for i, method in enumerate(self.methods)
         ]
@@ -81,7 +83,7 @@ class Agreement:
 
         ``a, b``; ``methods, low, high``: of the methods' means; ``images, images_low, images_high``: of the methods on an image, mean over
         the images; ``verdict``: ``redundant`` where the interval over the methods' means lies above 0.9, ``contradicting`` where it
-        lies below 0, else ``""``.
+        lies below 0, else ``""``; not corrected for the number of pairs.
         """
         of_means = _correlations(self.ranks)
         of_images = _correlations(_ranked(self.scores.transpose(2, 0, 1), 1))
@@ -103,20 +105,22 @@ class Agreement:
     def comparisons(self) -> pd.DataFrame:
         """Each two methods by each measure: the share of images on which A is better, half of those without a difference, and a test.
 
-        ``measure, a, b, better, low, high, p_holm, shown``: shown is the method that the test shows to be better, or ``""``. The paired
-        Wilcoxon test is corrected by Holm over the pairs of a measure.
+        ``measure, a, b, better, low, high, p_holm, shown, p_all, shown_all``: shown is the method that the test shows to be better, or
+        ``""``. The paired Wilcoxon test is corrected by Holm over the pairs of a measure; ``_all``: over those of all measures.
         """
         lines = []
         for j, measure in enumerate(self.measures):
             of = {method: self.scores[i, j] for i, method in enumerate(self.methods)}
             for (a, b), found in compare_family(of).items():
                 known = np.isfinite(of[a]) & np.isfinite(of[b])
-                better = (1 + np.sign(np.round(of[a][known] - of[b][known], DIGITS))) / 2
+                better = (1 + np.sign(differences(of[a][known], of[b][known]))) / 2
                 low, high = bootstrap_interval(better)
                 shown = {"A smaller": b, "B smaller": a}.get(found.verdict, "")
                 line = {"measure": measure, "a": a, "b": b, "better": better.mean(), "low": float(low), "high": float(high)}
-                lines.append(line | {"p_holm": found.p_holm, "shown": shown})
-        return pd.DataFrame(lines)
+                lines.append(line | {"p_holm": found.p_holm, "shown": shown, "p_all": found.p})
+        compared = pd.DataFrame(lines)
+        compared["p_all"] = holm(compared["p_all"].tolist())
+        return compared.assign(shown_all=compared["shown"].where(compared["p_all"] < LEVEL, ""))
 
     def mean_ranks(self, measure: str) -> pd.Series[float]:
         """The mean over images of each method's rank on an image, the best first."""
@@ -128,13 +132,16 @@ class Agreement:
 def agreement(rows: pd.DataFrame) -> Agreement | None:
     """What a run's rows (``tables.load``'s) say of methods by measure, a configuration being a method; None where it is too little.
 
-    Measures count that have a direction and are no cost. An image has its mean over the seeds.
+    Measures count that have a direction and are no cost. An image has its mean over the seeds. A method without values is left out, since
+    no measure has a value of every method then.
     """
     rows = tables.over_seeds(rows)
+    every = list(dict.fromkeys(rows["configuration"]))
     rows = rows[rows["value"].notna() & rows["x"].isna()]
-    methods = list(dict.fromkeys(rows["configuration"]))
     wanted = [name for name in metrics.titles(rows) if metrics.metric_named(name).better]
-    rows = rows.assign(pair=tables.pairing(rows))
+    rows = rows[rows["metric"].isin(wanted)].assign(pair=tables.pairing(rows))
+    images_of = rows.groupby(["configuration", "metric"])["pair"].nunique().groupby("configuration").max()
+    methods = [name for name in every if images_of.get(name, 0) >= LEAST_IMAGES]
     cubes, left_out = {}, []
     images = list(dict.fromkeys(rows["pair"]))
     for name in wanted:
@@ -148,43 +155,64 @@ def agreement(rows: pd.DataFrame) -> Agreement | None:
         cubes[name] = np.where(common, sign * table, np.nan)
     if len(methods) < LEAST_METHODS or len(cubes) < LEAST_MEASURES:
         return None
-    return Agreement(methods, list(cubes), np.stack(list(cubes.values()), 1), left_out)
+    return Agreement(methods, list(cubes), np.stack(list(cubes.values()), 1), left_out, [name for name in every if name not in methods])
+
+
+def agreement_of_one(rows: pd.DataFrame) -> Agreement | None:
+    """``agreement`` for a page: None, too, of many methods, and where models, data sets or other settings than the methods' vary."""
+    apart = [name for name in tables.configuration_columns(rows) if name != "method" and not name.startswith(("param.", "method."))]
+    if rows["configuration"].nunique() > MOST_METHODS or any(tables.varies(rows[name]) for name in apart):
+        return None
+    return agreement(rows)
 
 
 def said(of: Agreement, compared: pd.DataFrame | None = None) -> Iterator[str]:
     """In words, whether the ranking of methods turns around with the measure. compared: ``Agreement.comparisons``, for what tests show."""
     w, low, high = of.concordance()
     yield f"Kendall's W of {len(of.measures)} measures on {len(of.methods)} methods is {w:.2f} ({low:.2f} to {high:.2f}); 1: all rank alike"
-    best: dict[str, list[str]] = {}
-    for j, measure in enumerate(of.measures):
-        best.setdefault(of.methods[int(np.argmin(of.ranks[0, :, j]))], []).append(metrics.metric_named(measure).title)
-    if len(best) > 1:
-        counts = ", ".join(f"{name} by {len(by)}" for name, by in sorted(best.items(), key=lambda item: -len(item[1])))
-        yield f"The best method changes with the measure: {counts} of {len(of.measures)} measures"
+    best: dict[str, int] = {}
+    for j in range(len(of.measures)):
+        first = np.flatnonzero(of.ranks[0, :, j] == of.ranks[0, :, j].min())
+        name = of.methods[first[0]] if len(first) == 1 else "a tie"
+        best[name] = best.get(name, 0) + 1
+    if best.keys() == {"a tie"}:
+        yield "By no measure a single method is the best"
+    elif len(best) > 1:
+        counts = ", ".join(f"{name} by {count}" for name, count in sorted(best.items(), key=lambda item: -item[1]))
+        changes = "changes with the measure" if len(best.keys() - {"a tie"}) > 1 else "is not the same by every measure"
+        yield f"The best method {changes}: {counts} of {len(of.measures)} measures"
     else:
         yield f"{next(iter(best))} is the best by every measure"
     pairs = of.pairs()
-    for a, b in pairs.loc[pairs["verdict"] == "contradicting", ["a", "b"]].to_numpy():
+    against = pairs[pairs["verdict"] == "contradicting"].sort_values("methods", kind="stable")
+    for a, b in against[["a", "b"]].to_numpy()[:MOST_NAMED]:
         yield f"{metrics.metric_named(a).title} and {metrics.metric_named(b).title} contradict one another: one ranks against the other"
+    if len(against) > MOST_NAMED:
+        yield f"So do {len(against) - MOST_NAMED} more of {len(pairs)} pairs of measures"
     if compared is not None:
         around = reversals(compared)
         every = len(of.methods) * (len(of.methods) - 1) // 2
         turned = "turns around" if len(around) else "does not turn around"
         yield f"The ranking {turned} with the measure: on {len(around)} of {every} pairs of methods, measures show opposite differences"
+    if of.silent:
+        yield f"Left out, since no measure has values of them: {', '.join(of.silent)}"
 
 
 def turning(rows: pd.DataFrame) -> list[str]:
     """For a run's page: what ``said`` says of measures that rank methods differently, without tests; nothing where there are too few."""
-    of = agreement(rows) if rows["configuration"].nunique() <= MOST_METHODS else None
+    of = agreement_of_one(rows)
     return [] if of is None else [f"{sentence}." for sentence in list(said(of))[1:] if "best by every" not in sentence]
 
 
 def reversals(compared: pd.DataFrame) -> pd.DataFrame:
-    """The pairs of methods of which one measure shows the one to be better, and another the other: ``a, b, a_by, b_by``."""
+    """The pairs of methods of which one measure shows the one to be better, and another the other: ``a, b, a_by, b_by``.
+
+    Corrected over the pairs of all measures, since it looks among all of these.
+    """
     lines = []
-    for (a, b), group in compared[compared["shown"] != ""].groupby(["a", "b"], sort=False):
-        if len(set(group["shown"])) > 1:
-            by = {name: ", ".join(group.loc[group["shown"] == name, "measure"]) for name in (a, b)}
+    for (a, b), group in compared[compared["shown_all"] != ""].groupby(["a", "b"], sort=False):
+        if len(set(group["shown_all"])) > 1:
+            by = {name: ", ".join(group.loc[group["shown_all"] == name, "measure"]) for name in (a, b)}
             lines.append({"a": a, "b": b, "a_by": by[a], "b_by": by[b]})
     return pd.DataFrame(lines, columns=["a", "b", "a_by", "b_by"])
 
@@ -213,10 +241,16 @@ def kendall_w(ranks: Float[np.ndarray, "r k m"]) -> Float[np.ndarray, " r"]:
 
 
 def _ranked(values: Float[np.ndarray, "r k m"], axis: int) -> Float[np.ndarray, "r k m"]:
-    """Ranks along an axis, 1 for the largest, ties at their mean; NaN where any value along it is."""
-    scale = np.nanmax(np.abs(values), axis=axis, keepdims=True, initial=0)
-    even = np.round(values / np.where(scale > 0, scale, 1), DIGITS)
-    return np.asarray(rankdata(-even, axis=axis, nan_policy="propagate"))
+    """Ranks along an axis, 1 for the largest, ties at their mean; NaN where any value along it is.
+
+    Neighbours are tied that are the same up to rounding, as in ``results.statistics.differences``.
+    """
+    order = np.argsort(values, axis=axis)
+    rising = np.take_along_axis(values, order, axis)
+    near = np.maximum(SAME * np.abs(rising), NOISE * np.nanmax(np.abs(values), axis=axis, keepdims=True, initial=0))
+    place = np.empty_like(values)
+    np.put_along_axis(place, order, (np.diff(rising, axis=axis, prepend=-np.inf) > near).cumsum(axis).astype(float), axis)
+    return np.asarray(rankdata(np.where(np.isnan(values), np.nan, -place), axis=axis, nan_policy="propagate"))
 
 
 def _correlations(ranks: Float[np.ndarray, "r k m"]) -> Float[np.ndarray, "r m m"]:

@@ -45,15 +45,15 @@ def agreement(run: Run) -> Iterator[Path]:
         raise ValueError("agreement compares three methods or more by two measures or more, on images that all methods have a value of")
     compared = of.comparisons()
     words = ". ".join(said(of, compared))
-    left = f" Left out, since not all methods have a value: {', '.join(of.left_out)}." if of.left_out else ""
-    images = of.scores.shape[2]
-    yield from table(_rank_table(of), run.stem("agreement"), _ranks_caption(run, images, words) + left)
+    left = f" Measures left out, since not all methods have a value: {', '.join(of.left_out)}." if of.left_out else ""
+    yield from table(_rank_table(of), run.stem("agreement"), _ranks_caption(run, words) + left)
     pairs = of.pairs()
     yield from table(_pair_table(pairs), run.stem("agreement_measures"), _pairs_caption(pairs))
     yield from table(_comparison_table(compared), run.stem("agreement_methods"), _comparisons_caption(run))
     if len(around := reversals(compared)):
         caption = (
-            "Pairs of methods on which measures show opposite differences: the measures by which A is better, and those by which B is."
+            "Pairs of methods on which measures show opposite differences: the measures by which A is better, and those by which B is. The "
+            "paired Wilcoxon test is corrected by Holm over the pairs of all measures."
         )
         yield from table(around, run.stem("agreement_reversals"), caption)
     side = 2.4 + 0.32 * len(of.measures)
@@ -81,6 +81,7 @@ def _rank_table(of: Agreement) -> pd.DataFrame:
     lines = pd.DataFrame(
         {"measure": [metric_named(name).title for name in wide.index], "better": [metric_named(name).better for name in wide.index]}
     )
+    lines["images"] = ranks.drop_duplicates("measure").set_index("measure").loc[wide.index, "images"].to_numpy()
     lines["W over images"] = [round(over_images[name], 3) for name in wide.index]
     return pd.concat([lines, wide.reset_index(drop=True)], axis=1)
 
@@ -111,10 +112,12 @@ def _comparison_table(compared: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _ranks_caption(run: Run, images: int, words: str) -> str:
+def _ranks_caption(run: Run, words: str) -> str:
     return (
-        f"Ranks of methods by the mean of each measure, 1 for the best, with 95 % bootstrap intervals over {images} images: {what(run)}. "
-        f"W over images: whether a measure ranks the methods alike on every image. {words}."
+        "Ranks of methods by the mean of each measure, 1 for the best, with 95 % bootstrap intervals over the images that all methods have a "
+        f"value of: {what(run)}. W over images: whether a measure ranks the methods alike on every image. {words}. W counts each line once: "
+        "a measure under several fills counts several times, and so does what is no measure of faithfulness, such as sparseness, where it "
+        "was asked for."
     )
 
 
@@ -123,7 +126,8 @@ def _pairs_caption(pairs: pd.DataFrame) -> str:
     return (
         "Rank correlation (Spearman) of each two measures, with 95 % bootstrap intervals over the images. Over methods: of the methods' "
         "means. Over images: of the methods on each image, mean over the images. Redundant: the interval over methods lies above 0.9 "
-        f"({counts['redundant']} pairs); contradicting: it lies below 0 ({counts['contradicting']} pairs)."
+        f"({counts['redundant']} pairs); contradicting: it lies below 0 ({counts['contradicting']} pairs); "
+        f"uncorrected for the {len(pairs)} pairs."
     )
 
 

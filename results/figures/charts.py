@@ -175,7 +175,7 @@ def differences(rows: pd.DataFrame) -> Chart:
 def measures(rows: pd.DataFrame) -> Chart:
     """Whether the measures agree on the configurations: their ranks by measure, and the rank correlation of each two measures."""
     views = []
-    if rows["configuration"].nunique() <= MOST_BOXES and (of := agreement.agreement(rows)) is not None:
+    if rows["configuration"].nunique() <= MOST_BOXES and (of := agreement.agreement_of_one(rows)) is not None:
         titles = [metrics.metric_named(name).title for name in of.measures]
         w, low, high = of.concordance()
         said = f"Ranks by measure, 1 for the best; Kendall's W {w:.2f} ({low:.2f} to {high:.2f})"

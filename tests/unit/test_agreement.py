@@ -28,8 +28,8 @@ def rows_of(values: dict[str, list[float]], noise: float = 0.05, images: int = I
     return pd.DataFrame(lines)
 
 
-# irof and gini: larger is better. infidelity and entropy: smaller is
-ALIKE = {"irof": [4, 3, 2, 1.0], "gini": [8, 6, 4, 2.0], "infidelity": [1, 2, 3, 4.0]}
+# irof and gini: larger is better. infidelity_scaled and entropy: smaller is
+ALIKE = {"irof": [4, 3, 2, 1.0], "gini": [8, 6, 4, 2.0], "infidelity_scaled": [1, 2, 3, 4.0]}
 AGAINST = ALIKE | {"entropy": [4, 3, 2, 1.0]}
 
 
@@ -106,6 +106,68 @@ def test_correlations_are_spearmans_and_an_image_that_a_method_lacks_is_left_out
     third = rows_of({"irof": [1, 2, 3, 1.5], "gini": [2, 1, 4, 3.0], "mar": [1, 2, 3, 4.0]})
     missing = agreement(third[(third["metric"] != "mar") | (third["method"] == "alpha")])
     assert missing.left_out == ["mar"]
+    assert missing.silent == []
+    images = fewer.rank_table().groupby("measure")["images"].unique()
+    assert images.map(list).to_dict() == {"gini": [IMAGES - 1], "irof": [IMAGES]}
+
+
+def test_a_method_without_values_is_left_out_and_named_and_the_others_are_compared():
+    rows = rows_of(ALIKE)
+    rows.loc[(rows["method"] == "beta") & (rows["image"] != "0"), "value"] = np.nan
+    of = agreement(rows)
+    assert of.methods == ["alpha", "gamma", "delta"]
+    assert of.silent == ["beta"]
+    assert "Left out, since no measure has values of them: beta." in turning(rows)
+
+
+def test_a_number_in_the_units_of_the_map_does_not_rank_methods():
+    rows = rows_of(ALIKE | {"infidelity": [4, 3, 2, 1.0]})
+    assert set(agreement(rows).measures) == set(ALIKE)
+
+
+def test_methods_that_tie_for_the_best_are_a_tie_whatever_their_order():
+    tied = {"irof": [4, 4, 2, 1.0], "gini": [8, 6, 4, 2.0]}
+    words = list(said(agreement(rows_of(tied, 0))))
+    assert "The best method is not the same by every measure: alpha by 1, a tie by 1 of 2 measures" in words
+    both = {"irof": [4, 4, 2, 1.0], "gini": [8, 8, 4, 2.0]}
+    assert "By no measure a single method is the best" in list(said(agreement(rows_of(both, 0))))
+
+
+def test_what_differs_by_rounding_is_no_improvement_and_no_rank_whatever_the_unit():
+    rows = rows_of({"irof": [0, 0, 1e7, 2e7], "gini": [1, 2, 3, 4.0]}, 0)
+    at = (rows["metric"] == "irof") & rows["method"].isin(["alpha", "beta"])
+    rows.loc[at, "value"] = np.where(rows.loc[at, "method"] == "alpha", 0.15000000000000002e7, 0.14999999999999997e7)
+    of = agreement(rows)
+    first = of.comparisons().query("measure == 'irof' and a == 'alpha' and b == 'beta'").iloc[0]
+    assert first["better"] == 0.5
+    assert (of.ranks[0, :, of.measures.index("irof")] == [3.5, 3.5, 2, 1]).all()
+
+
+@pytest.mark.parametrize(("images", "turns"), [(7, False), (8, True)])
+def test_a_reversal_is_corrected_over_all_the_measures_that_it_is_looked_for_among(images, turns):
+    """Of 7 images p is at least 2 / 2^7: 0.047 of a measure's 3 pairs, and 0.094 of the 6 of both."""
+    rows = rows_of({"irof": [1, 2, 3, 4.0], "gini": [4, 3, 2, 1.0]}, 0.001, images)
+    compared = agreement(rows[rows["method"] != "delta"]).comparisons()
+    assert (compared["shown"] != "").all()
+    assert len(reversals(compared)) == (3 if turns else 0)
+
+
+def test_of_many_contradicting_measures_the_worst_are_named_and_the_others_counted():
+    up, down = [1, 2, 3, 4.0], [4, 3, 2, 1.0]
+    words = turning(rows_of({"irof": up, "gini": down, "sensitivity_n": up, "srg_black": up, "insertion_auc": up, "removable": up}))
+    assert sum("contradict one another" in sentence for sentence in words) == 3
+    assert "So do 5 more of 15 pairs of measures." in words
+
+
+@pytest.mark.parametrize("column", ["model", "dataset", "engine", "benchmark.flipping.steps", "model.randomise"])
+def test_a_page_says_nothing_of_agreement_over_several_models_data_sets_or_settings_of_measures(column):
+    rows = rows_of(AGAINST).assign(**{column: "one", "param.k": "1"})
+    rows.loc[rows["method"] == "beta", "param.k"] = "2"  # configurations of methods are told apart
+    assert turning(rows)
+    assert chart(rows).views
+    rows.loc[rows["method"] == "beta", column] = "another"
+    assert turning(rows) == []
+    assert chart(rows).views == []
 
 
 def test_too_little_to_compare_is_nothing():
@@ -135,6 +197,8 @@ def test_the_artefact_writes_tables_and_figures_that_say_whether_the_ranking_tur
     table = pd.read_csv(tmp_path / "agreement.csv")
     assert len(table) == len(values)
     assert table["alpha"].str.startswith("1.0").sum() == 3
+    assert table["images"].tolist() == [12] * len(values)
+    assert "uncorrected for the" in (tmp_path / "agreement_measures.md").read_text()
     caption = (tmp_path / "agreement.md").read_text()
     assert ("The ranking turns around" in caption) == (values is AGAINST)
     with pytest.raises(ValueError, match="three methods or more"):
