@@ -114,10 +114,10 @@ def _comparison_table(compared: pd.DataFrame) -> pd.DataFrame:
 
 def _ranks_caption(run: Run, words: str) -> str:
     return (
-        "Ranks of methods by the mean of each measure, 1 for the best, with 95 % bootstrap intervals over the images that all methods have a "
-        f"value of: {what(run)}. W over images: whether a measure ranks the methods alike on every image. {words}. W counts each line once: "
-        "a measure under several fills counts several times, and so does what is no measure of faithfulness, such as sparseness, where it "
-        "was asked for."
+        "Ranks of methods by the mean of each measure, 1 for the best, with 95 % bootstrap intervals over the images that all methods "
+        f"have a value of: {what(run)}. W over images: whether a measure ranks the methods alike on every image. {words}. W counts each "
+        "line once: a measure under several fills counts several times, and so does what is no measure of faithfulness, such as "
+        "sparseness, where it was asked for."
     )
 
 
