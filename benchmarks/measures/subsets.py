@@ -19,7 +19,7 @@ from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 __version__ = "2"
 
 SUBSET_AREA = 224**2  # pixels of the image that ``size`` counts pixels of
-SUMS_EQUAL, SCORES_EQUAL = 1e-12, 16 * torch.finfo(torch.float32).eps  # of the largest: what differs by less is rounding
+SUMS_EQUAL, SCORES_EQUAL = 1e-12, 4 * torch.finfo(torch.float32).eps  # of the largest: what differs by less is rounding
 
 
 @passes(lambda draws, **_: (1 + draws, 0))
@@ -70,7 +70,7 @@ def faithfulness_correlation(
     -------
     pandas.DataFrame
         Rows ``image, metric, x, value`` with the metric ``faithfulness_correlation``, from -1 to 1: NaN where the map's sums do not
-        vary, or the probabilities by no more than 2e-6 of the largest, the whole image's among them,
+        vary, or the probabilities by no more than 5e-7 of the largest, the whole image's among them,
         which is rounding in single precision.
 
     Raises

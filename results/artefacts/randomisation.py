@@ -56,8 +56,8 @@ def randomisation(run: Run) -> Iterator[Path]:
     caption = (
         f"Efficient randomisation test: the entropy (nats) of a map's histogram of {BINS} bins under the learned network and under the one "
         f"with all weights permuted, and its relative rise, mean and 95 % bootstrap interval: {what(run)}. Larger is better; about 0: the "
-        "map does not depend on what was learned. Each map is of the class that its network gives, another one under random weights; an image "
-        "has its mean over the seeds, and one whose learned map has a single value no rise."
+        "map does not depend on what was learned. Each map is of the class that its network gives, another one under random weights; an "
+        "image has its mean over the seeds, and one whose learned map has a single value no rise."
     )
     yield from table(pd.DataFrame(lines).round(3), run.stem("randomisation"), caption)
 

@@ -19,7 +19,7 @@ from da.types import Attribution
 from results.artefacts.randomisation import discrete_entropy
 from tests.conftest import REPOSITORY
 from tests.helpers import configured, rngs
-from tests.reference.measures_settings import DRAWS, NOISY, RADIUS, SHARES, SIDE, SIGMA, SIZE, STEPS, SUBSETS, K
+from tests.reference.measures_settings import DRAWS, NOISY, RADIUS, SHARES, SIDE, SIGMA, SIZE, STEPS, SUBSETS, TOLERANCE, K, at_points
 
 FOLDER = REPOSITORY / "tests" / "reference"
 SAME = 1e-5
@@ -43,7 +43,7 @@ def given(request, recorded):
     maps, targets = torch.from_numpy(arrays[request.param]), torch.from_numpy(arrays["targets"])
     evidence = [Evidence(torch.from_numpy(mask)[None], (0,)) for mask in arrays["masks"]]
 
-    def asked(measure, **chosen):
+    def asked(measure, maps=maps, **chosen):
         known = {"evidence": evidence} if measure is measures.localisation else {}
         with torch.no_grad():
             frame = measure(lambda shown: net(shown), images, targets, targets.tolist(), Attribution(maps), rngs=rngs(4), **known, **chosen)
@@ -63,8 +63,19 @@ def test_localisation_is_quantus_and_torchray(given):
     found = asked(measures.localisation, **chosen)
     for name in ("pointing_hit", "pointing_exact", "relevance_mass", "relevance_rank", "topk_intersection"):
         same(name, found[name], said[name])
-    signed = asked(measures.localisation, **chosen | {"sign": "signed"})["relevance_mass"]
-    same("relevance_mass, signed", signed, said["relevance_mass_signed"])
+
+
+def test_a_point_at_the_tolerance_is_that_of_torchray(recorded):
+    said, arrays, _ = recorded
+    maps = torch.from_numpy(at_points(arrays["points"], *arrays["masks"].shape[1:]))
+    evidence = [Evidence(torch.from_numpy(mask)[None], (0,)) for mask in arrays["masks"].repeat(4, axis=0)]
+    images, classes = torch.zeros(len(maps), 3, *maps.shape[1:]), torch.zeros(len(maps), dtype=torch.long)
+    frame = measures.localisation(
+        lambda shown: shown, images, classes, [None] * len(maps), Attribution(maps), rngs=rngs(len(maps)), evidence=evidence,
+        tolerance=float(TOLERANCE), k=1000, sign="positive", target="any",
+    )  # fmt: skip
+    same("hits at the tolerance", frame.loc[frame["metric"] == "pointing_hit", "value"], said["points_hit"])
+    assert set(said["points_hit"]) == {0, 1}
 
 
 def test_pixel_flipping_is_that_of_quantus_but_for_the_whole_image(given):
@@ -80,7 +91,8 @@ def test_pixel_flipping_is_that_of_quantus_but_for_the_whole_image(given):
 def test_road_imputes_as_its_authors_and_quantus(given):
     said, asked, _ = given
     found = asked(measures.remove_and_debias, shares=SHARES, target="predicted")
-    same("road, probabilities", found["road_morf_score"], said["road_morf_score"])
+    for order in ("morf", "lerf"):
+        same(f"road, probabilities, {order}", found[f"road_{order}_score"], said[f"road_{order}_score"])
     assert said["road_largest"] < SAME
 
 
@@ -92,21 +104,26 @@ def test_irof_is_that_of_quantus_but_for_the_whole_image_and_the_scale(given):
 
 
 @pytest.mark.parametrize("kind", ["noise", "square"])
-def test_infidelity_is_that_of_captum(given, kind):
-    said, asked, _ = given
+def test_infidelity_is_that_of_captum_where_its_factor_is_not_negative(given, kind):
+    said, asked, maps = given
     chosen = {"draws": DRAWS, "perturbation": kind, "sigma": SIGMA, "side": SIDE, "fill": "black", "sign": "signed", "normalise": False}
     found = asked(measures.infidelity, **chosen, target="predicted")
     same(f"infidelity, {kind}", found["infidelity"], said[f"infidelity_{kind}"])
-    same(f"infidelity_scaled, {kind}", found["infidelity_scaled"], said[f"infidelity_{kind}_scaled"])
+    positive = np.array(said[f"infidelity_{kind}"]) < said[f"infidelity_{kind}_negative"]  # captum's factor, which it does not tell
+    for which, of in ((positive, maps), (~positive, -maps)):  # captum's value of a map and of its negative is one
+        scaled = asked(measures.infidelity, maps=of, **chosen, target="predicted")["infidelity_scaled"]
+        theirs = np.where(which, said[f"infidelity_{kind}_scaled"], said[f"infidelity_{kind}_nothing"])
+        np.testing.assert_allclose(np.squeeze(scaled), theirs, rtol=SAME, atol=1e-8)
 
 
 def test_faithfulness_correlation_is_that_of_quantus(given):
     said, asked, _ = given
     size = round(SIZE * 224**2 / 64**2)
     found = asked(measures.faithfulness_correlation, size=size, draws=SUBSETS, fill="black", sign="signed", target="predicted")
-    same("faithfulness_correlation", found["faithfulness_correlation"], said["faithfulness_correlation"])
+    theirs = np.where([True, True, False, True], said["faithfulness_correlation"], np.nan)  # the third probability is 1 but for rounding
+    same("faithfulness_correlation", found["faithfulness_correlation"], theirs)
     at_one_size = asked(measures.sensitivity_n, shares=[SIZE / 64**2], draws=SUBSETS, fill="black", sign="signed", target="predicted")
-    same("sensitivity_n at that size", at_one_size["sensitivity_n"], said["faithfulness_correlation"])
+    same("sensitivity_n at that size", at_one_size["sensitivity_n"], theirs)
 
 
 def test_sparseness_is_that_of_quantus(given):

@@ -29,12 +29,27 @@ from captum.metrics import infidelity, sensitivity_max
 from hydra.utils import instantiate
 from quantus.functions.complexity_func import discrete_entropy
 from quantus.functions.perturb_func import baseline_replacement_by_mask, noisy_linear_imputation
+from scipy.ndimage import distance_transform_edt
 
 from benchmarks.data import planted
 from benchmarks.models.planted import shipped
 from da.superpixels import superpixels
 from tests.helpers import configured
-from tests.reference.measures_settings import DRAWS, IMAGES, NOISY, RADIUS, SHARES, SIDE, SIGMA, SIZE, STEPS, SUBSETS, K
+from tests.reference.measures_settings import (
+    DRAWS,
+    IMAGES,
+    NOISY,
+    RADIUS,
+    SHARES,
+    SIDE,
+    SIGMA,
+    SIZE,
+    STEPS,
+    SUBSETS,
+    TOLERANCE,
+    K,
+    at_points,
+)
 
 HERE = Path(__file__).parent
 QUIET = {"disable_warnings": True, "return_aggregate": False}
@@ -63,8 +78,17 @@ def recorded() -> tuple[dict[str, np.ndarray], nn.Module]:
         "targets": targets.numpy(),
         "absolute": absolute.numpy(),
         "product": product.numpy(),
+        "points": np.stack([points_near(mask.numpy()) for mask in masks]),
     }
     return arrays, net
+
+
+def points_near(mask: np.ndarray) -> np.ndarray:
+    """Pixels ``[4, 2]`` outside a mask: the last before the tolerance of the pointing game and the first from it on, by distance."""
+    far = distance_transform_edt(~mask)
+    inside, outside = np.where(far < TOLERANCE, far, 0), np.where(far >= TOLERANCE, far, np.inf)
+    chosen = [*np.argsort(-inside, axis=None, kind="stable")[:2], *np.argsort(outside, axis=None, kind="stable")[:2]]
+    return np.stack(np.unravel_index(chosen, mask.shape), 1)
 
 
 def ranks(maps: np.ndarray) -> np.ndarray:
@@ -94,13 +118,14 @@ def main(road: str, torchray: str) -> None:
         found["pointing_exact"] = ask(quantus.PointingGame(**QUIET), maps, s_batch=masks)
         found["pointing_hit"] = torchray_hits(torchray, maps[:, 0], masks[:, 0])
         found["relevance_mass"] = ask(quantus.RelevanceMassAccuracy(**QUIET), positive, s_batch=masks)
-        found["relevance_mass_signed"] = ask(quantus.RelevanceMassAccuracy(**QUIET), maps, s_batch=masks)
         found["relevance_rank"] = ask(quantus.RelevanceRankAccuracy(**QUIET), maps, s_batch=masks)
         found["topk_intersection"] = ask(quantus.TopKIntersection(k=K, **QUIET), maps, s_batch=masks)
         flipping = quantus.PixelFlipping(features_in_step=h * w // STEPS, perturb_baseline="black", **QUIET)
         found["morf_curve"] = np.asarray(ask(flipping, ranks(maps[:, 0])))[:, 2::3]  # where whole pixels are gone
         found["lerf_curve"] = np.asarray(ask(flipping, ranks(-maps[:, 0])))[:, 2::3]
-        found["road_morf_score"], found["road_largest"] = road_scores(road, net, images, y, maps[:, 0])
+        found["road_morf_score"], largest = road_scores(road, net, images, y, maps[:, 0])
+        found["road_lerf_score"], other = road_scores(road, net, images, y, -maps[:, 0])
+        found["road_largest"] = max(largest, other)
         found["irof_raw"] = ask(quantus.IROF(perturb_baseline="black", perturb_func=of_all_channels, **QUIET), np.repeat(maps, 3, 1))
         found["irof_first"] = first_segments(net, images, y, maps[:, 0])
         found |= infidelities(net, images, y, arrays[name])
@@ -119,6 +144,8 @@ def main(road: str, torchray: str) -> None:
         found["effective_complexity_of_a_batch"] = np.asarray(ask(quantus.EffectiveComplexity(**QUIET), maps)) / (h * w)
         found["discrete_entropy"] = [discrete_entropy(one, x[i]) for i, one in enumerate(maps)]
         said[name] = {key: np.asarray(value, float).tolist() for key, value in found.items()}
+    masks_of_points = np.repeat(masks[:, 0], 4, axis=0)
+    said["points_hit"] = torchray_hits(torchray, at_points(arrays["points"], h, w), masks_of_points)
     said["max_sensitivity"] = sensitivities(net, images, y)
     said["quantus_road"] = quantus_road(ask, arrays["absolute"][:, None].astype(float))
     (HERE / "measures.json").write_text(json.dumps(said, indent=1) + "\n")
@@ -208,6 +235,9 @@ def infidelities(net: nn.Module, images: Tensor, y: np.ndarray, maps: np.ndarray
         for normalize in (False, True):
             values = infidelity(net, perturbed, images, attributions, target=target, n_perturb_samples=DRAWS, normalize=normalize)
             found[f"infidelity_{kind}{'_scaled' if normalize else ''}"] = values.tolist()
+        for name, of in (("negative", -attributions), ("nothing", 0 * attributions)):
+            values = infidelity(net, perturbed, images, of, target=target, n_perturb_samples=DRAWS)
+            found[f"infidelity_{kind}_{name}"] = values.tolist()
     return found
 
 
