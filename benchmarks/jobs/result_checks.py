@@ -19,10 +19,11 @@ INSTEAD = "return a tensor [n, h, w] or an Attribution"
 ROWS = ("image", "metric", "x", "value")
 
 
-def checked(result: object, images: Images, name: str) -> Attribution:
+def checked(result: object, images: Images, name: str, theirs: bool = False) -> Attribution:
     """What a method returned as an Attribution of its own memory, the map in single precision.
 
-    Raises TypeError or ValueError for another type, shape or length, and for a map whose values single precision cannot tell apart.
+    theirs: of somebody else's method, which may not return an extra of a name of the shipped measures. Raises TypeError or ValueError for
+    another type, shape or length, and for a map whose values single precision cannot tell apart.
     """
     n, _, h, w = images.shape
     if not isinstance(result, Attribution | Tensor | np.ndarray):
@@ -44,7 +45,7 @@ def checked(result: object, images: Images, name: str) -> Attribution:
         raise ValueError(f"{name} returned the status {status!r} for {n} images: return a word for each")
     if not isinstance(attribution.extras, Mapping) or any(reserved in attribution.extras for reserved in COUNTED):
         raise ValueError(f"{name} returned extras {list(attribution.extras)}: return numbers by name, other than {', '.join(COUNTED)}")
-    if taken := [key for key in attribution.extras if is_shipped(str(key))]:
+    if taken := [key for key in attribution.extras if theirs and is_shipped(str(key))]:
         raise ValueError(f"{name} returned the extra {taken[0]}, which is a number of the shipped measures: give it another name")
     queries = None if attribution.queries is None else _numbers(attribution.queries, "queries", n, name)
     extras = {key: _numbers(values, f"extra {key}", n, name) for key, values in attribution.extras.items()}

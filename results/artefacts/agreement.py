@@ -75,7 +75,7 @@ def agreement(run: Run) -> Iterator[Path]:
 
 def _rank_table(of: Agreement) -> pd.DataFrame:
     ranks = of.rank_table()
-    ranks["shown"] = _intervals(ranks, ["rank", "low", "high"], 1)
+    ranks["shown"] = _intervals(ranks, ["rank", "low", "high"], 1, ends=1)
     wide = ranks.pivot_table(index="measure", columns="method", values="shown", aggfunc="first", sort=False)[of.methods]
     over_images = of.image_concordance()
     lines = pd.DataFrame(
@@ -138,5 +138,5 @@ def _comparisons_caption(run: Run) -> str:
     )
 
 
-def _intervals(frame: pd.DataFrame, columns: list[str], digits: int) -> list[str]:
-    return [interval(value, low, high, digits) for value, low, high in frame[columns].to_numpy(float)]
+def _intervals(frame: pd.DataFrame, columns: list[str], digits: int, ends: int | None = None) -> list[str]:
+    return [interval(value, low, high, digits, ends) for value, low, high in frame[columns].to_numpy(float)]

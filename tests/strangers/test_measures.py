@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks.jobs.result_checks import checked_rows
+from da import exact_region
 from da.types import Attribution
 from results import tables
 from results.summary import summary
@@ -127,6 +128,14 @@ def test_every_name_that_has_a_title_or_a_direction_of_ours_is_refused(tmp_path:
     found = job(tmp_path / "method", *planted, method=partial(method), benchmarks={})
     found.run()
     assert found.rows("attribution")["status"].str.contains(f"the extra {name}, which is a number of the shipped measures").all()
+
+
+def test_numbers_of_our_own_methods_are_theirs_to_name(tmp_path: Path, planted):
+    found = job(tmp_path, *planted, method=partial(exact_region, sp_num=6, budget=40), benchmarks={})
+    found.run()
+    rows = found.rows("attribution")
+    assert not rows["status"].str.startswith("error").any()
+    assert "mar_lower" in set(rows["metric"])
 
 
 def test_a_function_is_named_and_nothing_else_is_needed(place):
