@@ -86,8 +86,8 @@ def attribute(
             own, other = _function(method), _function(start)
             raise ValueError(f"{own} starts from {other}, which {_black_box(model)}: choose another, such as method@method.{name}=rise")
         before.append(attribute(start, model, engine, images, targets, copy.deepcopy(rngs), measured, given))
-        method = partial(method, **{name: _first(before[-1][0], len(images))})
-    method = partial(method, **{name: value for name, value in given.items() if name in given_by_the_harness(method)})
+        method = _with(method, {name: _first(before[-1][0], len(images))})
+    method = _with(method, {name: value for name, value in given.items() if name in given_by_the_harness(method)})
     attribution, spent = _attribute(method, model, engine, images, targets, rngs, measured)
     for earlier, passes in before:
         n = len(images)
@@ -95,6 +95,13 @@ def attribute(
         attribution = replace(attribution, extras={**attribution.extras, STATED_QUERIES: stated})
         spent = Passes(spent.forward + passes.forward, spent.backward + passes.backward)
     return attribution, spent
+
+
+def _with(method: Callable[..., Any], more: Mapping[str, Any]) -> Callable[..., Any]:
+    """A configured method with more keywords, whose function is found as before: Hydra's partial objects do not flatten."""
+    if isinstance(method, partial):
+        return partial(method.func, *method.args, **{**method.keywords, **more})
+    return partial(method, **more) if more else method
 
 
 def _function(method: Callable[..., Any]) -> str:

@@ -216,6 +216,9 @@ OTHERWISE = {  # what a preset sets on purpose
     "da_minimal_neg": {"rule"},
     "rise_eclique": {"masks", "cells", "probability"},
     "ablation_cam": {"variant"},
+    "cam": {"variant"},
+    "deeplift": {"algorithm"},
+    "gradient_shap": {"algorithm", "options"},
 }
 
 
