@@ -65,7 +65,7 @@ def lime(
     alpha : float
         Of the regression's penalty, above 0.
     fill : str or three floats
-        What replaces hidden superpixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces hidden superpixels, see ``da.fill.baseline_image``.
 
     Returns
     -------

@@ -48,7 +48,7 @@ def occlusion(
     stride : float
         Fraction of the shorter side, at least a pixel and at most ``window``.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def kernel_shap(
     sp_num : int
         Superpixels asked of SLIC, from 1.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
 
     Returns
     -------

@@ -76,7 +76,7 @@ def sag(
     budget : int
         Queries an image at most, from ``2 * cells ** 2 + 2``: the search ends there.
     fill : str or three floats
-        What replaces the rest: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces the rest, see ``da.fill.baseline_image``.
 
     Returns
     -------

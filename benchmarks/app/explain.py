@@ -146,7 +146,7 @@ def explain(cfg: DictConfig, photo: Photograph, method_name: str, rule: str, out
     check_node("", cfg.method)
     image = photo.tensor(model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
-    if rules > 1 and cfg.method.get("fill") in ("mean", "blur"):
+    if rules > 1 and isinstance(cfg.method.get("fill"), str) and cfg.method.fill != "black":
         raise ValueError(f"--rules {rules}: fill={cfg.method.fill} is not the same of what is left: give a colour, such as --fill black")
     if rules > 1 and cfg.method.get("criterion") == "share":  # of the photograph's probability, not of what is left
         cfg.method.criterion, cfg.method.level = "threshold", cfg.method.level * float(confidence)

@@ -98,18 +98,25 @@ def check_contract(where: str, function: Callable[..., Any], first: Sequence[str
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
     """The parameters of a method or measure that are no hyper-parameters: its own random streams, and what is known of the images.
 
-    That is a measure's ``evidence`` and, of a method that names ``files`` that it reads, the ids of the images and of ``every`` one.
+    That is a measure's ``evidence`` and ``explain`` and, of a method that names ``files`` that it reads, the ids of the images and of
+    ``every`` one.
     """
     found = inspect.signature(function).parameters
     own = found.get("rngs")
     given = {"ids", "every"} if hasattr(getattr(function, "func", function), "files") else set()
     given |= {"evidence"} if takes_evidence(function) else set()
+    given |= {"explain"} if takes_explain(function) else set()
     return frozenset(given | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
 
 
 def takes_evidence(function: Callable[..., Any]) -> bool:
     """Whether a function is a measure that compares with what is known of the images, ``benchmarks.data.Evidence``."""
     return {"attribution", "evidence"} <= inspect.signature(function).parameters.keys()
+
+
+def takes_explain(function: Callable[..., Any]) -> bool:
+    """Whether a function is a measure that has the method explain other versions of the images."""
+    return {"attribution", "explain"} <= inspect.signature(function).parameters.keys()
 
 
 def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], unchecked: Collection[str] = ()) -> None:

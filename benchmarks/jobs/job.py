@@ -15,14 +15,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from benchmarks.data.evidence import Evidence
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, ScoreView, View, access
 from benchmarks.inputs.messages import reason
-from benchmarks.inputs.parameters import takes_evidence
 from benchmarks.jobs.attribute import Outcome, attribute, needs_module, outcomes
-from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, evidence_of, image_key, on_device
+from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, image_key, on_device
+from benchmarks.jobs.given import given_to
 from benchmarks.jobs.memory import measured
 from benchmarks.jobs.result_checks import COUNTED, checked_rows
 from benchmarks.jobs.untouched import settings_kept
@@ -32,7 +31,6 @@ from benchmarks.keys.sources import is_ours
 from benchmarks.models.classifier import Model
 from da.rng import image_rng
 from da.types import OK, Attribution, ScoreModel
-from results.metrics import CATALOGUE
 from results.records import stored_as
 from results.store.store import FAILED, Arrays, ImageKey, Store, digest, unpacked
 
@@ -124,10 +122,9 @@ class Job:
         return {}
 
     def _metric_owners(self, name: str) -> dict[str, str]:
-        """Whose the metrics are that a measure may not return: the harness's, other measures', and to strangers' those of the catalogue."""
-        ours = is_ours(str(getattr(self.benchmarks[name].func, "__module__", "")))
+        """Whose the metrics are that a measure may not return: the harness's, and other measures'."""
         others = {metric: other for metric, other in self._measured.items() if self.keys[other] != self.keys[name]}
-        return dict.fromkeys(() if ours else CATALOGUE, "the shipped measures") | dict.fromkeys(COUNTED, "the harness") | others
+        return dict.fromkeys(COUNTED, "the harness") | others
 
     def _stored(self, name: str) -> dict[ImageKey, Path]:
         there = self.store.index(self.keys[name])
@@ -226,13 +223,14 @@ class Job:
         if not batch.images:
             return []
         try:
-            return list(self._call(batch))
+            return list(self.explained(batch))
         except Exception as error:
             if len(batch.images) == 1:
                 return [reason(error)]
         return [outcome for one in batch.singles() for outcome in self._outcomes(one)]
 
-    def _call(self, batch: Batch) -> Iterator[Outcome | str]:
+    def explained(self, batch: Batch) -> Iterator[Outcome | str]:
+        """What the method says of each image, or that its map is not finite. Raises what the method raises."""
         # Methods that see the module itself get one padded shape, since hooks on layers see the batch.
         step = self.engine.batch if needs_module(self.method) else len(batch.images)
         for i in range(0, len(batch.images), step):
@@ -265,13 +263,15 @@ class Job:
                 continue
             view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
+            further: list[float] = []  # passes of the method, run again
             try:
-                known = {"evidence": self._evidence(batch)} if takes_evidence(benchmark) else {}
+                known = given_to(benchmark, self, batch, further.append)
                 with settings_kept(rngs[0]):
                     frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs, **known)
-                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name))
+                theirs = not is_ours(str(getattr(benchmark.func, "__module__", "")))
+                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name), theirs)
             except Exception as error:
-                queries += view.queries
+                queries += view.queries + int(np.nansum(further))
                 if len(batch.images) > 1:
                     return queries + sum(self._measure(one) for one in batch.singles())
                 self._put(name, [(batch.images[0], f"error: {reason(error)}", name, np.nan, np.nan)])
@@ -281,11 +281,8 @@ class Job:
             rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]
             nothing = [image for i, image in enumerate(batch.images) if i not in set(frame["image"])]
             self._put(name, rows + [(image, OK, name, np.nan, np.nan) for image in nothing])  # else they would be left for ever
-            queries += view.queries
+            queries += view.queries + int(np.nansum(further))
         return queries
-
-    def _evidence(self, batch: Batch) -> list[Evidence | None]:
-        return [evidence_of(self.contents[i], self.evidence[i], self.model.preprocessing, self.engine.device) for i in batch.images]
 
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
         frame = pd.DataFrame(

@@ -17,10 +17,9 @@ from da.passes import passes
 from da.ranking import importance_rank
 from da.types import Attribution, Images, LabelModel, Rngs, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 CHUNK = 256  # images shown at a time, at most
-NOISE = "noise"  # a fill of this measure: uniform noise, each image's own
 
 
 def _of_the_image(fills: Sequence[Fill], **_: object) -> tuple[int, int]:
@@ -60,11 +59,11 @@ def known_evidence(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken and noise is drawn.
+        One generator an image, by which ties are broken.
     evidence : sequence of Evidence or None
         What is known of each image, given by the harness: of ``dataset=planted``, and of photographs with masks or boxes.
     fills : sequence of str or three floats
-        What replaces the rest, see ``da.fill.baseline_image``; ``"noise"`` is uniform noise.
+        What replaces the rest, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -92,7 +91,7 @@ def known_evidence(
         raise ValueError("benchmark.evidence.fills=[]: give at least one fill, such as black")
     rank = importance_rank(attribution.saliency, rngs)
     known = {i: one for i, one in enumerate(evidence) if one is not None}
-    asked = [question for i, one in known.items() for question in _questions(i, one, images[i : i + 1], fills, rngs[i])]
+    asked = [question for i, one in known.items() for question in _questions(i, one, images[i : i + 1], fills)]
     shown = torch.cat([question.shown for question in asked]) if asked else images[:0]
     answers = torch.cat([model(chunk) for chunk in shown.split(CHUNK)]) if asked else targets[:0]
     rows: list[tuple[int, str, float, float]] = []
@@ -124,9 +123,9 @@ class _Question(NamedTuple):
     expected: int | None = None
 
 
-def _questions(i: int, known: Evidence, image: Images, fills: Sequence[Fill], rng: np.random.Generator) -> Iterator[_Question]:
+def _questions(i: int, known: Evidence, image: Images, fills: Sequence[Fill]) -> Iterator[_Question]:
     """All that decides whether the parts of an image hold, or the ground."""
-    blanks = [_blank(image, fill, rng) for fill in fills]
+    blanks = [baseline_image(image, fill, "benchmark.evidence.fills") for fill in fills]
     sources = {"parts": (known.sufficient(), known.necessary())}
     if known.ground is not None:
         sources["ground"] = (known.ground[None], known.ground[None])
@@ -144,12 +143,6 @@ def _shown(image: Images, blank: Images, masks: Bool[Tensor, "s h w"]) -> Float[
     """What each mask shows of one image."""
     many = len(masks), -1, -1, -1
     return composite(image.expand(many), blank.expand(many), masks)
-
-
-def _blank(image: Images, fill: Fill, rng: np.random.Generator) -> Images:
-    if fill == NOISE:
-        return torch.from_numpy(rng.random(image.shape, dtype=np.float32)).to(image)
-    return baseline_image(image, fill, "benchmark.evidence.fills")
 
 
 def _scores(known: Evidence, source: str, saliency: Tensor, rank: Tensor, kept: Bool[Tensor, "h w"] | None) -> Iterator[tuple[str, float]]:

@@ -1,3 +1,4 @@
+from .agreement import agreement as agreement
 from .evaluation import criteria as criteria
 from .evaluation import pointing as pointing
 from .evaluation import sanity as sanity
@@ -14,3 +15,4 @@ from .pictures import fig3 as fig3
 from .pictures import fig4 as fig4
 from .race import optimality as optimality
 from .race import race as race
+from .randomisation import randomisation as randomisation
