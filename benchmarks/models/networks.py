@@ -80,30 +80,39 @@ def torchvision_net(architecture: str, *, weights: str | None = None, num_classe
     Returns
     -------
     torch.nn.Module
-        Of images that are normalised, to logits.
+        Of images that are normalised, to logits. Its preprocessing is that of the published weights, whatever ``weights`` are. Those of
+        ``googlenet`` and ``inception_v3`` turn ImageNet's mean and deviation into 0.5 inside the network (``transform_input``): here it
+        does not, and 0.5 is what it records.
 
     Raises
     ------
     WeightsError
-        Where weights cannot be fetched or read, or do not fit.
+        Where weights cannot be fetched or read, or do not fit, and for a network that has none of that name.
     ValueError
         For an unknown network, and a number of classes below 1 or without weights.
     """
     if architecture not in (known := list_models(module=torchvision.models)):
         raise ValueError(f"model.net.architecture={architecture!r}: torchvision has no such network{suggestion(architecture, known)}")
     _check_classes(num_classes, weights)
+    published = {one.name: one for one in get_model_weights(architecture)}
+    chosen = published.get("IMAGENET1K_V1", list(published.values())[-1])  # the last is of the size that the network is built for
+    if weights is None and chosen.name != "IMAGENET1K_V1":
+        raise WeightsError(
+            f"torchvision has no IMAGENET1K_V1 weights of {architecture}, but {', '.join(published)}: "
+            f"fetch {chosen.url} and pass it as model.weights=FILE, or give model.weights=random"
+        )
     net = unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
-    published = get_model_weights(architecture)["IMAGENET1K_V1"]
-    shown = published.transforms()
+    shown = chosen.transforms()
+    inside = hasattr(net, "transform_input")
     recorded = {
         "input_size": (3, shown.crop_size[0], shown.crop_size[0]),
         "crop_pct": shown.crop_size[0] / shown.resize_size[0],
         "interpolation": shown.interpolation.value,
-        "mean": tuple(shown.mean),
-        "std": tuple(shown.std),
+        "mean": (0.5,) * 3 if inside else tuple(shown.mean),
+        "std": (0.5,) * 3 if inside else tuple(shown.std),
     }
     net.__dict__["pretrained_cfg"] = recorded  # as timm's networks have it
-    return load(net, weights, url=published.url)
+    return load(net, weights, url=chosen.url)
 
 
 def timm_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
