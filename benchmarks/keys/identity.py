@@ -158,7 +158,7 @@ def _targets(node: Any) -> Iterable[str]:
 
 
 def _known() -> set[str]:
-    return {"torch", "torchvision", "timm"}
+    return {"torch", "torchvision", "timm", "transformers", "open_clip"}
 
 
 def _is_json(value: Any) -> bool:

@@ -25,6 +25,7 @@ __all__ = ["Model", "Normalised", "OnnxNet", "Preprocessing", "build", "onnx_net
 __version__ = "1"
 
 BLACK_BOXES = (OnnxNet, ExportedNet)
+RECORDED = {"size": "input_size"}  # what timm calls an option
 
 
 class Normalised(nn.Module):
@@ -130,6 +131,8 @@ class Model:
         The configuration of its network, without the file of its weights.
     outputs : Outputs or None
         How its answer is read.
+    settings : str or None
+        Hash of what its network's library states of it beside its weights, such as the number of heads.
     """
 
     name: str
@@ -142,12 +145,14 @@ class Model:
     parameters: int
     net: Mapping[str, Any] = field(default_factory=dict)
     outputs: Outputs | None = None
+    settings: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What can change a number: the name, network, weights and preprocessing, and how its answer is read where that is stated."""
+        """What can change a number: the name, network, weights and preprocessing, and its settings and outputs where they are stated."""
         known = {"name": self.name, "net": dict(self.net), "weights_sha256": self.weights_sha256}
         stated = {"outputs": self.outputs.kind, "output_name": self.outputs.key} if self.outputs else {}
+        stated |= {"settings": self.settings}
         return known | {"preprocessing": asdict(self.preprocessing)} | {name: value for name, value in stated.items() if value is not None}
 
 
@@ -217,9 +222,10 @@ def build(
         randomised(net, *randomise)
         name = f"{name} randomised {randomise[0]:g} to {randomise[1]:g}"
     given = {"size": size, "crop_pct": crop_pct, "interpolation": interpolation, "mean": mean, "std": std}
-    unknown = [f"model.{option}" for option, value in given.items() if value is None]
-    if unknown and not hasattr(net, "pretrained_cfg"):
-        raise ValueError(f"{', '.join(unknown)} of model {name}: give what its weights were trained with, which it does not record")
+    unknown = [option for option, value in given.items() if value is None]
+    recorded = getattr(net, "pretrained_cfg", None) or {}
+    if lacking := [f"model.{option}" for option in unknown if RECORDED.get(option, option) not in recorded]:
+        raise ValueError(f"{', '.join(lacking)} of model {name}: give what its weights were trained with, which it does not record")
     known = resolve_data_config({}, model=net) if unknown else {}
     preprocessing = Preprocessing(
         size=known["input_size"][-1] if size is None else size,
@@ -241,6 +247,7 @@ def build(
         differentiable=not isinstance(net, BLACK_BOXES) and not _quantised(net),
         parameters=sum(p.numel() for p in net.parameters()),
         outputs=read,
+        settings=getattr(net, "settings_sha256", None),
     )
 
 

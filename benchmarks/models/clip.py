@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -75,25 +78,28 @@ def open_clip_net(
     architecture : str
         Its name in open_clip, such as ``ViT-B-32``.
     classes : str or sequence of str
-        As of ``build``: what is put into the templates.
+        As of ``build``: what is put into the templates. Of ``imagenet`` open_clip's own names, since a crane is a bird and a machine.
     templates : sequence of str
         Sentences with ``{}`` where the name goes; the embeddings of a class's sentences are averaged.
     pretrained : str, optional
         The tag of weights that open_clip knows, from its cache or downloaded.
     weights : str, optional
-        A local file instead, or ``"random"``.
+        A local file instead, or ``"random"``. Weights that were trained with OpenAI's activation, QuickGELU, need an architecture whose
+        name says so, such as ``ViT-B-32-quickgelu``; by its tag open_clip knows.
 
     Returns
     -------
     ZeroShot
-        Of images that are normalised, to logits. It knows its preprocessing; what SigLIP squeezes into a square is cropped to one.
+        Of images that are normalised, to logits. It knows its preprocessing: that of the tag; of a file, that of all tags of the
+        architecture, and none where these differ, so that ``build`` asks for it. What SigLIP squeezes into a square is cropped to one.
 
     Raises
     ------
     WeightsError
-        Where the package is missing, or weights cannot be fetched or read, or do not fit.
+        Where a package is missing, or weights or what the texts need cannot be fetched or read, or do not fit.
     ValueError
-        For an unknown architecture, a template without ``{}``, and neither or both of ``pretrained`` and ``weights``.
+        For an unknown architecture, a template without ``{}``, neither or both of ``pretrained`` and ``weights``, classes of one text, and
+        a tag whose weights were trained with another activation than the architecture's.
     """
     if not templates or any("{}" not in template for template in templates):
         raise ValueError(f"model.net.templates={list(templates)}: give sentences with {{}} where the class's name goes")
@@ -108,29 +114,82 @@ def open_clip_net(
     known = open_clip.list_models()
     if architecture not in known:
         raise ValueError(f"model.net.architecture={architecture!r}: open_clip has no such network{suggestion(architecture, known)}")
-    if weights is not None:
-        clip: Any = unloaded(lambda: open_clip.create_model(architecture), weights)
-        clip = clip if weights == RANDOM else load(clip, weights)
-    else:
-        try:
-            clip = open_clip.create_model(architecture, pretrained=pretrained)
-        except (OSError, RuntimeError, AssertionError) as error:
-            said = " ".join(str(error).split())[:300]
-            raise WeightsError(f"open_clip could not fetch {architecture}, {pretrained} ({said}): pass model.weights=/path/to/it") from None
+    names = list(class_names(classes))
+    if classes == "imagenet":  # two of which open_clip calls the same
+        theirs = open_clip.IMAGENET_CLASSNAMES
+        names = [name if theirs.count(name) == 1 else ours for name, ours in zip(theirs, names, strict=True)]
+    settings = open_clip.get_model_config(architecture)
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    published = [open_clip.get_pretrained_cfg(architecture, tag) for tag in ([pretrained] if pretrained else tags)]
+    if pretrained and not published[0]:
+        raise ValueError(
+            f"model.net.pretrained={pretrained}: open_clip has no such weights of {architecture}{suggestion(pretrained, tags)}; "
+            "a file is model.weights=FILE"
+        )
+    quick = bool(published) and all(tag.get("quick_gelu", False) for tag in published)
+    if pretrained and settings.get("quick_gelu", False) and not quick:
+        raise ValueError(
+            f"model.net.pretrained={pretrained} was trained without the QuickGELU of {architecture}: choose another of the two"
+        )
+    reading = f"open_clip cannot read texts for {architecture} (some need transformers: pip install 'dynamic-ablation[open-clip]')"
+    with _in_a_line(reading):
+        tokenize = open_clip.get_tokenizer(architecture)
+    with _in_a_line(f"open_clip cannot make {architecture}{f' of {pretrained}, pass model.weights=FILE' if pretrained else ''}"):
+        if pretrained:
+            clip: Any = open_clip.create_model(architecture, pretrained=pretrained, force_quick_gelu=quick)
+        else:
+            clip = unloaded(lambda: open_clip.create_model(architecture, pretrained_text=False, force_quick_gelu=quick), weights)
+            clip = clip if weights == RANDOM else load(clip, weights)
     clip = clip.float().eval()
-    texts = _embedded(clip, open_clip.get_tokenizer(architecture), class_names(classes), templates)
+    with _in_a_line(reading):
+        texts = _embedded(clip, tokenize, names, templates)
+    _check_apart(names, texts)
     bias = getattr(clip, "logit_bias", None)
     net = ZeroShot(clip.visual, texts, float(clip.logit_scale.detach().exp()), 0.0 if bias is None else float(bias.detach()))
     shown = open_clip.get_model_preprocess_cfg(clip)
     side = shown["size"][0] if isinstance(shown["size"], tuple | list) else shown["size"]
-    net.__dict__["pretrained_cfg"] = {
-        "input_size": (3, side, side),
-        "crop_pct": 1.0,
-        "interpolation": shown["interpolation"],
-        "mean": tuple(shown["mean"]),
-        "std": tuple(shown["std"]),
-    }
+    net.__dict__["pretrained_cfg"] = {"input_size": (3, side, side), "crop_pct": 1.0} | _agreed(shown, published, weights)
+    stated = json.dumps([settings, quick], sort_keys=True)
+    net.__dict__["settings_sha256"] = hashlib.sha256(stated.encode()).hexdigest()
     return net
+
+
+def _agreed(usual: dict[str, Any], published: Sequence[dict[str, Any]], weights: str | None) -> dict[str, Any]:
+    """Interpolation, mean and deviation of published weights, as far as all are the same.
+
+    usual: those of open_clip where nothing is published, which untrained weights get.
+    """
+    found = {}
+    for name in ("interpolation", "mean", "std"):
+        values = {json.dumps(tag.get(name, usual[name])) for tag in published}
+        if len(values) == 1:
+            found[name] = json.loads(values.pop())
+        elif weights in (None, RANDOM):
+            found[name] = usual[name]
+    return found
+
+
+def _check_apart(names: Sequence[str], texts: Float[Tensor, "classes width"]) -> None:
+    """Raises ValueError for two classes with one embedding, between which no image decides."""
+    first: dict[bytes, str] = {}
+    for name, text in zip(names, texts, strict=True):
+        if (content := text.numpy().tobytes()) in first:
+            raise ValueError(
+                f"model.classes: the classes {first[content]!r} and {name!r} have one text for open_clip: give them names that differ"
+            )
+        first[content] = name
+
+
+@contextmanager
+def _in_a_line(what: str) -> Iterator[None]:
+    """Whatever the libraries behind open_clip raise, as one line."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise WeightsError(f"{what}: {said}") from None
 
 
 def _embedded(clip: Any, tokenize: Any, names: Sequence[str], templates: Sequence[str]) -> Float[Tensor, "classes width"]:

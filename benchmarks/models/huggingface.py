@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from torch import nn
+from torchvision.transforms.functional import InterpolationMode, center_crop, resize
 
 from benchmarks.models.weights import RANDOM, WeightsError
 
 __version__ = "1"
 
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # as Pillow counts them
-UNREAD = ("do_flip_channel_order", "do_reduce_labels", "do_thumbnail", "do_align_long_axis")
+UNREAD = ("do_flip_channel_order", "do_reduce_labels", "do_thumbnail", "do_align_long_axis", "do_pad")
+NAMES = ("_name_or_path", "transformers_version", "dtype", "id2label", "label2id")  # of a configuration, what computes nothing
 
 
 def transformers_net(checkpoint: str, *, weights: str | None = None) -> nn.Module:
@@ -38,7 +44,7 @@ def transformers_net(checkpoint: str, *, weights: str | None = None) -> nn.Modul
     Raises
     ------
     WeightsError
-        Where the package is missing, or there is no such checkpoint.
+        Where the package is missing, there is no such checkpoint, or it has no trained weights for a part of the classifier.
     ValueError
         For a checkpoint that is no image classifier, or whose preprocessing is no resize, crop and normalisation.
     """
@@ -52,24 +58,37 @@ def transformers_net(checkpoint: str, *, weights: str | None = None) -> nn.Modul
     from benchmarks.models.networks import unloaded
 
     where = str(Path(checkpoint).expanduser()) if Path(checkpoint).expanduser().is_dir() else checkpoint
+    lacking: list[str] = []
     try:
         with _quietly():
             config = AutoConfig.from_pretrained(where)
-            processor = AutoImageProcessor.from_pretrained(where, backend="pil").to_dict()
+            processor = AutoImageProcessor.from_pretrained(where, backend="pil")
             if weights == RANDOM:
                 net: nn.Module = unloaded(lambda: AutoModelForImageClassification.from_config(config), weights)
             else:
-                net = AutoModelForImageClassification.from_pretrained(where, config=config)
-    except (OSError, ValueError, KeyError) as error:
+                load: Any = AutoModelForImageClassification.from_pretrained
+                net, found = load(where, config=config, output_loading_info=True, ignore_mismatched_sizes=True)
+                lacking = sorted(str(name) for kind in ("missing_keys", "mismatched_keys") for name in found[kind])
+    except Exception as error:  # of whatever library reads the files
         said = " ".join(str(error).split())[:300]
         raise WeightsError(f"model.net.checkpoint={checkpoint}: transformers finds no image classifier there: {said}") from None
+    if lacking:  # transformers draws them at random
+        some = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
+        raise WeightsError(
+            f"model.net.checkpoint={checkpoint} has no weights for {some}: give a checkpoint whose classifier has been trained, "
+            "or model.weights=random"
+        )
     names = config.id2label
-    net.__dict__["pretrained_cfg"] = preprocessing_of(processor, checkpoint) | {"label_names": [names[i] for i in sorted(names)]}
+    shown = preprocessing_of(processor.to_dict(), checkpoint)
+    check_processor(processor, shown, checkpoint)
+    net.__dict__["pretrained_cfg"] = shown | {"label_names": [names[i] for i in sorted(names)]}
+    settings = {name: value for name, value in config.to_dict().items() if name not in NAMES}
+    net.__dict__["settings_sha256"] = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     return net.float()
 
 
 def preprocessing_of(processor: Mapping[str, Any], checkpoint: str) -> dict[str, Any]:
-    """What an image processor does, as timm records it. Raises ValueError for what this application does not do to an image."""
+    """What an image processor states that it does, as timm records it. Raises ValueError for what is not done to an image here."""
 
     def refuse(what: str) -> ValueError:
         return ValueError(f"model.net.checkpoint={checkpoint}: its preprocessing {what}, which is not done here")
@@ -92,14 +111,45 @@ def preprocessing_of(processor: Mapping[str, Any], checkpoint: str) -> dict[str,
         share = crop[0] / min(size)
     if share > 1:
         raise refuse("crops more than it resizes to")
-    normal = processor.get("do_normalize", True)
-    return {
-        "input_size": (3, *shown),
-        "crop_pct": share,
-        "interpolation": RESAMPLE[int(processor.get("resample") or 0)],
-        "mean": tuple(processor["image_mean"]) if normal else (0.0,) * 3,
-        "std": tuple(processor["image_std"]) if normal else (1.0,) * 3,
-    }
+    normal: dict[str, tuple[float, ...]] = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    if processor.get("do_normalize", True):
+        normal = {name: _three(processor.get(f"image_{name}")) for name in normal}
+    if () in normal.values():
+        raise refuse("normalises by values that it does not state")
+    resample = processor.get("resample")
+    if resample not in (None, *RESAMPLE):
+        raise refuse(f"has resample={resample}")
+    return {"input_size": (3, *shown), "crop_pct": share, "interpolation": RESAMPLE[2 if resample is None else resample]} | normal
+
+
+def check_processor(processor: Any, shown: Mapping[str, Any], checkpoint: str) -> None:
+    """Compare what an image processor makes of pictures with what ``shown`` says: its class may do more than it states.
+
+    The pictures are ramps of colour, twice as large as the input, of which one is wider; that one may be squeezed into a square. Raises
+    ValueError where a value differs by more than rounding and a shift of one and a half pixels.
+    """
+    side, mean, std = shown["input_size"][1], *(np.array(shown[name])[:, None, None] for name in ("mean", "std"))
+    shorter, how = round(side / shown["crop_pct"]), InterpolationMode(shown["interpolation"])
+    for width in (2 * side, 3 * side):
+        try:
+            down, across = np.mgrid[0 : 2 * side, 0:width] * (255 / np.array([2 * side, width])[:, None, None])
+            picture = Image.fromarray(np.stack([down, across, 255 - (down + across) / 2], 2).astype(np.uint8))
+            resized = [resize(picture, sides, how, antialias=True) for sides in ([shorter], [shorter, shorter])]
+            ours = [np.asarray(center_crop(one, [side, side]), float).transpose(2, 0, 1) for one in resized]
+            theirs = (np.asarray(processor(picture, return_tensors="np")["pixel_values"])[0] * std + mean) * 255
+            miss = min(float(np.abs(theirs - one).max()) for one in ours)
+        except Exception:  # such as of images that it leaves in another shape
+            miss = np.inf
+        if miss > 2 + 1.5 * 255 / side:
+            raise ValueError(
+                f"model.net.checkpoint={checkpoint}: its {type(processor).__name__} does something else to an image than resize it, crop "
+                "the centre and normalise as it states, which is not done here"
+            )
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    """Three numbers as they are stated, none of what is anything else."""
+    return tuple(values) if isinstance(values, list | tuple) and len(values) == 3 else ()
 
 
 def _sides(size: Any) -> tuple[int, int] | None:

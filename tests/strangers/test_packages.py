@@ -158,6 +158,77 @@ def test_clip_chooses_among_texts(tiny_clip):
         open_clip_net("ViT-Q-32", NAMES, weights="random")
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_published_weights_run_with_the_activation_that_they_were_trained_with(tiny_clip, quick, tmp_path, monkeypatch):
+    import open_clip
+    from open_clip import pretrained
+
+    from benchmarks.models.clip import open_clip_net
+
+    clip = open_clip.create_model(tiny_clip, force_quick_gelu=quick)
+    for weights in clip.parameters():
+        nn.init.normal_(weights, std=0.3)
+    torch.save(clip.state_dict(), tmp_path / "w.pt")
+    tag = {"file": str(tmp_path / "w.pt"), "quick_gelu": quick, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    monkeypatch.setitem(pretrained._PRETRAINED, tiny_clip, {"own": tag})
+    images = textured(2, 32, 32)
+    with torch.no_grad():
+        expected = nn.functional.normalize(clip.eval().visual((images - 0.5) / 0.25), dim=1)
+    for given in ({"pretrained": "own"}, {"weights": str(tmp_path / "w.pt")}):
+        model = build(open_clip_net(tiny_clip, NAMES, **given), name="clip", classes=NAMES)
+        with torch.no_grad():
+            found = nn.functional.normalize(model.module.net.visual((images - model.module.mean) / model.module.std), dim=1)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match=rf"no such weights of {tiny_clip} \(did you mean own\?\); a file is model\.weights=FILE"):
+        open_clip_net(tiny_clip, NAMES, pretrained="owm")
+
+
+def test_preprocessing_of_a_file_is_that_of_all_published_weights_or_asked_for(tiny_clip, tmp_path, monkeypatch):
+    import open_clip
+    from open_clip import pretrained
+
+    from benchmarks.models.clip import open_clip_net
+
+    torch.save(open_clip.create_model(tiny_clip).state_dict(), tmp_path / "w.pt")
+    half = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "interpolation": "bilinear"}
+    for tags, known in (({"a": half, "b": half}, True), ({"a": half, "b": {}}, False), ({}, False)):
+        monkeypatch.setitem(pretrained._PRETRAINED, tiny_clip, tags)
+        net = open_clip_net(tiny_clip, NAMES, weights=str(tmp_path / "w.pt"))
+        if known:
+            shown = build(net, name="clip", classes=NAMES).preprocessing
+            assert (shown.mean, shown.std, shown.interpolation) == ((0.5,) * 3, (0.5,) * 3, "bilinear")
+            continue
+        with pytest.raises(
+            ValueError, match=r"model\.interpolation, model\.mean, model\.std of model clip: give what its weights were trained"
+        ):
+            build(net, name="clip", classes=NAMES)
+        given = build(net, name="clip", classes=NAMES, mean=[0.5] * 3, std=[0.5] * 3, interpolation="bicubic")
+        assert given.preprocessing.mean == (0.5,) * 3
+
+
+def test_no_two_classes_have_one_text(tiny_clip):
+    from benchmarks.models.clip import open_clip_net
+
+    net = open_clip_net(tiny_clip, "imagenet", weights="random")
+    assert len(torch.unique(net.texts, dim=0)) == 1000
+    for names in (["cat", "dog", "cat"], [f"{'very ' * 90}{end}" for end in ("old cat", "young dog")]):  # what is cut off is not read
+        with pytest.raises(ValueError, match=r"the classes '.*' and '.*' have one text for open_clip: give them names that differ"):
+            open_clip_net(tiny_clip, names, weights="random")
+
+
+@pytest.mark.parametrize("architecture", ["ViT-B-16-SigLIP", "xlm-roberta-base-ViT-B-32"])
+def test_texts_that_cannot_be_read_are_a_line(architecture, monkeypatch, tmp_path):
+    """Tokenizers and text encoders of the hub, which is not asked."""
+    pytest.importorskip("open_clip", reason="the extra open-clip")
+    from benchmarks.models.clip import open_clip_net
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(WeightsError, match=rf"open_clip cannot (make|read texts for) {architecture}") as error:
+        open_clip_net(architecture, NAMES, weights="random")
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("kind", ["script", "export", "export of one"])
 def test_files_without_source_are_black_boxes(kind, tmp_path):
     net, images = make("base").eval(), textured(3, 64, 64)
