@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from da.arguments import MODULE, arguments
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 COMPOSITES = ("epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1")
 RULED = (_ConvNd, nn.Linear, _AvgPoolNd, _AdaptiveAvgPoolNd)
@@ -74,7 +75,8 @@ def lrp(
     TypeError, ValueError
         For arguments of another type, shape or range, where the package is missing, and for a network with layers or functions for which
         there is no rule: attention, layer normalisation, gates such as squeeze-and-excitation, batch normalisation that no convolution
-        comes before.
+        comes before. For one that uses a layer twice, or the image elsewhere than in its first layer, and one that defines another layer
+        before that, to which the first layer's rule would go.
 
     References
     ----------
@@ -99,13 +101,18 @@ def lrp(
     more = {"low": _entry(own, layers, images, 0), "high": _entry(own, layers, images, 1)} if composite == "epsilon_gamma_box" else {}
     rules = KNOWN[composite](**more)
     between = Between("lrp", layers)
+    shown = images.detach().clone().requires_grad_()
     with rules.context(own), torch.enable_grad():
         with between:
-            logits = own(images.detach())
+            logits = own(shown.clone())
         if between.entry is None or not logits.requires_grad:
             raise ValueError(f"lrp: no layer of this model has a rule: {INSTEAD}")
+        _check_first(own, rules, between.used)
         logit = logits.gather(1, targets[:, None])
-        relevance = torch.autograd.grad(logit, between.entry, logit.detach())[0].detach()
+        found, elsewhere = torch.autograd.grad(logit, [between.entry, shown], logit.detach(), allow_unused=True)
+    if found is None or elsewhere is not None:
+        raise ValueError(f"lrp: this model uses the image elsewhere than in its first layer, where its relevance has no place: {INSTEAD}")
+    relevance = found.detach()
     if not torch.allclose(logits.detach(), expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())):
         raise ValueError(f"lrp: with its batch normalisation merged, this network computes something else: {INSTEAD}")
     if relevance.shape[-2:] != images.shape[-2:] or relevance.ndim != 4:
@@ -125,8 +132,8 @@ def _taken_apart(model: nn.Module) -> None:
                 parent._modules[name] = nn.Sequential(*parts).eval()
 
 
-def _layers(model: nn.Module) -> set[nn.Module]:
-    """The layers with a rule. Raises ValueError for a layer that has none, and computes something."""
+def _layers(model: nn.Module) -> dict[nn.Module, bool]:
+    """The layers with a rule, and whether it keeps a pass. Raises ValueError for a layer that has none, and computes something."""
     ruled = (*RULED, *ELEMENTWISE, _BatchNorm)
     leaves = [layer for layer in model.modules() if not layer._modules or isinstance(layer, nn.MultiheadAttention)]
     for layer in leaves:
@@ -135,7 +142,19 @@ def _layers(model: nn.Module) -> set[nn.Module]:
         known = isinstance(layer, (*ruled, *PASSING)) and not isinstance(layer, nn.MultiheadAttention)
         if not known and (list(layer.parameters()) or type(layer).__module__.startswith("torch.nn")):
             raise ValueError(f"lrp: there is no rule for {type(layer).__name__}, a layer of this model: {INSTEAD}")
-    return {layer for layer in leaves if isinstance(layer, ruled)}
+    return {layer: isinstance(layer, RULED) or bool(list(layer.parameters())) for layer in leaves if isinstance(layer, ruled)}
+
+
+def _check_first(model: nn.Module, rules: Any, used: list[nn.Module]) -> None:
+    """Raises ValueError where zennit, which goes by the order of definition, gives the first layer's rule to another than the first."""
+    kinds = tuple(kind for kind, _ in getattr(rules, "first_map", ()))
+    theirs = next((layer for layer in model.modules() if isinstance(layer, kinds)), None)
+    first = next((layer for layer in used if isinstance(layer, (_ConvNd, nn.Linear))), None)
+    if kinds and theirs is not first:
+        raise ValueError(
+            f"lrp: the rule of the first layer would not go to the first, {type(first).__name__}, that this model computes: define its "
+            "layers in their order, or give composite=epsilon_alpha2_beta1, which has none"
+        )
 
 
 def _merged(model: nn.Module) -> None:
@@ -152,7 +171,7 @@ class _EnteredError(Exception):
     """The first layer was reached."""
 
 
-def _entry(model: nn.Module, layers: set[nn.Module], images: Images, value: float) -> Tensor:
+def _entry(model: nn.Module, layers: Iterable[nn.Module], images: Images, value: float) -> Tensor:
     """What the first layer is shown of an image of one value."""
     seen: list[Tensor] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -30,14 +30,16 @@ STABLE = 1e-6
 class Between(TorchFunctionMode):
     """The functions of a forward pass outside of the layers that have a rule of their own.
 
-    layers: those that have. method: for the ValueError that is raised for a function without a rule.
+    layers: those that have, and whether their rule keeps what a pass shows them, so that it may be one only. method: for the ValueError
+    that is raised for a function without a rule. entry: what the first layer was shown. used: the layers in the order of the pass.
     """
 
-    def __init__(self, method: str, layers: set[nn.Module]) -> None:
+    def __init__(self, method: str, layers: Mapping[nn.Module, bool]) -> None:
         super().__init__()
         self.method, self.within, self.begun = method, 0, False
+        self.layers = layers
         self.entry: Tensor | None = None
-        self.used: set[nn.Module] = set()
+        self.used: list[nn.Module] = []
         self.handles = [layer.register_forward_pre_hook(self._enter) for layer in layers]
         self.handles += [layer.register_forward_hook(self._leave) for layer in layers]
 
@@ -48,9 +50,9 @@ class Between(TorchFunctionMode):
 
     def _enter(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         self.within += 1
-        if layer in self.used and list(layer.parameters(recurse=False)):
+        if layer in self.used and self.layers[layer]:
             raise ValueError(f"{self.method}: a {type(layer).__name__} is used twice in a pass, and has one place for its relevance")
-        self.used.add(layer)
+        self.used.append(layer)
         if self.begun:
             return None
         self.begun = True  # what came before made the network's input of the image

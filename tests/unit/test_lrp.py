@@ -141,6 +141,54 @@ def test_what_has_no_rule_is_refused(make, words):
     assert "\n" not in str(error.value)
 
 
+class Parts(nn.Module):
+    """Two convolutions of the image, of which the second that is defined comes first, and a pooling layer."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.one, self.two = nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.pool, self.head = nn.AvgPool2d(2), nn.Linear(4, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = {
+            "in order": lambda: self.pool(self.one(x)),
+            "another order": lambda: self.one(self.two(x)),
+            "two branches": lambda: self.one(x) + torch.cat([self.two(x), x[:, :1] * 0], 1),
+            "beside": lambda: self.one(x) + x.mean((1, 2, 3), keepdim=True),
+            "pooled twice": lambda: self.pool(self.pool(self.one(x))),
+        }[self.how]()
+        return self.head(features.mean((2, 3)))
+
+
+@pytest.mark.parametrize("composite", COMPOSITES)
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("in order", None),
+        ("another order", "would not go to the first, Conv2d, .* give composite=epsilon_alpha2_beta1"),
+        ("two branches", "uses the image elsewhere than in its first layer"),
+        ("beside", "uses the image elsewhere than in its first layer"),
+        ("pooled twice", "a AvgPool2d is used twice in a pass"),
+    ],
+)
+def test_where_the_image_comes_in(how, words, composite):
+    """Without biases: what is not refused is conserved."""
+    model, images = seeded(lambda: Parts(how)), textured(2, 16, 16)
+    if words is None or (how == "another order" and composite == "epsilon_alpha2_beta1"):
+        found = lrp(model, images, TARGETS, rngs=rngs(2), composite=composite)
+        torch.testing.assert_close(found.extras["conserved"], torch.ones(2), rtol=2e-3, atol=0)
+        return
+    with pytest.raises(ValueError, match=words):
+        lrp(model, images, TARGETS, rngs=rngs(2), composite=composite)
+
+
+def test_a_network_that_begins_otherwise_than_the_composite_is_refused():
+    model = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4), nn.ReLU(), nn.Linear(4, 2)))
+    with pytest.raises(ValueError, match="would not go to the first, Linear,"):
+        lrp(model, textured(1, 16, 16), TARGETS[:1], rngs=rngs(1), composite="epsilon_gamma_box")
+
+
 def test_the_model_keeps_its_weights():
     net = seeded(lambda: timm.create_model("test_resnet", num_classes=4))
     before = {name: value.clone() for name, value in net.state_dict().items()}
