@@ -22,9 +22,10 @@ from da.fill import Fill, baseline_image
 from da.superpixels import superpixels
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "1"
+__version__ = "2"
 
 MEMORY = 2**24  # bytes of images that are shown at a time: 27 of 224 x 224
+ROUNDING = 3e-4  # of the values' magnitude: of that a hundredth, ten times what float32 was seen to miss
 MOST = 7  # features of which every order is asked about
 
 KNOWN = (
@@ -62,9 +63,9 @@ def captum(
 ) -> Attribution:
     """Attributions of the class logit by a class of ``captum.attr``, an image at a time, summed over the channels with their sign.
 
-    It runs on a copy of the model. What is shown together is bounded by its size in memory, so that memory does not grow with the number
-    of superpixels, samples or steps. Its draws come from PyTorch's and NumPy's generators, seeded from the image's own stream and put back
-    afterwards.
+    Of an algorithm that ablates superpixels, or windows of all channels, the map is the part's value: it is no sum of three. It runs on a
+    copy of the model. What is shown together is bounded by its size in memory, so that memory does not grow with the number of superpixels,
+    samples or steps. Its draws come from PyTorch's and NumPy's generators, seeded from the image's own stream and put back afterwards.
 
     Parameters
     ----------
@@ -93,16 +94,16 @@ def captum(
     -------
     Attribution
         The map as ``saliency``. Where there is a baseline and a value for each pixel, ``incompleteness`` in ``extras``: how far the values'
-        sum is from the difference of the logits, as a share of the sum of their magnitudes: two further forward passes an image. One is
-        spent on finding the axes of a layer.
+        sum is from the difference of the logits, as a share of that difference, or of what rounding the values can make where that is
+        more: two further forward passes an image. One is spent on finding the axes of a layer.
 
     Raises
     ------
     TypeError, ValueError
         For arguments of another type, shape or range, an algorithm that is not known or explains something else, options that it does not
-        take, and a model that it cannot explain: DeepLift has no rule for ReLU6, GELU, SiLU and other functions than ReLU, ELU, LeakyReLU,
-        Sigmoid, Tanh, Softplus, Softmax and max pooling, and only for modules that are used once; where its values do not sum to the
-        difference they are no DeepLift.
+        take, and a model that it cannot explain: DeepLift has no rule for products of activations, ReLU6, GELU, SiLU and whatever is not
+        linear, other than ReLU, ELU, LeakyReLU, Sigmoid, Tanh, Softplus, Softmax and max pooling, and only for modules that are used once;
+        where its values do not sum to the difference they are no DeepLift.
 
     References
     ----------
@@ -124,7 +125,7 @@ def captum(
             f"captum: ShapleyValues asks about every order of {int(parts.count.max())} superpixels: give sp_num={MOST} or fewer"
         )
     if algorithm in COMPLETE:
-        windows_apart(own)
+        windows_apart(own, algorithm)
     found, misses = [], []
     with feature_maps(own, layer, images[:1]) if of_layer else nullcontext() as maps:
         for i, rng in enumerate(rngs):
@@ -142,13 +143,13 @@ def captum(
                 keywords = {name: value for name, value in (known | given).items() if name in takes}
                 with watched:
                     values = _values(explain, one.requires_grad_(), target, keywords, takes, together)
-            small = values.detach().sum(1).float()
+            small = _of_channels(values.detach(), parts is not None, keywords).float()
             found.append(enlarged(small, images.shape[-2:])[0] if of_layer else small[0])
             if "baselines" in takes and not of_layer and parts is None and algorithm != "Occlusion":
                 misses.append(_missed(own, values.detach(), one.detach(), hidden[i : i + 1], target))
                 if algorithm in COMPLETE and misses[-1] > 1e-2:
                     raise ValueError(
-                        f"captum: the values of {algorithm} miss the difference of the logits by {misses[-1]:.2g} of their magnitude: this "
+                        f"captum: the values of {algorithm} miss the difference of the logits by {misses[-1]:.2g} of it: this "
                         "model has functions for which it has no rule; choose another algorithm, such as IntegratedGradients"
                     )
     extras = {"incompleteness": torch.tensor(misses)} if misses else {}
@@ -194,15 +195,23 @@ def _options(algorithm: str, options: Mapping[str, Any] | None, takes: Mapping[s
     return given
 
 
+def _of_channels(values: Tensor, parts: bool, keywords: Mapping[str, Any]) -> Tensor:
+    """Values of pixels ``[1, h, w]``: the channels' sum, or the one value that all channels of an ablated part have. Raises ValueError."""
+    window = keywords.get("sliding_window_shapes")
+    if window is not None and (not isinstance(window, tuple) or window[0] not in (1, values.shape[1])):
+        raise ValueError(f"captum: options.sliding_window_shapes={window}: give channels, 3 together or 1, height and width")
+    return values[:, 0] if parts or (window is not None and window[0] != 1) else values.sum(1)
+
+
 def _window(image: Tensor, share: int) -> tuple[int, int, int]:
     return 3, max(1, image.shape[2] // share), max(1, image.shape[3] // share)
 
 
 def _missed(model: nn.Module, values: Tensor, image: Images, hidden: Images, target: int) -> float:
-    """How far the sum of values is from the difference of the logits, as a share of their magnitudes."""
+    """How far the sum of values is from the difference of the logits, as a share of it, or of what they can be rounded by."""
     with torch.no_grad():
         shown, ablated = (float(model(one)[0, target].double()) for one in (image, hidden))
-    size = max(float(values.double().abs().sum()), abs(shown - ablated))
+    size = max(abs(shown - ablated), ROUNDING * max(float(values.double().abs().sum()), abs(shown), abs(ablated)))
     return abs(float(values.double().sum()) - (shown - ablated)) / size if size else 0.0
 
 

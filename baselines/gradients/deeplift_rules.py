@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,20 +11,30 @@ import torch
 from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-# What PyTorch calls the functions that are not linear.
-CURVED = {
-    "relu", "threshold", "silu", "gelu", "hardswish", "hardsigmoid", "mish", "softplus", "leaky_relu", "rrelu_with_noise", "_prelu_kernel",
-    "elu", "selu", "celu", "hardtanh", "tanh", "sigmoid", "glu", "softshrink", "hardshrink", "log_sigmoid_forward", "maximum", "minimum",
-    "clamp", "clamp_min", "clamp_max", "_softmax", "_log_softmax", "max_pool2d_with_indices", "native_layer_norm", "native_group_norm",
-    "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_efficient_attention", "_scaled_dot_product_flash_attention",
-    "_scaled_dot_product_attention_math", "exp", "log", "sqrt", "rsqrt", "pow", "abs", "amax", "adaptive_max_pool2d",
+# What PyTorch calls the functions that are linear in what comes of the image: those that move values about, sum or interpolate them ...
+LINEAR = {
+    "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "as_strided", "cat", "channel_shuffle", "clone", "col2im", "constant_pad_nd",
+    "copy", "detach", "diagonal", "expand", "fill", "flip", "im2col", "index", "index_select", "lift_fresh", "native_channel_shuffle",
+    "permute", "pixel_shuffle", "pixel_unshuffle", "reflection_pad1d", "reflection_pad2d", "repeat", "replication_pad2d", "reshape", "roll",
+    "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "t", "transpose", "unbind", "unfold", "unsqueeze", "view", "zero",
+    "add", "cumsum", "mean", "neg", "rsub", "sub", "sum", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
+    "avg_pool1d", "avg_pool2d", "avg_pool3d", "upsample_bicubic2d", "upsample_bilinear2d", "upsample_nearest2d",
 }  # fmt: skip
+# ... those that are where no more than one factor comes of the image, which a divisor must not ...
+PRODUCTS = {"addmm", "baddbmm", "bmm", "convolution", "div", "linear", "mm", "mul", "mv"}
+# ... and those that are with statistics of their own.
+NORMALISING = {
+    "_batch_norm_no_update", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "miopen_batch_norm",
+    "native_batch_norm",
+}  # fmt: skip
+POOLS: dict[Any, int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}  # dimensions
 
 
 @contextmanager
 def every_activation_has_a_rule(model: nn.Module, algorithm: str) -> Iterator[None]:
-    """Raise ValueError where a forward pass in the context computes an activation outside of the modules that have a rule, or one twice."""
+    """Raise ValueError where a forward pass in the context has such a module twice, or is not linear outside of them."""
     watch = _Watch(model, algorithm)
     handles = [model.register_forward_pre_hook(watch.begin), model.register_forward_hook(watch.end)]
     for module in model.modules():
@@ -37,36 +48,50 @@ def every_activation_has_a_rule(model: nn.Module, algorithm: str) -> Iterator[No
             handle.remove()
 
 
-def windows_apart(model: nn.Module) -> None:
-    """Make max pooling over windows that overlap one over windows side by side, of the same values.
+def windows_apart(model: nn.Module, algorithm: str) -> None:
+    """Make max pooling over windows that overlap one over windows side by side, of the same values; also where the last are cut.
 
-    Captum's rule for it gives a place the share of one window alone, where it is the largest of several. It changes ``model``.
+    Captum's rule for it gives a place the share of one window alone, where it is the largest of several. It changes ``model``. Raises
+    ValueError for pooling of which that cannot be made.
     """
     for parent in list(model.modules()):
-        for name, pool in list(parent._modules.items()):
-            if type(pool) is nn.MaxPool2d and not pool.ceil_mode and _pair(pool.dilation) == (1, 1) and not pool.return_indices:
-                kernel, stride, padding = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
-                if kernel[0] > stride[0] or kernel[1] > stride[1]:
-                    parent._modules[name] = nn.Sequential(_Windows(kernel, stride, padding), nn.MaxPool2d(kernel)).eval()
+        for name, pool in list[tuple[str, Any]](parent._modules.items()):
+            if (dims := POOLS.get(type(pool))) is None:
+                continue
+            kernel, stride, padding, dilation = (_each(getattr(pool, of), dims) for of in ("kernel_size", "stride", "padding", "dilation"))
+            apart = all(k <= s for k, s in zip(kernel, stride, strict=True)) and not pool.ceil_mode
+            if dilation != (1,) * dims or pool.return_indices or (not apart and type(pool) is not nn.MaxPool2d):
+                raise ValueError(f"captum: {algorithm} has no rule for {pool}: choose another algorithm, such as IntegratedGradients")
+            if not apart:
+                windows = _Windows(kernel, stride, padding, pool.ceil_mode)
+                parent._modules[name] = nn.Sequential(windows, nn.MaxPool2d(kernel)).eval()
 
 
 class _Windows(nn.Module):
     """The windows of pooling, side by side."""
 
-    def __init__(self, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]) -> None:
+    def __init__(self, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], cut: bool) -> None:
         super().__init__()
-        self.kernel, self.stride, self.padding = kernel, stride, padding
+        self.kernel, self.stride, self.padding, self.cut = kernel, stride, padding, cut
 
     def forward(self, maps: Tensor) -> Tensor:
         (h, w), (down, across) = self.padding, self.stride
+        below, right = (self._beyond(maps.shape[axis], axis - 2) for axis in (2, 3))
         least = torch.finfo(maps.dtype).min / 4  # finite: the difference of two is 0
-        framed = nn.functional.pad(maps, (w, w, h, h), value=least)
+        framed = nn.functional.pad(maps, (w, w + right, h, h + below), value=least)
         apart = framed.unfold(2, self.kernel[0], down).unfold(3, self.kernel[1], across)
         return apart.permute(0, 1, 2, 4, 3, 5).flatten(4).flatten(2, 3)
 
+    def _beyond(self, side: int, axis: int) -> int:
+        """How far the last window reaches beyond the frame: it begins within the map, or the frame before it."""
+        kernel, stride, padding = self.kernel[axis], self.stride[axis], self.padding[axis]
+        begins = math.ceil((side + 2 * padding - kernel) / stride) * stride
+        begins -= stride if begins >= side + padding else 0
+        return max(0, begins + kernel - side - 2 * padding) if self.cut else 0
 
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+def _each(value: int | tuple[int, ...], dims: int) -> tuple[int, ...]:
+    return (value,) * dims if isinstance(value, int) else tuple(value)
 
 
 class _Watch(TorchDispatchMode):
@@ -106,15 +131,22 @@ class _Watch(TorchDispatchMode):
             )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.forward and not self.within:
-            name = (
-                func.overloadpacket.__name__.removesuffix("_")
-                if not func.overloadpacket.__name__.startswith("_")
-                else func.overloadpacket.__name__
-            )
-            if name in CURVED:
-                self.without.add(name)
+        if self.forward and not self.within and (found := _not_linear(func, args, kwargs or {})):
+            self.without.add(found)
         return func(*args, **(kwargs or {}))
+
+
+def _not_linear(func: Any, args: Any, kwargs: dict[str, Any]) -> str:
+    """What a function is called that is not linear in what comes of the image, which needs a gradient; nothing for one that is."""
+    of_image = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor) and one.requires_grad]
+    name = func.overloadpacket.__name__
+    name = name if name.startswith("_") else name.removesuffix("_")
+    if not of_image or name in LINEAR:
+        return ""
+    if name in PRODUCTS:
+        return "" if len(of_image) == 1 and (name != "div" or of_image[0] is args[0]) else "products of activations"
+    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+    return "" if name in NORMALISING and not given.get("training", name == "_native_batch_norm_legit") else name
 
 
 def _plainly(name: str) -> str:

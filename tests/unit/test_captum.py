@@ -44,8 +44,22 @@ def test_the_terms_of_superpixels(algorithm):
     for part in index.unique():
         value = found[index == part].unique()
         assert len(value) == 1
-        # a value of each superpixel stands in its three channels, which are summed
-        torch.testing.assert_close(value[0] / 3, terms[index == part].sum(), atol=1e-2, rtol=1e-3)
+        torch.testing.assert_close(value[0], terms[index == part].sum(), atol=1e-2, rtol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_the_terms_of_windows(channels):
+    """Of all channels together the window's own value; of each channel, their sum."""
+    images = textured(1, 16, 16)
+    options = {"sliding_window_shapes": (channels, 4, 4), "strides": (channels, 4, 4)}
+    found = captum(Linear().eval(), images, torch.tensor([1]), rngs=rngs(1), algorithm="Occlusion", options=options).saliency[0]
+    expected = (images * WEIGHTS).sum((0, 1)).view(4, 4, 4, 4).sum((1, 3)).repeat_interleave(4, 0).repeat_interleave(4, 1)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"sliding_window_shapes=\(2, 4, 4\): give channels, 3 together or 1"):
+        captum(
+            Linear().eval(), images, TARGETS[1:], rngs=rngs(1), algorithm="Occlusion",
+            options={"sliding_window_shapes": (2, 4, 4), "strides": (1, 4, 4)},
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("algorithm", KNOWN)
@@ -72,6 +86,15 @@ class Functional(nn.Module):
         return self.head(self.after(self.inside(x)).mean((2, 3)))
 
 
+class Cancelling(Functional):
+    """With terms of pixels that are large and sum to nothing, beside which what is missed is small."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        image = textured(1, 16, 16)
+        across = WEIGHTS - image * (WEIGHTS * image).sum() / image.square().sum()
+        return super().forward(x) + 0.1 * (x * across).sum((1, 2, 3))[:, None]
+
+
 class Twice(Functional):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.after(self.after(self.inside(x)) - 0.1).mean((2, 3)))
@@ -84,7 +107,15 @@ class Twice(Functional):
         (Functional(nn.GELU()), "no rule for gelu"),
         (Functional(nn.SiLU()), "no rule for silu"),
         (Functional(nn.ReLU6()), "no rule for hardtanh"),
-        (Functional(lambda x: x * x), "miss the difference of the logits"),
+        (Functional(lambda x: x * x), "no rule for products of activations"),
+        (Functional(lambda x: x * x.mean((2, 3), keepdim=True)), "no rule for products of activations"),
+        (Functional(lambda x: x @ x.transpose(2, 3)), "no rule for products of activations"),
+        (Functional(lambda x: 1 / (x + 9)), "no rule for (reciprocal|products of activations)"),
+        (Functional(lambda x: torch.where(x > 0, x, 0 * x)), "no rule for gt, where"),
+        (Functional(nn.BatchNorm2d(4, track_running_stats=False)), "no rule for batch_norm"),
+        (Functional(nn.MaxPool2d(2, dilation=2)), r"no rule for MaxPool2d\(.*dilation=2"),
+        (Functional(lambda x: x * x.detach()), "miss the difference of the logits"),
+        (Cancelling(lambda x: x * x.detach()), "miss the difference of the logits"),
         (Twice(nn.ReLU()), "after is used more than once"),
     ],
 )
@@ -131,10 +162,12 @@ def test_a_larger_question_is_no_larger_pass():
         (nn.ReLU(), nn.MaxPool2d(2)),
         (nn.ReLU(), nn.MaxPool2d(3, 2, 1)),
         (nn.MaxPool2d((3, 2), (1, 2)), nn.Conv2d(4, 4, 3), nn.ReLU()),
+        (nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        (nn.ReLU(), nn.Conv2d(4, 4, 2), nn.MaxPool2d(2, ceil_mode=True), nn.MaxPool2d(3, 3, 1, ceil_mode=True)),
     ],
 )
 def test_deeplift_is_complete_through_neighbours_and_windows_that_overlap(layers):
-    """As Captum alone is not: between modules that follow one another, and where a place is the largest of two windows."""
+    """As Captum alone is not: between modules that follow one another, where a place is the largest of two windows or a window is cut."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         before, head = nn.Conv2d(3, 4, 3), nn.LazyLinear(3)
