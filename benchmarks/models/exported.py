@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from benchmarks.models.weights import WeightsError
 
@@ -25,7 +27,8 @@ class ExportedNet(nn.Module):
     Raises
     ------
     WeightsError
-        For a file that is missing, or neither of the two.
+        For a file that is missing, or neither of the two, and for one that was exported in training mode, as far as its operations say so:
+        batch normalisation by the batch in the place of the statistics that it has, and dropout.
     """
 
     def __init__(self, path: str) -> None:
@@ -35,19 +38,22 @@ class ExportedNet(nn.Module):
             raise WeightsError(f"no file at {path}: pass model.weights=/path/to/model.pt2, or a TorchScript file")
         self.sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
         self.batch: int | None = None
-        # In a list: a program of torch.export cannot be put into evaluation mode, in which it is already.
-        self.inside: list[Any] = []
+        self.inside: list[Any] = []  # in a list: a program of torch.export cannot be put into evaluation mode
         try:
             if file.suffix.lower() == ".pt2":
                 program = torch.export.load(file)
                 self.inside.append(program.module())
+                operations = list(_operations(program.graph_module))
                 shapes = [node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and "val" in node.meta]
                 self.batch = shapes[-1][0] if shapes and isinstance(shapes[-1][0], int) else None
             else:
                 self.inside.append(torch.jit.load(str(file), map_location="cpu").eval())
+                operations = list(_scripted(self.inside[0].inlined_graph))
         except Exception as error:
             said = " ".join(str(error).split())[:200]
             raise WeightsError(f"{path} is neither TorchScript nor a program of torch.export: {said}") from None
+        if trained := sorted({name for name, given in operations if _in_training(given)}):
+            raise WeightsError(f"{path} was exported in training mode, in which {', '.join(trained)} are: export it after net.eval()")
 
     def forward(self, images: Tensor) -> Any:
         """Run it, in its own batch size where that is fixed.
@@ -69,9 +75,41 @@ class ExportedNet(nn.Module):
                 return inside(images)
             found = []
             for chunk in images.split(self.batch):
-                padded = torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), -1, -1, -1)])
-                found.append(inside(padded)[: len(chunk)])
-            return torch.cat(found)
+                leaves, form = tree_flatten(inside(torch.cat([chunk, chunk[-1:].expand(self.batch - len(chunk), -1, -1, -1)])))
+                found.append(leaves)
+            whole = [
+                torch.cat(parts)[: len(images)] if isinstance(parts[0], Tensor) and parts[0].shape[:1] == (self.batch,) else parts[0]
+                for parts in zip(*found, strict=True)
+            ]
+            return tree_unflatten(whole, form)
+
+
+def _operations(graphs: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The operations of a program, by name, with their arguments by name; those of its branches, too."""
+    for part in graphs.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            if isinstance(node.target, torch._ops.OpOverload):
+                names = [argument.name for argument in node.target._schema.arguments]
+                yield node.target.overloadpacket.__name__, dict(zip(names, node.args, strict=False)) | node.kwargs
+
+
+def _scripted(block: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same of TorchScript; what is no constant stands for itself."""
+    for node in block.nodes():
+        if node.kind().startswith("aten::"):
+            names = [argument.name for argument in torch._C.parse_schema(node.schema()).arguments]
+            values = [value.toIValue() if value.node().kind() == "prim::Constant" else value for value in node.inputs()]
+            yield node.kind().removeprefix("aten::"), dict(zip(names, values, strict=False))
+        for inner in node.blocks():
+            yield from _scripted(inner)
+
+
+def _in_training(given: Mapping[str, Any]) -> bool:
+    """Whether the arguments of an operation say that it is computed as in training."""
+    training = True in (given.get("training"), given.get("train"))
+    if "momentum" in given:  # without statistics of its own a normalisation always goes by the batch
+        return training and given.get("running_mean") is not None
+    return (training and given.get("p", given.get("dropout", 1)) != 0) or given.get("dropout_p", 0) not in (0, None)
 
 
 def exported_net(weights: str | None) -> nn.Module:

@@ -252,6 +252,55 @@ def test_files_without_source_are_black_boxes(kind, tmp_path):
         exported_net(str(tmp_path / "absent.pt2"))
 
 
+class Answers(nn.Module):
+    """A batch-normalised network that answers with a dictionary, a tuple, or a tensor."""
+
+    def __init__(self, kind: str, tracking: bool = True) -> None:
+        super().__init__()
+        self.kind = kind
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.BatchNorm2d(4, track_running_stats=tracking), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(256, 5))
+
+    def forward(self, x):
+        features = self.body(x)
+        logits = self.head(features)
+        return {"dict": {"features": features, "logits": logits}, "tuple": (logits, features), "tensor": logits}[self.kind]
+
+
+def saved(net: nn.Module, how: str, path, batch: int) -> str:
+    if how == "export":
+        torch.export.save(torch.export.export(net, (torch.rand(batch, 3, 64, 64),)), path / "net.pt2")
+        return str(path / "net.pt2")
+    made = torch.jit.script(net) if how == "script" else torch.jit.trace(net, torch.rand(batch, 3, 64, 64), check_trace=False, strict=False)
+    torch.jit.save(made, path / "net.pt")
+    return str(path / "net.pt")
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_exported_program_of_a_fixed_batch_answers_in_its_own_form(kind, batch, tmp_path):
+    net, images = Answers(kind).eval(), textured(5, 64, 64)
+    model = build(exported_net(saved(net, "export", tmp_path, batch)), name="file", classes=list("abcde"), **PLAIN)
+    with torch.no_grad():
+        expected = net(images)["logits"] if kind == "dict" else net(images)[0]
+        torch.testing.assert_close(model.module(images), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["export", "trace", "script"])
+def test_a_file_that_was_exported_in_training_mode_is_refused(how, tmp_path):
+    """A script is put into evaluation mode; whoever has no statistics of its own goes by the batch in any mode."""
+    path = saved(Answers("tensor").train(), how, tmp_path, 2)
+    if how == "script":
+        exported_net(path)
+    else:
+        with pytest.raises(
+            WeightsError, match=r"exported in training mode, in which batch_norm, dropout are: export it after net\.eval\(\)"
+        ):
+            exported_net(path)
+    for tracking in (True, False):
+        exported_net(saved(Answers("tensor", tracking).eval(), how, tmp_path, 2))
+
+
 PLAIN = {"size": 64, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
 
 
