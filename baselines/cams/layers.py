@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -156,11 +157,40 @@ def readable(model: nn.Module, images: Images) -> list[str] | None:
 
     One forward pass, and a backward pass where there are tokens: those of patches must matter to the class.
     """
+    found = _readable(model, images)
+    return None if found is None else [name for name, _ in model.named_modules() if found.get(name)]
+
+
+def last_readable(model: nn.Module, images: Images, likely: str | None = None) -> str | None:
+    """Of the ``readable`` layers that run once the one whose pass ends last; ``likely`` if it is one, or the model does not run at all.
+
+    None also where much comes after it: of its layers with weights more than three, and more than a tenth.
+    """
+    runs, named = Counter[str](), _named(model)
+    handles = [module.register_forward_hook(lambda *_, name=name: runs.update([name])) for name, module in named.items()]
+    try:
+        found = _readable(model, images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if found is None or (likely and found.get(likely)):
+        return likely
+    weighted = [name for name in found if named[name]._parameters]
+    last, later = None, len(weighted)
+    for name, good in found.items():
+        later -= name in weighted
+        last = name if good and runs[name] == 1 and later <= max(3, len(weighted) / 10) else last
+    return last
+
+
+def _readable(model: nn.Module, images: Images) -> dict[str, bool] | None:
+    """Whether each layer is ``readable``, in the order in which their passes end."""
     found: dict[str, bool] = {}
     tokens: dict[str, tuple[Tensor, TokenGrid]] = {}
 
     def look(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            found.pop(name, None)
             try:
                 read = order(model, name, output, len(images), (images.shape[-2], images.shape[-1]))
             except LayerError:
@@ -174,8 +204,7 @@ def readable(model: nn.Module, images: Images) -> list[str] | None:
 
         return hook
 
-    named = {name: module for name, module in model.named_modules() if name and not isinstance(module, torch.jit.ScriptModule)}
-    handles = [module.register_forward_hook(look(name)) for name, module in named.items()]
+    handles = [module.register_forward_hook(look(name)) for name, module in _named(model).items()]
     try:
         with torch.enable_grad():
             logits = model(images.detach().clone().requires_grad_())
@@ -188,7 +217,12 @@ def readable(model: nn.Module, images: Images) -> list[str] | None:
             handle.remove()
     for (name, (_, grid)), gradient in zip(tokens.items(), gradients, strict=True):
         found[name] &= gradient is not None and not _unread(gradient, grid)
-    return [name for name in named if found.get(name)]
+    return found
+
+
+def _named(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that can be looked at, by name."""
+    return {name: module for name, module in model.named_modules() if name and not isinstance(module, torch.jit.ScriptModule)}
 
 
 def _unread(gradient: Tensor, grid: TokenGrid) -> bool:

@@ -195,7 +195,7 @@ def build(
     mean, std : three floats, optional
         Of red, green and blue in [0, 1].
     gradcam_layer : str, optional
-        Dotted name of the layer of class activation maps; left out, that of the network's family, see ``default_layer``.
+        Dotted name of the layer of class activation maps; left out, that of the network's family, see ``default_layer``, or the last.
     weights, num_classes, rise_masks : optional
         For the configuration's other parts to refer to.
     randomise : two floats, optional
@@ -237,14 +237,15 @@ def build(
     if isinstance(net, OnnxNet):
         check_graph(net, preprocessing)
     module = Normalised(net, preprocessing.mean, preprocessing.std, read).eval().requires_grad_(False)
+    differentiable = not isinstance(net, BLACK_BOXES) and not _quantised(net)
     return Model(
         name=name,
         module=module,
         preprocessing=preprocessing,
         class_names=names,
         weights_sha256=net.sha256 if isinstance(net, BLACK_BOXES) else state_sha256(net),
-        gradcam_layer=gradcam_layer or default_layer(net),
-        differentiable=not isinstance(net, BLACK_BOXES) and not _quantised(net),
+        gradcam_layer=gradcam_layer or (default_layer(module, net, preprocessing.size) if differentiable else None),
+        differentiable=differentiable,
         parameters=sum(p.numel() for p in net.parameters()),
         outputs=read,
         settings=getattr(net, "settings_sha256", None),

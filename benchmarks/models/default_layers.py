@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
+
+from baselines.cams.layers import last_readable
+from baselines.copies import independent_copy
 
 # Where transformers keep their blocks, and a block the normalisation before its attention: the last place at which the tokens of all
 # patches still matter to the class.
@@ -12,7 +16,22 @@ BLOCKS = ("blocks", "encoder.layers", "transformer.resblocks", "layers", "layer"
 BEFORE_ATTENTION = ("norm1", "ln_1", "layernorm_before", "layer_norm1")
 
 
-def default_layer(net: nn.Module) -> str | None:
+def default_layer(model: nn.Module, net: nn.Module, size: int) -> str | None:
+    """The dotted name of the layer of ``model`` whose feature map tells most of the class, None where no layer has one.
+
+    That of the family of ``net``, the network inside, if it can be read; else the layer whose feature map is the last in a pass over an
+    image of ``size`` pixels a side. It is looked for in a copy, for what a pass may leave behind.
+    """
+    likely = layer_of_family(net)
+    try:
+        own = independent_copy(model)
+    except ValueError:
+        return likely
+    with torch.random.fork_rng(devices=[]):
+        return last_readable(own, torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0)), likely)
+
+
+def layer_of_family(net: nn.Module) -> str | None:
     """The dotted name of a layer of ``net``, as seen from the model around it; None for a network of a family that is not known.
 
     Of a transformer that keeps its tokens, the normalisation before the attention of its last block; else the last feature map that timm
@@ -29,13 +48,6 @@ def default_layer(net: nn.Module) -> str | None:
     info = getattr(net, "feature_info", None)
     if info:
         return f"net.{info[-1]['module']}"
-    for name, module in net.named_modules():  # the stages of a network of transformers
-        encoder = getattr(module, "encoder", None)
-        stages: Any = getattr(encoder, "stages", None)
-        if isinstance(stages, nn.ModuleList) and len(stages):
-            return f"net.{name}.encoder.stages.{len(stages) - 1}".replace("..", ".")
-        if isinstance(getattr(encoder, "layers", None), nn.ModuleList) and isinstance(getattr(module, "layernorm", None), nn.LayerNorm):
-            return f"net.{name}.layernorm".replace("..", ".")
     for name in ("layer4", "features", "blocks"):
         part = getattr(net, name, None)
         if isinstance(part, nn.Module):

@@ -14,7 +14,7 @@ from baselines.cams.cam import cam
 from baselines.cams.gradcam import gradcam
 from baselines.cams.tokens import TokenGrid, token_grid
 from benchmarks.engines.views import counted
-from benchmarks.models.default_layers import default_layer
+from benchmarks.models.default_layers import layer_of_family
 from tests.helpers import rngs, textured
 from tests.strangers.test_layers import VARIANTS
 
@@ -57,7 +57,7 @@ def by_definition(model: nn.Module, layer: str, images: Tensor, prefix: int, gri
 @pytest.mark.parametrize(("kind", "prefix"), [("class token", 1), ("registers", 4), ("mean", 0)])
 def test_gradcam_of_tokens_is_its_definition(kind, prefix, size):
     model, images = vit(size, **KINDS[kind]), textured(2, *size)
-    layer, grid = default_layer(model.net), (size[0] // 8, size[1] // 8)
+    layer, grid = layer_of_family(model.net), (size[0] // 8, size[1] // 8)
     assert layer == "net.blocks.1.norm1"
     for name in (layer, "net.blocks.0", "net.blocks.1.attn.qkv"):
         expected = by_definition(model, name, images, prefix, grid)
@@ -120,7 +120,7 @@ def test_torchvisions_transformer():
         net = torchvision.models.VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=12, mlp_dim=24, num_classes=5)
         nn.init.normal_(net.heads.head.weight)
     model, images = Within(net).eval().requires_grad_(False), textured(2, 32, 32)
-    layer = default_layer(net)
+    layer = layer_of_family(net)
     assert layer == "net.encoder.layers.encoder_layer_1.ln_1"
     expected = by_definition(model, layer, images, 1, (4, 4))
     torch.testing.assert_close(gradcam(model, images, TARGETS, rngs=rngs(2), layer=layer).saliency, expected, atol=1e-5, rtol=1e-4)
@@ -141,7 +141,7 @@ def test_torchvisions_transformer():
 )
 def test_the_layer_of_a_family(architecture, layer):
     with torch.device("meta"):
-        assert default_layer(timm.create_model(architecture)) == layer
+        assert layer_of_family(timm.create_model(architecture)) == layer
 
 
 def test_grids_are_read_from_what_modules_state():
