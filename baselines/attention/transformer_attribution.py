@@ -1,4 +1,4 @@
-"""Transformer attribution, the generic method for attention."""
+"""Transformer attribution: attention weighted with its gradients (ICCV 2021), not the method by relevance of CVPR 2021."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def transformer_attribution(
     model: nn.Module, images: Images, targets: Targets | None = None, *, rngs: Rngs | None = None, seed: int = 0
 ) -> Attribution:
     """How relevant each patch is to the class token by attention weighted with the class logit's gradient.
+
+    The generic method of Chefer et al. (ICCV 2021). What the authors' code calls transformer attribution is another one, theirs of CVPR 2021
+    by layer-wise relevance propagation, which is not here.
 
     One forward and one backward pass an image. With A_b the attention of block b and G_b the gradient of the class logit by it, from the
     first block to the last: R becomes R + mean over the heads of (G_b * A_b)+ times R, where R begins as the identity. The map is the
@@ -50,7 +53,7 @@ def transformer_attribution(
 
     References
     ----------
-    Chefer, Gur and Wolf, ICCV 2021, for attention of a transformer to itself.
+    Chefer, Gur and Wolf, Generic attention-model explainability, ICCV 2021, for attention of a transformer to itself.
 
     Deviations: of DeiT, whose prediction is the mean of two heads, it is the mean of the class and the distillation token's rows.
     """

@@ -104,6 +104,7 @@ def test_every_cam_of_channels_last_is_that_of_channels_first(variant):
         first = cam(model, images, TARGETS, rngs=rngs(2), variant=variant, layer="5").saliency
     torch.testing.assert_close(last, first, atol=1e-4, rtol=1e-3)
     assert last.shape == (2, 32, 32)
+    assert float(last.std()) > 0
     assert spent == passes.forward // 2 == {"ScoreCAM": 1 + 12, "AblationCAM": 2 + 12}.get(variant, 1)
     if variant == "GradCAM":
         own = gradcam(model, images, TARGETS, rngs=rngs(2), layer="4").saliency
