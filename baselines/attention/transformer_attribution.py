@@ -20,8 +20,8 @@ def transformer_attribution(
 ) -> Attribution:
     """How relevant each patch is to the class token by attention weighted with the class logit's gradient.
 
-    The generic method of Chefer et al. (ICCV 2021). What the authors' code calls transformer attribution is another one, theirs of CVPR 2021
-    by layer-wise relevance propagation, which is not here.
+    The generic method of Chefer et al. (ICCV 2021). What the authors' code calls transformer attribution is another one, theirs of CVPR
+    2021 by layer-wise relevance propagation, which is not here.
 
     One forward and one backward pass an image. With A_b the attention of block b and G_b the gradient of the class logit by it, from the
     first block to the last: R becomes R + mean over the heads of (G_b * A_b)+ times R, where R begins as the identity. The map is the
