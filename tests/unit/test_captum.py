@@ -174,4 +174,4 @@ def test_deeplift_is_complete_through_neighbours_and_windows_that_overlap(layers
         model = nn.Sequential(before, *layers, nn.Flatten(), head).eval()
         model(textured(1, 16, 16))
     found = captum(model, textured(2, 16, 16), TARGETS - 1, rngs=rngs(2), algorithm="DeepLift", fill=(0.4, 0.6, 0.5))
-    assert float(found.extras["incompleteness"].max()) < 1e-5
+    assert float(found.extras["incompleteness"].max()) < 1e-4
