@@ -18,7 +18,7 @@ from benchmarks.models.onnx_graph import OnnxNet, check_graph, onnx_net
 from benchmarks.models.outputs import Outputs
 from benchmarks.models.preprocessing import Preprocessing, triple
 from benchmarks.models.randomise import randomised
-from benchmarks.models.state import held_tensors, state_sha256
+from benchmarks.models.state import held_tensors, settings_sha256, state_sha256
 
 __all__ = ["Model", "Normalised", "OnnxNet", "Preprocessing", "build", "onnx_net"]
 
@@ -248,7 +248,7 @@ def build(
         differentiable=differentiable,
         parameters=sum(p.numel() for p in net.parameters()),
         outputs=read,
-        settings=getattr(net, "settings_sha256", None),
+        settings=settings_sha256(net),
     )
 
 

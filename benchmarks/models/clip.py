@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -149,8 +148,7 @@ def open_clip_net(
     shown = open_clip.get_model_preprocess_cfg(clip)
     side = shown["size"][0] if isinstance(shown["size"], tuple | list) else shown["size"]
     net.__dict__["pretrained_cfg"] = {"input_size": (3, side, side), "crop_pct": 1.0} | _agreed(shown, published, weights)
-    stated = json.dumps([settings, quick], sort_keys=True)
-    net.__dict__["settings_sha256"] = hashlib.sha256(stated.encode()).hexdigest()
+    net.__dict__["stated_settings"] = settings | {"quick_gelu": quick or settings.get("quick_gelu", False)}
     return net
 
 

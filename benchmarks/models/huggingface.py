@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +19,6 @@ __version__ = "1"
 
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}  # as Pillow counts them
 UNREAD = ("do_flip_channel_order", "do_reduce_labels", "do_thumbnail", "do_align_long_axis", "do_pad")
-NAMES = ("_name_or_path", "transformers_version", "dtype", "id2label", "label2id")  # of a configuration, what computes nothing
 
 
 def transformers_net(checkpoint: str, *, weights: str | None = None) -> nn.Module:
@@ -82,8 +79,6 @@ def transformers_net(checkpoint: str, *, weights: str | None = None) -> nn.Modul
     shown = preprocessing_of(processor.to_dict(), checkpoint)
     check_processor(processor, shown, checkpoint)
     net.__dict__["pretrained_cfg"] = shown | {"label_names": [names[i] for i in sorted(names)]}
-    settings = {name: value for name, value in config.to_dict().items() if name not in NAMES}
-    net.__dict__["settings_sha256"] = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
     return net.float()
 
 

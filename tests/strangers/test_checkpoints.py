@@ -116,6 +116,16 @@ def test_checkpoints_are_told_apart_by_their_settings_and_not_by_their_place(tmp
     assert all(float((one - logits[0]).abs().max()) > 1e-6 for one in logits[1:])
 
 
+def test_settings_are_found_in_a_network_of_ones_own_around_it(tmp_path):
+    where, hashes = checkpoint("vit", tmp_path), []
+    for heads in (2, 4):
+        inside = transformers.AutoModelForImageClassification.from_pretrained(edited(Path(where), num_attention_heads=heads))
+        around = torch.nn.Sequential(torch.nn.Identity(), inside)
+        shown = {"size": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
+        hashes.append(build(around, name="own", classes=NAMES, **shown).identity["settings"])
+    assert hashes[0] != hashes[1]
+
+
 def test_clip_by_its_yaml_is_told_apart_by_texts_and_settings(tiny_clip, tmp_path):  # noqa: F811
     import open_clip
 
