@@ -31,6 +31,7 @@ TRANSFORMERS = {
     "ResNet": (STAGES, "resnet.encoder.stages.3"),
     "RegNet": (STAGES | {"groups_width": 8}, "regnet.encoder.stages.3"),
     "FocalNet": ({"embed_dim": 8, "depths": [1, 1], "image_size": 64}, "focalnet.layernorm"),  # its stages return tuples
+    "TextNet": ({}, "textnet.encoder.stages.3"),  # the class does not read its pooler, which ends last
     "Beit": (BLOCKS, "beit.layernorm"),  # nothing says how its blocks' normalised tokens lie in the image
 }
 CLIP = {
@@ -91,6 +92,64 @@ def test_a_layer_at_the_beginning_is_not_taken_for_one_at_the_end():
     assert model.gradcam_layer is None
     with pytest.raises(ValueError, match=r"choose one of net\.patch_embed\.proj"):
         gradcam(model.module, textured(1, 224, 224), torch.tensor([1]), rngs=rngs(1), layer=model.gradcam_layer)
+
+
+class Gated(nn.Module):
+    """Whose last map is passed by: weights of attention pooling, a spatial gate, another output, or the smaller of two scales."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.enc = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+        self.gate = nn.Conv2d(8, 1, 1)
+        self.layer4 = nn.Conv2d(8, 8, 2, 2)
+        self.head = nn.Linear(16 if kind == "scales" else 8, 5)
+
+    def forward(self, x):
+        f = self.enc(x)
+        if self.kind == "pooling":
+            return self.head((f.flatten(2) * self.gate(f).flatten(2).softmax(-1)).sum(-1))
+        if self.kind == "gate":
+            return self.head((f * self.gate(f).sigmoid()).mean((2, 3)))
+        if self.kind == "scales":
+            return self.head(torch.cat([f.mean((2, 3)), self.layer4(f).mean((2, 3))], 1))
+        return self.head(f.mean((2, 3))), self.gate(f)
+
+
+@pytest.mark.parametrize("kind", ["pooling", "gate", "mask", "scales"])
+def test_a_layer_that_the_class_passes_by_is_not_chosen(kind):
+    net = Gated(kind).eval()
+    model = build(net, name="net", classes=list("abcde"), size=64, outputs="logits", **SHOWN)
+    assert model.gradcam_layer == "net.enc"
+    if kind == "mask":
+        with pytest.raises(
+            ValueError, match=r"layer='net\.gate' is not read by the class, which does not depend on it: choose one of"
+        ) as error:
+            gradcam(model.module, textured(1, 64, 64), torch.tensor([1]), rngs=rngs(1), layer="net.gate")
+        assert "\n" not in str(error.value)
+        assert "gate" not in str(error.value).split("choose one of")[1]
+
+
+class Plain(nn.Module):
+    """Three convolutions and a head of many layers; ``shared``: one ReLU, and a coarser map after the last."""
+
+    def __init__(self, shared: bool) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv2d(3 if i == 0 else 8, 8, 3, 2, 1) for i in range(3)])
+        self.relus = nn.ModuleList([nn.ReLU()] * 3 if shared else [nn.ReLU() for _ in range(3)])
+        self.pool = nn.AdaptiveAvgPool2d(4)
+        hidden = [[nn.Linear(128 if i == 0 else 16, 16), nn.BatchNorm1d(16), nn.ReLU()] for i in range(4)]
+        self.head = nn.Sequential(*(layer for three in hidden for layer in three), nn.Linear(16, 5))
+
+    def forward(self, x):
+        for conv, relu in zip(self.convs, self.relus, strict=True):
+            x = relu(conv(x))
+        return self.head(self.pool(x).flatten(1))
+
+
+@pytest.mark.parametrize(("shared", "layer"), [(False, "net.relus.2"), (True, "net.convs.2")])
+def test_a_head_of_many_layers_leaves_the_last_map(shared, layer):
+    assert layer_with_a_map(Plain(shared)) == layer
 
 
 def test_a_network_is_as_it_was_after_its_layer_was_looked_for():
