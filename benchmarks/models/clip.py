@@ -69,6 +69,7 @@ def open_clip_net(
     templates: Sequence[str] = TEMPLATES,
     pretrained: str | None = None,
     weights: str | None = None,
+    quick_gelu: bool | None = None,
 ) -> nn.Module:
     """A CLIP of ``open_clip`` (the extra ``open-clip``) that chooses among class names.
 
@@ -83,8 +84,10 @@ def open_clip_net(
     pretrained : str, optional
         The tag of weights that open_clip knows, from its cache or downloaded.
     weights : str, optional
-        A local file instead, or ``"random"``. Weights that were trained with OpenAI's activation, QuickGELU, need an architecture whose
-        name says so, such as ``ViT-B-32-quickgelu``; by its tag open_clip knows.
+        A local file instead, or ``"random"``.
+    quick_gelu : bool, optional
+        Of a file: whether it was trained with OpenAI's activation, QuickGELU; by its tag open_clip knows. Left out, what the architecture
+        says, such as ``ViT-B-32-quickgelu``.
 
     Returns
     -------
@@ -97,8 +100,8 @@ def open_clip_net(
     WeightsError
         Where a package is missing, or weights or what the texts need cannot be fetched or read, or do not fit.
     ValueError
-        For an unknown architecture, a template without ``{}``, neither or both of ``pretrained`` and ``weights``, classes of one text, and
-        a tag whose weights were trained with another activation than the architecture's.
+        For an unknown architecture, a template without ``{}``, neither or both of ``pretrained`` and ``weights``, classes of one text,
+        ``quick_gelu`` with a tag, and a file without it where the architecture says no and all its published weights say yes.
     """
     if not templates or any("{}" not in template for template in templates):
         raise ValueError(f"model.net.templates={list(templates)}: give sentences with {{}} where the class's name goes")
@@ -125,11 +128,16 @@ def open_clip_net(
             f"model.net.pretrained={pretrained}: open_clip has no such weights of {architecture}{suggestion(pretrained, tags)}; "
             "a file is model.weights=FILE"
         )
-    quick = bool(published) and all(tag.get("quick_gelu", False) for tag in published)
-    if pretrained and settings.get("quick_gelu", False) and not quick:
+    if pretrained and quick_gelu is not None:
+        raise ValueError(f"model.net.quick_gelu={quick_gelu} is of a file; of model.net.pretrained={pretrained} open_clip knows")
+    own, always = settings.get("quick_gelu", False), bool(published) and all(tag.get("quick_gelu", False) for tag in published)
+    if weights not in (None, RANDOM) and quick_gelu is None and always and not own:
         raise ValueError(
-            f"model.net.pretrained={pretrained} was trained without the QuickGELU of {architecture}: choose another of the two"
+            f"model.weights={weights}: weights of {architecture} are published with QuickGELU, and made without it: give "
+            "model.net.quick_gelu=true, or false for what this file was trained with"
         )
+    quick = own or (pretrained is not None and always) if quick_gelu is None else quick_gelu
+    changed = {} if quick_gelu is None else {"quick_gelu": quick_gelu}
     reading = f"open_clip cannot read texts for {architecture} (some need transformers: pip install 'dynamic-ablation[open-clip]')"
     with _in_a_line(reading):
         tokenize = open_clip.get_tokenizer(architecture)
@@ -137,7 +145,7 @@ def open_clip_net(
         if pretrained:
             clip: Any = open_clip.create_model(architecture, pretrained=pretrained, force_quick_gelu=quick)
         else:
-            clip = unloaded(lambda: open_clip.create_model(architecture, pretrained_text=False, force_quick_gelu=quick), weights)
+            clip = unloaded(lambda: open_clip.create_model(architecture, pretrained_text=False, **changed), weights)
             clip = clip if weights == RANDOM else load(clip, weights)
     clip = clip.float().eval()
     with _in_a_line(reading):
@@ -148,7 +156,7 @@ def open_clip_net(
     shown = open_clip.get_model_preprocess_cfg(clip)
     side = shown["size"][0] if isinstance(shown["size"], tuple | list) else shown["size"]
     net.__dict__["pretrained_cfg"] = {"input_size": (3, side, side), "crop_pct": 1.0} | _agreed(shown, published, weights)
-    net.__dict__["stated_settings"] = settings | {"quick_gelu": quick or settings.get("quick_gelu", False)}
+    net.__dict__["stated_settings"] = settings | {"quick_gelu": quick}
     return net
 
 

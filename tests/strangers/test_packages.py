@@ -174,13 +174,43 @@ def test_published_weights_run_with_the_activation_that_they_were_trained_with(t
     images = textured(2, 32, 32)
     with torch.no_grad():
         expected = nn.functional.normalize(clip.eval().visual((images - 0.5) / 0.25), dim=1)
-    for given in ({"pretrained": "own"}, {"weights": str(tmp_path / "w.pt")}):
+    file = {"weights": str(tmp_path / "w.pt")}
+    for given in ({"pretrained": "own"}, file | ({"quick_gelu": True} if quick else {})):
         model = build(open_clip_net(tiny_clip, NAMES, **given), name="clip", classes=NAMES)
         with torch.no_grad():
             found = nn.functional.normalize(model.module.net.visual((images - model.module.mean) / model.module.std), dim=1)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    if quick:  # published with it, but made without it: a file could be either
+        with pytest.raises(
+            ValueError, match=r"weights of .* are published with QuickGELU, and made without it: give model\.net\.quick_gelu"
+        ):
+            open_clip_net(tiny_clip, NAMES, **file)
+        plain = open_clip_net(tiny_clip, NAMES, quick_gelu=False, **file)
+        assert plain.stated_settings["quick_gelu"] is False
+        with torch.no_grad():
+            other = nn.functional.normalize(plain.eval().visual((images - 0.5) / 0.25), dim=1)
+        assert float((other - expected).abs().max()) > 1e-3
+    with pytest.raises(ValueError, match=r"quick_gelu=True is of a file; of model\.net\.pretrained=own open_clip knows"):
+        open_clip_net(tiny_clip, NAMES, pretrained="own", quick_gelu=True)
     with pytest.raises(ValueError, match=rf"no such weights of {tiny_clip} \(did you mean own\?\); a file is model\.weights=FILE"):
         open_clip_net(tiny_clip, NAMES, pretrained="owm")
+
+
+def test_an_architecture_with_quick_gelu_is_believed_where_the_tag_does_not_say_so(tiny_clip, tmp_path, monkeypatch):
+    import open_clip
+    from open_clip import pretrained
+
+    from benchmarks.models.clip import open_clip_net
+
+    config = open_clip.get_model_config(tiny_clip) | {"quick_gelu": True}
+    (tmp_path / f"{tiny_clip}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / f"{tiny_clip}.json")
+    torch.save(open_clip.create_model(tiny_clip).state_dict(), tmp_path / "w.pt")
+    monkeypatch.setitem(pretrained._PRETRAINED, tiny_clip, {"own": {"file": str(tmp_path / "w.pt")}})
+    for given in ({"pretrained": "own"}, {"weights": str(tmp_path / "w.pt")}):
+        net = open_clip_net(tiny_clip, NAMES, **given)
+        assert net.stated_settings["quick_gelu"] is True
+        assert any(type(module).__name__ == "QuickGELU" for module in net.modules())
 
 
 def test_preprocessing_of_a_file_is_that_of_all_published_weights_or_asked_for(tiny_clip, tmp_path, monkeypatch):
