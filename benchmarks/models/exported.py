@@ -28,7 +28,7 @@ class ExportedNet(nn.Module):
     ------
     WeightsError
         For a file that is missing, or neither of the two, and for one that was exported in training mode, as far as its operations say so:
-        batch normalisation by the batch in the place of the statistics that it has, and dropout.
+        normalisation by what is shown in the place of the statistics that it has, and dropout.
     """
 
     def __init__(self, path: str) -> None:
@@ -94,22 +94,23 @@ def _operations(graphs: nn.Module) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _scripted(block: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same of TorchScript; what is no constant stands for itself."""
+    """The same of TorchScript, but for branches, most of which are of training mode; what is no constant stands for itself."""
     for node in block.nodes():
         if node.kind().startswith("aten::"):
             names = [argument.name for argument in torch._C.parse_schema(node.schema()).arguments]
             values = [value.toIValue() if value.node().kind() == "prim::Constant" else value for value in node.inputs()]
             yield node.kind().removeprefix("aten::"), dict(zip(names, values, strict=False))
-        for inner in node.blocks():
+        for inner in node.blocks() if node.kind() != "prim::If" else ():
             yield from _scripted(inner)
 
 
 def _in_training(given: Mapping[str, Any]) -> bool:
     """Whether the arguments of an operation say that it is computed as in training."""
-    training = True in (given.get("training"), given.get("train"))
+    training = True in (given.get("training"), given.get("train"), given.get("use_input_stats"))
     if "momentum" in given:  # without statistics of its own a normalisation always goes by the batch
         return training and given.get("running_mean") is not None
-    return (training and given.get("p", given.get("dropout", 1)) != 0) or given.get("dropout_p", 0) not in (0, None)
+    share = given.get("dropout_p", 0)
+    return (training and given.get("p", given.get("dropout", 1)) != 0) or (isinstance(share, int | float) and share != 0)
 
 
 def exported_net(weights: str | None) -> nn.Module:

@@ -331,6 +331,54 @@ def test_a_file_that_was_exported_in_training_mode_is_refused(how, tmp_path):
         exported_net(saved(Answers("tensor", tracking).eval(), how, tmp_path, 2))
 
 
+@pytest.mark.parametrize("how", ["export", "trace", "script"])
+def test_instance_normalisation_is_as_it_was_exported(how, tmp_path):
+    def net(tracking: bool) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 4, 8, 8), nn.InstanceNorm2d(4, track_running_stats=tracking), nn.Flatten(), nn.Linear(256, 5))
+
+    path = saved(net(True).train(), how, tmp_path, 2)
+    if how == "script":
+        exported_net(path)
+    else:
+        with pytest.raises(WeightsError, match=r"exported in training mode, in which instance_norm are: export it after net\.eval\(\)"):
+            exported_net(path)
+    for tracking in (True, False):
+        exported_net(saved(net(tracking).eval(), how, tmp_path, 2))
+
+
+class Dropping(nn.Module):
+    """Attention that drops in training: PyTorch's own, by hand, or in a branch of training mode."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.p = kind, 0.3
+        self.patches = nn.Conv2d(3, 16, 16, 16)
+        self.attention = nn.MultiheadAttention(16, 2, dropout=0.3, batch_first=True)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        if self.kind == "module":
+            x = self.attention(x, x, x, need_weights=False)[0]
+        elif self.kind == "function":
+            x = nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=self.p if self.training else 0.0)
+        elif self.training:
+            x = nn.functional.dropout(x, 0.5, True)
+        return self.head(x.mean(1))
+
+
+@pytest.mark.parametrize("kind", ["module", "function", "branch"])
+@pytest.mark.parametrize("how", ["export", "trace", "script"])
+def test_attention_that_drops_in_training_runs_in_evaluation(kind, how, tmp_path):
+    net, images = Dropping(kind).eval(), textured(2, 64, 64)
+    model = build(exported_net(saved(net, how, tmp_path, 2)), name="file", classes=list("abcde"), **PLAIN)
+    with torch.no_grad():
+        torch.testing.assert_close(model.module(images), net(images), atol=1e-5, rtol=1e-4)
+    if how != "script":
+        with pytest.raises(WeightsError, match="exported in training mode"):
+            exported_net(saved(net.train(), how, tmp_path, 2))
+
+
 PLAIN = {"size": 64, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.0] * 3, "std": [1.0] * 3}
 
 
