@@ -22,10 +22,10 @@ from da.fill import Fill, baseline_image
 from da.superpixels import superpixels
 from da.types import Attribution, Images, Rngs, Targets
 
-__version__ = "2"
+__version__ = "3"
 
 MEMORY = 2**24  # bytes of images that are shown at a time: 27 of 224 x 224
-ROUNDING = 3e-4  # of the values' magnitude: of that a hundredth, ten times what float32 was seen to miss
+ROUNDING = 3e-4  # of the values' magnitude: of that a hundredth, ten times what float32 was seen to miss (TF32 misses more)
 MOST = 7  # features of which every order is asked about
 
 KNOWN = (
@@ -127,7 +127,8 @@ def captum(
     if algorithm in COMPLETE:
         windows_apart(own, algorithm)
     found, misses = [], []
-    with feature_maps(own, layer, images[:1]) if of_layer else nullcontext() as maps:
+    precise = _without_tf32() if algorithm in COMPLETE else nullcontext()
+    with precise, feature_maps(own, layer, images[:1]) if of_layer else nullcontext() as maps:
         for i, rng in enumerate(rngs):
             one, target = images[i : i + 1].detach().clone(), int(targets[i])
             known: dict[str, Any] = {"baselines": hidden[i : i + 1], "internal_batch_size": together, "perturbations_per_eval": together}
@@ -147,10 +148,12 @@ def captum(
             found.append(enlarged(small, images.shape[-2:])[0] if of_layer else small[0])
             if "baselines" in takes and not of_layer and parts is None and algorithm != "Occlusion":
                 misses.append(_missed(own, values.detach(), one.detach(), hidden[i : i + 1], target))
-                if algorithm in COMPLETE and misses[-1] > 1e-2:
+                if algorithm in COMPLETE and not misses[-1] <= 1e-2:  # of what is not a number, neither is less
+                    narrow = any(one.dtype in (torch.float16, torch.bfloat16) for one in own.parameters()) or misses[-1] != misses[-1]
+                    why = "computes in a precision that is too low: give it in float32, or" if narrow else "has functions without a rule:"
                     raise ValueError(
                         f"captum: the values of {algorithm} miss the difference of the logits by {misses[-1]:.2g} of it: this "
-                        "model has functions for which it has no rule; choose another algorithm, such as IntegratedGradients"
+                        f"model {why} choose another algorithm, such as IntegratedGradients"
                     )
     extras = {"incompleteness": torch.tensor(misses)} if misses else {}
     return Attribution(torch.stack(found), extras=extras)
@@ -213,6 +216,17 @@ def _missed(model: nn.Module, values: Tensor, image: Images, hidden: Images, tar
         shown, ablated = (float(model(one)[0, target].double()) for one in (image, hidden))
     size = max(abs(shown - ablated), ROUNDING * max(float(values.double().abs().sum()), abs(shown), abs(ablated)))
     return abs(float(values.double().sum()) - (shown - ablated)) / size if size else 0.0
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Convolutions on a GPU in float32, as on the CPU: by default they round to three digits."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 @contextmanager

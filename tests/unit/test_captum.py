@@ -175,3 +175,45 @@ def test_deeplift_is_complete_through_neighbours_and_windows_that_overlap(layers
         model(textured(1, 16, 16))
     found = captum(model, textured(2, 16, 16), TARGETS - 1, rngs=rngs(2), algorithm="DeepLift", fill=(0.4, 0.6, 0.5))
     assert float(found.extras["incompleteness"].max()) < 1e-4
+
+
+ALLOWED: list[bool] = []
+
+
+class Rounded(nn.Module):
+    """In float16, whose largest number is 65504; it tells whether TF32 is allowed in its passes."""
+
+    def __init__(self, scale: float, dtype: torch.dtype = torch.float16) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)).to(dtype)
+        self.scale, self.dtype = scale, dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        ALLOWED.append(torch.backends.cudnn.allow_tf32)
+        return (self.body(x.to(self.dtype)) * self.scale).float()
+
+
+@pytest.mark.parametrize("algorithm", ["DeepLift", "DeepLiftShap"])
+def test_deeplift_in_a_precision_that_is_too_low_is_refused(algorithm):
+    """Logits are infinite, and their differences no numbers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, images = Rounded(60000 * 60000).eval(), textured(1, 16, 16)
+    assert not torch.isfinite(model(images)).all()
+    with pytest.raises(
+        ValueError, match=r"by nan of it: this model computes in a precision that is too low: give it in float32, or choose"
+    ):
+        captum(model, images, torch.tensor([1]), rngs=rngs(1), algorithm=algorithm)
+
+
+def test_deeplift_is_computed_without_tf32_where_others_may_be_with_it():
+    model, images, before = Rounded(1.0, torch.float32).eval(), textured(1, 16, 16), torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = True
+        for algorithm, allowed in (("DeepLift", False), ("Saliency", True)):
+            ALLOWED.clear()
+            captum(model, images, torch.tensor([1]), rngs=rngs(1), algorithm=algorithm)
+            assert set(ALLOWED) == {allowed}
+            assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
