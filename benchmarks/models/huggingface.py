@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ def preprocessing_of(processor: Mapping[str, Any], checkpoint: str) -> dict[str,
     def refuse(what: str) -> ValueError:
         return ValueError(f"model.net.checkpoint={checkpoint}: its preprocessing {what}, which is not done here")
 
+    if "data_config" in processor:  # of timm, which transformers wraps
+        return _of_timm(processor["data_config"], refuse)
     for option in UNREAD:
         if processor.get(option):
             raise refuse(f"has {option}")
@@ -101,7 +103,7 @@ def preprocessing_of(processor: Mapping[str, Any], checkpoint: str) -> dict[str,
         raise refuse(f"leaves images of {shown}")
     share = 1.0
     if "crop_pct" in processor and not crop:  # ConvNeXt: below 384 pixels, resized to size / crop_pct and cropped
-        share = float(processor["crop_pct"] or 1) if shown[0] < 384 else 1.0
+        share = float(processor["crop_pct"] or 224 / 256) if shown[0] < 384 else 1.0
     elif crop and size:
         share = crop[0] / min(size)
     if share > 1:
@@ -115,6 +117,15 @@ def preprocessing_of(processor: Mapping[str, Any], checkpoint: str) -> dict[str,
     if resample not in (None, *RESAMPLE):
         raise refuse(f"has resample={resample}")
     return {"input_size": (3, *shown), "crop_pct": share, "interpolation": RESAMPLE[2 if resample is None else resample]} | normal
+
+
+def _of_timm(stated: Mapping[str, Any], refuse: Callable[[str], ValueError]) -> dict[str, Any]:
+    """The same of a checkpoint of timm, whose settings have the names that are used here."""
+    if stated.get("crop_mode", "center") not in ("center", "squash"):
+        raise refuse(f"has crop_mode={stated['crop_mode']}")
+    if stated["input_size"][1] != stated["input_size"][2]:
+        raise refuse(f"leaves images of {tuple(stated['input_size'][1:])}")
+    return {name: stated[name] for name in ("input_size", "crop_pct", "interpolation", "mean", "std")}
 
 
 def check_processor(processor: Any, shown: Mapping[str, Any], checkpoint: str) -> None:
@@ -131,7 +142,7 @@ def check_processor(processor: Any, shown: Mapping[str, Any], checkpoint: str) -
             picture = Image.fromarray(np.stack([down, across, 255 - (down + across) / 2], 2).astype(np.uint8))
             resized = [resize(picture, sides, how, antialias=True) for sides in ([shorter], [shorter, shorter])]
             ours = [np.asarray(center_crop(one, [side, side]), float).transpose(2, 0, 1) for one in resized]
-            theirs = (np.asarray(processor(picture, return_tensors="np")["pixel_values"])[0] * std + mean) * 255
+            theirs = (np.asarray(processor(picture, return_tensors="pt")["pixel_values"][0]) * std + mean) * 255
             miss = min(float(np.abs(theirs - one).max()) for one in ours)
         except Exception:  # such as of images that it leaves in another shape
             miss = np.inf

@@ -60,6 +60,37 @@ def test_a_photograph_is_shown_as_its_processor_shows_it(kind, tmp_path):
     assert float((ours - theirs).abs().mean()) < 0.05 * float(theirs.std())
 
 
+def of_timm(folder: Path, **settings) -> str:
+    """A small network of timm as ``save_pretrained`` of transformers leaves it."""
+    config = transformers.TimmWrapperConfig(architecture="test_vit", id2label=dict(enumerate(NAMES)), label2id=None)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformers.TimmWrapperForImageClassification(config).save_pretrained(folder)
+    shown = {"input_size": [3, 160, 160], "crop_pct": 0.8, "interpolation": "bicubic", "mean": [0.4] * 3, "std": [0.3] * 3}
+    return edited(folder, pretrained_cfg=shown | settings)
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
+def test_a_checkpoint_of_timm_is_shown_what_it_states(crop_mode, tmp_path):
+    where = of_timm(tmp_path, crop_mode=crop_mode)
+    model = build(transformers_net(where), name="timm", classes="recorded")
+    assert model.class_names == tuple(NAMES)
+    assert model.gradcam_layer == "net.timm_model.blocks.5.norm1"
+    photograph = Image.fromarray(coffee()[:, :400])  # a square
+    shown = transformers.AutoImageProcessor.from_pretrained(where)(photograph)["pixel_values"]
+    ours = prepare(photograph, model.preprocessing)[None]
+    assert float(((ours - 0.4) / 0.3 - shown).abs().mean()) < 0.05 * float(shown.std())
+    with torch.no_grad():
+        expected = transformers.AutoModelForImageClassification.from_pretrained(where).eval()((ours - 0.4) / 0.3).logits
+        torch.testing.assert_close(model.module(ours), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("more", "words"), [({"crop_mode": "border"}, "has crop_mode=border"), ({"input_size": [3, 160, 128]}, "leaves")])
+def test_a_checkpoint_of_timm_that_is_shown_otherwise_is_refused(more, words, tmp_path):
+    with pytest.raises(ValueError, match=rf"its preprocessing {words}.*, which is not done here"):
+        transformers_net(of_timm(tmp_path, **more))
+
+
 @pytest.mark.parametrize("kind", OTHER)
 def test_a_processor_that_does_more_than_it_states_is_refused(kind, tmp_path):
     where = with_processor(tmp_path, kind, OTHER[kind])

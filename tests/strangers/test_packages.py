@@ -94,7 +94,8 @@ def test_preprocessing_that_is_not_done_here_is_refused():
         "input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic", "mean": (0.5,) * 3, "std": (0.5,) * 3
     }  # fmt: skip
     convnext = {"size": {"shortest_edge": 224}, "crop_pct": 0.875, "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    assert preprocessing_of(convnext, "x")["crop_pct"] == 0.875
+    for share, found in ((0.9, 0.9), (None, 0.875)):  # its own is 224 / 256
+        assert preprocessing_of(convnext | {"crop_pct": share}, "x")["crop_pct"] == found
     for more, words in (
         ({"do_flip_channel_order": True}, "do_flip_channel_order"),
         ({"rescale_factor": 1 / 127.5}, "from 0 to 1"),
