@@ -18,6 +18,7 @@ from benchmarks.models.weights import RANDOM, WeightsError, fit, load, read_stat
 
 __version__ = "1"
 
+AUXILIARY = ("aux1", "aux2", "AuxLogits")  # heads of googlenet and inception_v3
 CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/vgg/cifar100_vgg16_bn-7d8c4031.pt"
 
 
@@ -80,9 +81,9 @@ def torchvision_net(architecture: str, *, weights: str | None = None, num_classe
     Returns
     -------
     torch.nn.Module
-        Of images that are normalised, to logits. Its preprocessing is that of the published weights, whatever ``weights`` are. Those of
-        ``googlenet`` and ``inception_v3`` turn ImageNet's mean and deviation into 0.5 inside the network (``transform_input``): here it
-        does not, and 0.5 is what it records.
+        Of images that are normalised, to logits. It has no auxiliary heads, which run in training alone, whether ``weights`` have them or
+        not. Its preprocessing is that of the published weights, whatever ``weights`` are. Those of ``googlenet`` and ``inception_v3`` turn
+        ImageNet's mean and deviation into 0.5 inside the network (``transform_input``): here it does not, and 0.5 is what it records.
 
     Raises
     ------
@@ -102,6 +103,9 @@ def torchvision_net(architecture: str, *, weights: str | None = None, num_classe
             f"fetch {chosen.url} and pass it as model.weights=FILE, or give model.weights=random"
         )
     net = unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
+    for head in AUXILIARY:
+        if hasattr(net, head):
+            setattr(net, head, None)
     shown = chosen.transforms()
     inside = hasattr(net, "transform_input")
     recorded = {
@@ -112,7 +116,7 @@ def torchvision_net(architecture: str, *, weights: str | None = None, num_classe
         "std": (0.5,) * 3 if inside else tuple(shown.std),
     }
     net.__dict__["pretrained_cfg"] = recorded  # as timm's networks have it
-    return load(net, weights, url=chosen.url)
+    return load(net, weights, url=chosen.url, unused=AUXILIARY)
 
 
 def timm_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:

@@ -10,7 +10,7 @@ from torchvision.transforms.functional import normalize
 
 from benchmarks.models.classifier import build
 from benchmarks.models.networks import torchvision_net
-from benchmarks.models.weights import WeightsError
+from benchmarks.models.weights import WeightsError, state_sha256
 from tests.helpers import textured
 
 
@@ -31,6 +31,26 @@ def test_a_network_is_that_of_torchvisions_builder_with_weights(architecture, mo
     with torch.no_grad():
         torch.testing.assert_close(model.module(images), theirs(normalize(images, shown.mean, shown.std)), atol=1e-4, rtol=1e-3)
     assert model.preprocessing.size == shown.crop_size[0]
+
+
+@pytest.mark.parametrize("architecture", ["inception_v3", "googlenet"])
+def test_a_fine_tuned_network_loads_with_its_auxiliary_heads_and_without(architecture, tmp_path):
+    """Torchvision drops those of googlenet where its own weights are loaded; the head that is fine-tuned may be the last alone."""
+    net = get_model(architecture, weights=None, init_weights=False)
+    net.fc = nn.Linear(net.fc.in_features, 4)
+    whole = net.state_dict()
+    bare = {name: value for name, value in whole.items() if not name.lower().startswith("aux")}
+    assert len(bare) < len(whole)
+    found = []
+    for state in (whole, bare, {"state_dict": {f"module.{name}": value for name, value in whole.items()}}):
+        torch.save(state, tmp_path / "w.pth")
+        found.append(torchvision_net(architecture, weights=str(tmp_path / "w.pth"), num_classes=4).eval())
+    images = textured(1, 80, 80)
+    net.transform_input = False
+    with torch.no_grad():
+        for one in found:
+            torch.testing.assert_close(one(images), net.eval()(images), atol=1e-4, rtol=1e-3)
+    assert len({state_sha256(one) for one in found}) == 1
 
 
 def test_a_network_without_the_usual_weights_has_the_size_that_it_is_built_for():
