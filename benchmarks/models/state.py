@@ -32,11 +32,11 @@ def state_sha256(of: nn.Module | Mapping[str, Any]) -> str:
 def settings_sha256(net: nn.Module) -> str | None:
     """SHA-256 of what a network states of itself beside its weights, such as the number of heads; None where it states nothing.
 
-    That is its ``stated_settings``, a dictionary, and each ``config`` that a module of transformers keeps.
+    That is the ``stated_settings``, a dictionary, that one of its modules has, and each ``config`` that one of transformers keeps.
     """
     configs: list[Any] = [vars(module).get("config") for module in net.modules()]
     stated = {id(one): one.to_dict() for one in configs if isinstance(getattr(one, "model_type", None), str)}
-    known = [getattr(net, "stated_settings", {}), *stated.values()]
+    known = [*(vars(module).get("stated_settings") for module in net.modules()), *stated.values()]
     kept = [{str(name): value for name, value in one.items() if name not in NAMES} for one in known if one]
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest() if kept else None
 

@@ -157,6 +157,15 @@ def test_settings_are_found_in_a_network_of_ones_own_around_it(tmp_path):
     assert hashes[0] != hashes[1]
 
 
+def test_settings_of_clip_are_found_in_a_network_of_ones_own_around_it(tiny_clip):  # noqa: F811
+    from benchmarks.models.clip import open_clip_net
+
+    shown = {"size": 32, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.5] * 3}
+    nets = [open_clip_net(tiny_clip, NAMES, weights="random", quick_gelu=quick) for quick in (True, False)]
+    models = [build(torch.nn.Sequential(net), name="own", classes=NAMES, **shown) for net in nets]
+    assert len({model.identity["settings"] for model in models}) == 2
+
+
 def test_clip_by_its_yaml_is_told_apart_by_texts_and_settings(tiny_clip, tmp_path):  # noqa: F811
     import open_clip
 
