@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ ELEMENTWISE = (
 # Those that compute with their weights as they are; timm's standardise or normalise them in others.
 PLAIN = {f"{kind}{dims}d" for kind in ("Conv", "ConvTranspose") for dims in (1, 2, 3)} | {"Linear", "Conv2dSame"}
 PASSING = (_DropoutNd, nn.Identity, nn.Flatten, nn.Unflatten, _MaxPoolNd, _AdaptiveMaxPoolNd, nn.PixelShuffle)
+EMPTY = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # where they have no layers
 
 
 @passes(lambda **_: (1, 1))
@@ -74,9 +76,9 @@ def lrp(
     ------
     TypeError, ValueError
         For arguments of another type, shape or range, where the package is missing, and for a network with layers or functions for which
-        there is no rule: attention, layer normalisation, gates such as squeeze-and-excitation, batch normalisation that no convolution
-        comes before. For one that uses a layer twice, or the image elsewhere than in its first layer, and one that defines another layer
-        before that, to which the first layer's rule would go.
+        there is no rule: attention, layer normalisation, gates such as squeeze-and-excitation, batch normalisation of what no convolution
+        returns. For one that uses a layer with weights, or average pooling, twice, or the image elsewhere than in its first layer, and one
+        that defines another layer before that, to which the first layer's rule would go.
 
     References
     ----------
@@ -92,11 +94,12 @@ def lrp(
     except ImportError:
         raise ValueError("lrp needs zennit: pip install 'dynamic-ablation[zennit]'") from None
     _taken_apart(own)
-    with torch.no_grad():
+    with torch.no_grad(), _normalised(own) as pairs:
         expected = own(images)
     layers = _layers(own)
-    for merged in SequentialMergeBatchNorm().apply(own):  # the copy's own weights: they stay merged
-        merged.batch_norm.eps = 0.0  # else what is left shrinks its input
+    for norm, layer in pairs.items():  # the copy's own weights: they stay merged
+        SequentialMergeBatchNorm().register((layer,), norm)
+        norm.eps = 0.0  # else what is left shrinks its input
     _merged(own)
     more = {"low": _entry(own, layers, images, 0), "high": _entry(own, layers, images, 1)} if composite == "epsilon_gamma_box" else {}
     rules = KNOWN[composite](**more)
@@ -132,6 +135,29 @@ def _taken_apart(model: nn.Module) -> None:
                 parent._modules[name] = nn.Sequential(*parts).eval()
 
 
+@contextmanager
+def _normalised(model: nn.Module) -> Iterator[dict[Any, nn.Module]]:
+    """Batch normalisation, by the passes in the context, and the layer whose output it is shown."""
+    pairs: dict[Any, nn.Module] = {}
+
+    def mark(layer: nn.Module, _inputs: object, output: Any) -> None:
+        output.layer = layer
+
+    def look(norm: Any, inputs: tuple[Any, ...]) -> None:
+        layer = getattr(inputs[0], "layer", None)
+        whole = all(one is not None for one in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
+        if layer is not None and whole and norm.num_features == getattr(layer, "out_channels", getattr(layer, "out_features", None)):
+            pairs[norm] = layer
+
+    handles = [layer.register_forward_hook(mark) for layer in model.modules() if isinstance(layer, (_ConvNd, nn.Linear))]
+    handles += [norm.register_forward_pre_hook(look) for norm in model.modules() if isinstance(norm, _BatchNorm)]
+    try:
+        yield pairs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def _layers(model: nn.Module) -> dict[nn.Module, bool]:
     """The layers with a rule, and whether it keeps a pass. Raises ValueError for a layer that has none, and computes something."""
     ruled = (*RULED, *ELEMENTWISE, _BatchNorm)
@@ -139,7 +165,7 @@ def _layers(model: nn.Module) -> dict[nn.Module, bool]:
     for layer in leaves:
         if isinstance(layer, (_ConvNd, nn.Linear)) and (type(layer).__name__ not in PLAIN or "weight" not in layer._parameters):
             raise ValueError(f"lrp: there is no rule for a {type(layer).__name__} whose weights are computed at each pass: {INSTEAD}")
-        known = isinstance(layer, (*ruled, *PASSING)) and not isinstance(layer, nn.MultiheadAttention)
+        known = (isinstance(layer, (*ruled, *PASSING)) and not isinstance(layer, nn.MultiheadAttention)) or type(layer) in EMPTY
         if not known and (list(layer.parameters()) or type(layer).__module__.startswith("torch.nn")):
             raise ValueError(f"lrp: there is no rule for {type(layer).__name__}, a layer of this model: {INSTEAD}")
     return {layer: isinstance(layer, RULED) or bool(list(layer.parameters())) for layer in leaves if isinstance(layer, ruled)}
@@ -164,7 +190,7 @@ def _merged(model: nn.Module) -> None:
             shift = [layer.running_mean, layer.bias]
             scale = [layer.running_var, layer.weight]
             if any(one is None or bool(one.any()) for one in shift) or any(one is None or bool((one != 1).any()) for one in scale):
-                raise ValueError(f"lrp: batch normalisation that no convolution comes before has no rule: {INSTEAD}")
+                raise ValueError(f"lrp: batch normalisation of what no convolution returns has no rule: {INSTEAD}")
 
 
 class _EnteredError(Exception):

@@ -96,6 +96,29 @@ def test_batch_normalisation_is_merged_also_timms():
     torch.testing.assert_close(maps[0], maps[2], rtol=1e-3, atol=1e-5)
 
 
+def test_batch_normalisation_belongs_to_what_it_is_shown():
+    """A layer without weights may stand between, and another convolution be defined before it; an empty one stands for nothing."""
+
+    class Otherwise(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+            self.drop, self.norms, self.nothing = nn.Dropout(0.5), nn.ModuleList([nn.BatchNorm2d(4) for _ in range(2)]), nn.Sequential()
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.norms[1](self.drop(self.first(x))))
+            return self.head(torch.relu(self.nothing(self.norms[0](self.second(x)))).mean((2, 3)))
+
+    net = seeded(Otherwise)
+    for norm in net.norms:
+        norm.running_mean.uniform_(-0.5, 0.5)
+    one, other = (torch.nn.utils.fusion.fuse_conv_bn_eval(*pair) for pair in ((net.first, net.norms[1]), (net.second, net.norms[0])))
+    fused = nn.Sequential(one, nn.ReLU(), other, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), net.head).eval()
+    maps = [lrp(each, textured(2, 16, 16), TARGETS, rngs=rngs(2)).saliency for each in (net, fused)]
+    torch.testing.assert_close(maps[0], maps[1], rtol=1e-3, atol=1e-5)
+
+
 def test_residual_connections_as_zennit_has_them_for_torchvision():
     """Zennit's own canonizer for torchvision's ResNet is for that network alone, and adds the same."""
     from zennit.attribution import Gradient
@@ -127,7 +150,8 @@ class Gate(nn.Module):
         (vit, "no rule for (LayerNorm|Dropout|.*)"),
         (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(4 * 30 * 30, 2)), "no rule for GroupNorm"),
         (Gate, "no rule for (__)?mul"),
-        (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 32), nn.Flatten()), "no convolution comes before"),
+        (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 2, 32), nn.Flatten()), "of what no convolution returns"),
+        (lambda: torchvision.models.DenseNet(4, (2, 2), 8, num_classes=2), "of what no convolution returns"),
         (lambda: nn.Sequential(nn.Conv2d(3, 2, 32), nn.Flatten(), nn.Softmax(1)), "no rule for Softmax"),
     ],
 )
