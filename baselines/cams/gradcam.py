@@ -49,8 +49,8 @@ def gradcam(
     ------
     TypeError, ValueError
         For arguments of another type, shape or range. Naming layers that there are: for no layer, a name that the model does not have, a
-        layer that does not run or has no spatial output, one of which it cannot be said which axis is which, or one after which the class
-        depends on no token of a patch.
+        layer that does not run or has no spatial output, one of which it cannot be said which axis is which, one on which the class does
+        not depend, or one after which it depends on no token of a patch.
 
     References
     ----------

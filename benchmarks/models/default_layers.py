@@ -20,7 +20,7 @@ def default_layer(model: nn.Module, net: nn.Module, size: int) -> str | None:
     """The dotted name of the layer of ``model`` whose feature map tells most of the class, None where no layer has one.
 
     That of the family of ``net``, the network inside, if it can be read; else the layer whose feature map is the last in a pass over an
-    image of ``size`` pixels a side. It is looked for in a copy, for what a pass may leave behind.
+    image of ``size`` pixels a side that nothing of the image passes by. It is looked for in a copy, for what a pass may leave behind.
     """
     likely = layer_of_family(net)
     try:
