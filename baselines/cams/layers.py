@@ -37,7 +37,8 @@ class FeatureMaps(nn.Sequential):
     the tokens of patches.
     """
 
-    place: Edge | None = None  # in the first pass, for ``check_read``
+    place: Edge | None = None  # in a pass with gradients, for ``check_read``
+    checked = False
 
     def __init__(self, model: nn.Module, layer: str, images: Images) -> None:
         super().__init__(nn.Identity())
@@ -48,7 +49,7 @@ class FeatureMaps(nn.Sequential):
 
     def forward(self, output: Tensor) -> Tensor:
         """The output, by way of ``maps[0]``. Raises LayerError where it has no feature map, or its axes cannot be told apart."""
-        if first := self.order is None:
+        if self.order is None:
             self.order = self.order_of(output)
         if isinstance(self.order, TokenGrid):
             maps = super().forward(self.order.as_maps(output))
@@ -57,14 +58,16 @@ class FeatureMaps(nn.Sequential):
                 whole.register_hook(self._look)
         else:
             whole = super().forward(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if self.order else super().forward(output)
-        self.place = edge(whole) if first and whole.requires_grad else self.place
+        self.place = edge(whole) if whole.grad_fn is not None and not self.checked else None
         return whole
 
     def check_read(self, logits: object) -> None:
-        """Once, after the first pass: raises LayerError where the logits are not computed of the layer's output."""
+        """After a pass, until one had gradients: raises LayerError where the logits are not computed of the layer's output."""
         place, self.place = self.place, None
-        if place and isinstance(logits, Tensor) and logits.requires_grad and place not in computed_of(logits):
-            raise LayerError(f"layer={self.layer!r} is not read by the class, which does not depend on it")
+        if place and isinstance(logits, Tensor) and logits.requires_grad:
+            self.checked = True
+            if place not in computed_of(logits):
+                raise LayerError(f"layer={self.layer!r} is not read by the class, which does not depend on it")
 
     def _look(self, gradient: Tensor) -> None:
         assert isinstance(self.order, TokenGrid)
@@ -251,11 +254,14 @@ def _readable(model: nn.Module, images: Images) -> tuple[dict[str, bool], Set[st
             handle.remove()
     for (name, (_, grid)), gradient in zip(tokens.items(), gradients, strict=True):
         found[name] &= gradient is not None and not _unread(gradient, grid)
-    whole = computed_of(logits)
+    whole, begin = computed_of(logits), get_gradient_edge(shown)
     for name, place in places.items():
         found[name] &= not logits.requires_grad or place in whole
-    begin = get_gradient_edge(shown)
-    return found, tokens.keys(), lambda name: name not in places or (begin.node, begin.output_nr) in computed_of(logits, places[name])
+
+    def passed_by(name: str) -> bool:  # also where nothing is known
+        return places.get(name) not in whole or (begin.node, begin.output_nr) in computed_of(logits, places[name])
+
+    return found, tokens.keys(), passed_by
 
 
 def _named(model: nn.Module) -> dict[str, nn.Module]:

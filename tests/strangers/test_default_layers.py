@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import timm
@@ -10,7 +11,9 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
+from baselines.cams.cam import cam
 from baselines.cams.gradcam import gradcam
+from baselines.gradients.captum_algorithms import captum
 from benchmarks.models.classifier import build
 from tests.helpers import rngs, textured
 from tests.strangers.networks import StoreActs
@@ -122,12 +125,12 @@ def test_a_layer_that_the_class_passes_by_is_not_chosen(kind):
     model = build(net, name="net", classes=list("abcde"), size=64, outputs="logits", **SHOWN)
     assert model.gradcam_layer == "net.enc"
     if kind == "mask":
-        with pytest.raises(
-            ValueError, match=r"layer='net\.gate' is not read by the class, which does not depend on it: choose one of"
-        ) as error:
-            gradcam(model.module, textured(1, 64, 64), torch.tensor([1]), rngs=rngs(1), layer="net.gate")
-        assert "\n" not in str(error.value)
-        assert "gate" not in str(error.value).split("choose one of")[1]
+        methods = [gradcam, partial(cam, variant="ScoreCAM"), partial(captum, algorithm="LayerActivation")]
+        for method in [*methods, partial(cam, variant="GradCAM"), partial(captum, algorithm="LayerGradCam")]:
+            with pytest.raises(ValueError, match=r"^layer='net\.gate' is not read by the class.*: choose one of") as error:
+                method(model.module, textured(1, 64, 64), torch.tensor([1]), rngs=rngs(1), layer="net.gate")
+            assert "\n" not in str(error.value)
+            assert "gate" not in str(error.value).split("choose one of")[1]
 
 
 class Plain(nn.Module):
