@@ -32,7 +32,7 @@ check: $(STAMP)  ## style and types
 	$(BIN)/mypy
 
 docs: $(STAMP)  ## the documentation as pages in site/; a dead link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would hide the warnings, and --strict counts what is logged
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,9 +1,16 @@
+from .attention.rollout import attention_rollout as attention_rollout
+from .attention.transformer_attribution import transformer_attribution as transformer_attribution
 from .cams.cam import cam as cam
 from .cams.gradcam import gradcam as gradcam
+from .gradients.captum_algorithms import captum as captum
 from .gradients.gradient import gradient as gradient
 from .gradients.guided_backprop import guided_backprop as guided_backprop
 from .gradients.integrated_gradients import integrated_gradients as integrated_gradients
 from .gradients.integrated_gradients import smoothgrad as smoothgrad
+from .gradients.lrp import lrp as lrp
+from .gradients.saliency_package import blur_ig as blur_ig
+from .gradients.saliency_package import guided_ig as guided_ig
+from .gradients.saliency_package import xrai as xrai
 from .perturbation.extremal_perturbation import extremal_perturbation as extremal_perturbation
 from .perturbation.hsic import hsic as hsic
 from .perturbation.lime import lime as lime

@@ -36,6 +36,20 @@ def copied(model: nn.Module, *, frozen: bool = False) -> nn.Module:
         raise ValueError(f"the network cannot be copied ({why}): choose a method that needs no copy") from None
 
 
+def independent_copy(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode that shares the weights' memory, takes no gradients of them and does nothing in place.
+
+    What is no network comes back as it is, for its type to be refused where arguments are checked.
+    """
+    if not isinstance(model, nn.Module):
+        return model
+    own = copied(model, frozen=True).eval()
+    for module in own.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+    return own
+
+
 def _functions(layer: nn.Module) -> Iterator[tuple[str, FunctionType]]:
     """The plain functions that a layer calls."""
     for name, value in vars(layer).items():

@@ -72,7 +72,7 @@ def certify(
     compactness, slic_zero : float, bool
         Of SLIC, see ``da.superpixels``.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
 
     Returns
     -------

@@ -173,7 +173,7 @@ def disjoint_regions(
     rule : {"positive", "negative"}
         As of ``explain``; further regions are of the positive rule.
     fill : str or three floats
-        As of ``explain``; further regions are of a fill that does not depend on the image: not of ``"mean"`` or ``"blur"``.
+        As of ``explain``; further regions are of a fill that does not depend on the image: a colour.
     seed : int
         Of the default method, and of how ties between equally important pixels are broken.
     verifier : LabelModel, optional
@@ -195,7 +195,7 @@ def disjoint_regions(
         raise ValueError(f"rule={rule!r}: choose positive (Pos-R) or negative (Neg-R)")
     if most > 1 and rule == "negative":
         raise ValueError("rule='negative': several regions are looked for that each suffice, which is the positive rule")
-    if most > 1 and fill in ("mean", "blur"):
+    if most > 1 and isinstance(fill, str) and fill != "black":
         raise ValueError(f"fill={fill!r} is not the same of what is left of an image: give a colour, such as black")
     asked, images, classes, _ = arguments(LABELS, model, images, targets, None, seed)
     verifying = asked if verifier is None else arguments(LABELS, verifier, images, classes, None, seed)[0]

@@ -80,7 +80,7 @@ def dynamic_ablation(
     speculate : int
         Proposals asked about in one batch, from 1 (see ``da.speculate``); more take fewer rounds for more queries, same result.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
     trace : bool
         Return every proposed state, not the decisions alone.
 

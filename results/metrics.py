@@ -49,14 +49,73 @@ CATALOGUE = {
         Metric("seconds", "seconds", "smaller", "an image", by_request=True, cost=True, batched=True),
     )
 }
+EVIDENCE = {  # of known evidence, where there is any
+    metric.name: metric
+    for metric in (
+        Metric("evidence_mass", "relevance mass in the evidence", "larger", "share of positive attribution", "mass"),
+        Metric("evidence_rank", "top pixels in the evidence", "larger", "share of pixels", "rank"),
+        Metric("evidence_told", "evidence told from the rest", "larger", "share of images", "told"),
+        Metric("evidence_recall", "recall of the region", "larger", "share of the evidence", "recall"),
+        Metric("evidence_precision", "precision of the region", "larger", "share of the region", "precision"),
+        Metric("evidence_share", "the evidence's share of the image", "", SHARE, by_request=True),
+        Metric("evidence_parts", "the parts hold", "", "share of images", by_request=True),
+        Metric("evidence_ground", "the ground holds", "", "share of images", by_request=True),
+        Metric("parts_changed", "lost without parts", "", "share of images", by_request=True),
+        Metric("ground_changed", "follows another ground", "", "share of images", by_request=True),
+    )
+}
+POSITIVE = "share of positive attribution"
+FURTHER = {  # of further measures, where they were asked for
+    metric.name: metric
+    for metric in (
+        Metric("pointing_hit", "pointing game, within the tolerance", "larger", "share of images", "pointing"),
+        Metric("pointing_exact", "pointing game, exact", "larger", "share of images", "pointing, exact"),
+        Metric("relevance_mass", "relevance mass in the mask", "larger", POSITIVE, "mass in mask"),
+        Metric("relevance_rank", "top pixels in the mask", "larger", "share of the mask", "rank in mask"),
+        Metric("topk_intersection", "top k pixels in the mask", "larger", "share of k pixels", "top k"),
+        Metric("region_iou", "region over the mask, IoU", "larger", "intersection over union", "IoU"),
+        Metric("road_morf", "ROAD, most relevant first", "smaller", "share of images", "ROAD MoRF"),
+        Metric("road_lerf", "ROAD, least relevant first", "larger", "share of images", "ROAD LeRF"),
+        Metric("road_combined", "ROAD, combined", "larger", "half a difference of probabilities", "ROAD"),
+        Metric("irof", "IROF", "larger", "share of the probability", "IROF"),
+        Metric("infidelity", "infidelity", "", "squared units of the map", by_request=True),
+        Metric("infidelity_scaled", "infidelity of the scaled map", "smaller", "squared probability", "infidelity, scaled"),
+        Metric("max_sensitivity", "max-sensitivity", "smaller", "relative change", "max-sensitivity"),
+        Metric("faithfulness_correlation", "faithfulness correlation", "larger", "correlation", "faithfulness"),
+        Metric("sensitivity_n", "sensitivity-n", "larger", "correlation", "sensitivity-n"),
+        Metric("gini", "sparseness, Gini index", "larger", "from 0 to 1", "Gini"),
+        Metric("entropy", "entropy of the map", "smaller", "nats", "entropy"),
+        Metric("effective_size", "effective size", "smaller", SHARE, "effective size"),
+        Metric("effective_complexity", "effective complexity", "smaller", SHARE, by_request=True),
+    )
+}
+BY_FILL = {  # how the names of a measure by fill start
+    "morf_": ("most relevant removed first", "smaller", "mean probability"),
+    "lerf_": ("least relevant removed first", "larger", "mean probability"),
+    "srg_": ("symmetric relevance gain", "larger", "difference of mean probabilities"),
+}
 CRITERION = "mar_"  # how the names of MAR by criterion and fill start
+CURVES = (  # names of numbers at a place x
+    "insertion_accuracy", "insertion_consistency", "insertion_score", "deletion_score", "sensitivity_n_correlation",
+    *(f"road_{order}_{of}" for order in ("morf", "lerf") for of in ("kept", "score")),
+    *(f"{source}_{what}" for source in ("parts", "ground") for what in ("keep", "lose")),
+)  # fmt: skip
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name is one of the shipped measures' metrics, whose titles and directions go by it."""
+    return name.startswith((CRITERION, *BY_FILL)) or name in (*CATALOGUE, *EVIDENCE, *FURTHER, *CURVES)
 
 
 def metric_named(name: str) -> Metric:
     """What is known of a metric; of one that is not in the catalogue its name, and no direction."""
     if name not in CATALOGUE and name.startswith(CRITERION):
         return Metric(name, f"MAR, {name.removeprefix(CRITERION).replace('_', ', ')}", "smaller", SHARE)
-    return CATALOGUE.get(name) or Metric(name, name)
+    for start, (title, better, unit) in BY_FILL.items():
+        if name.startswith(start) and not name.startswith(f"{start}score_"):
+            fill = name.removeprefix(start)
+            return Metric(name, f"{title}, {fill}", better, unit)
+    return CATALOGUE.get(name) or EVIDENCE.get(name) or FURTHER.get(name) or Metric(name, name)
 
 
 def single_numbers(rows: pd.DataFrame) -> list[str]:

@@ -45,7 +45,8 @@ class LaterFormError(ValueError):
 class JobRecord(BaseModel):
     """What a job leaves in ``RUN/jobs``. Fields beyond these are kept as they are.
 
-    version: of the form; 1 is what had none. images: ``[id, digest, label]`` of each, or the name of the list of them in ``RUN/images``.
+    version: of the form; 1 is what had none. images: ``[id, digest, label]`` of each, or the name of the list of them in ``RUN/images``,
+    where the digest of its evidence follows if there is any.
     keys: of its results in the store, by what was computed. configs: the configurations behind the keys. config: the application's.
     place: when its sweep began, and its number there. folder: where the command ran.
     """
@@ -96,13 +97,16 @@ def records(out: Path) -> list[dict[str, Any]]:
     out = Path(out).expanduser()
     found = [JobRecord.read(path) | {"job": path.stem} for path in sorted((out / "jobs").glob("*.json"))]
     lists: dict[str, Any] = {}  # jobs on the same images share their list
+    evidence: dict[str, Any] = {}
     for record in found:
         record["config"] = with_current_names(record.get("config") or {})
         record["store"] = os.path.normpath(out / record["store"])  # relative to the run, so that both can be elsewhere
         if isinstance(name := record.get("images"), str):
             if name not in lists:
-                lists[name] = json.loads((out / "images" / f"{name}.json").read_text())
-            record["images"] = lists[name]
+                listed = json.loads((out / "images" / f"{name}.json").read_text())
+                lists[name] = [entry[:3] for entry in listed]
+                evidence[name] = {(entry[0], entry[1]): entry[3] for entry in listed if len(entry) > 3}
+            record["images"], record["evidence"] = lists[name], evidence[name]
     if not found:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     found.sort(key=lambda record: record.get("place") or [0, 0])
@@ -126,15 +130,22 @@ def no_run_error(out: Path) -> ValueError:
     return ValueError(f"{out} has no results yet: run its command first, or again")
 
 
-def stored_as(name: str, image: ImageKey, label: int | None) -> ImageKey:
-    """The key of an image among the results of a measure: its label is part of it, since what a measure says may depend on it."""
-    return image if name in PREDICTED or label is None else (image[0], f"{image[1]} {label}")
+def stored_as(name: str, image: ImageKey, label: int | None, evidence: str = "") -> ImageKey:
+    """The key of an image among the results of a measure: its label and evidence are part of it, since a measure may depend on them.
+
+    evidence: the digest of what is known of the image, empty where there is none.
+    """
+    if name in PREDICTED or (label is None and not evidence):
+        return image
+    return image[0], " ".join([image[1], "" if label is None else str(label), *([evidence] if evidence else [])])
 
 
 def images_of(record: Record, name: str) -> list[ImageKey]:
     """The keys of a record's images among one of its results, such as ``attribution``, in the order of the record."""
-    plain = record.get("version", 1) < VERSION
-    return [(image, content) if plain else stored_as(name, (image, content), label) for image, content, label in record["images"]]
+    if record.get("version", 1) < VERSION:
+        return [(image, content) for image, content, _ in record["images"]]
+    known = record.get("evidence", {})
+    return [stored_as(name, (image, content), label, known.get((image, content), "")) for image, content, label in record["images"]]
 
 
 def settings(record: Record) -> dict[str, Any]:
@@ -158,7 +169,7 @@ def identity(record: Record, but: str = "") -> str:
 
 def _located(name: str, value: Any, folder: str) -> Any:
     """A setting; one that names a file or folder as its whole path, so that ``photos`` and ``./photos`` are one."""
-    if not isinstance(value, str) or not name.endswith((".root", ".weights")):
+    if not isinstance(value, str) or not name.endswith((".root", ".weights", ".maps", ".masks", ".boxes")):
         return value
     path = os.path.abspath(os.path.join(folder, os.path.expanduser(value)))
     return path if os.path.exists(path) else value

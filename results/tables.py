@@ -194,7 +194,9 @@ def summary_row(named: Mapping[str, Any], attributions: pd.DataFrame, values: Ma
     that has it.
     """
     first = attributions.drop_duplicates([name for name in ("image", "seed") if name in attributions])
-    codes, words = pd.factorize(first["status"])  # of few different ones, where text by text takes seconds of many images
+    codes, words = pd.factorize(
+        first["status"], use_na_sentinel=False
+    )  # of few different ones, where text by text takes seconds of many images
     statuses = pd.Series(np.array([str(word).split(":")[0] for word in words], object)[codes])
     fails = (statuses == FAILED).to_numpy()
     there = first["image"][~fails]

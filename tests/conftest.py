@@ -32,7 +32,9 @@ def forgotten_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     yield
     base = str(tmp_path_factory.getbasetemp())
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(base):
+        known = getattr(module, "__dict__", {})  # not by attribute: some modules have any
+        places = [known.get("__file__"), *(known.get("__path__") or ())]  # a package may have no file
+        if any(str(place).startswith(base) for place in places):
             del sys.modules[name]
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from baselines.cams.layers import feature_maps
-from baselines.copies import copied
+from baselines.copies import independent_copy
 from da.arguments import MODULE, arguments
 from da.types import Attribution, Images, Rngs, Targets
 
@@ -48,7 +49,8 @@ def cam(
     seed : int
         Of the generators, where ``rngs`` is left out.
     variant : str
-        The class's name in the package: ScoreCAM, AblationCAM, GradCAMPlusPlus, EigenCAM and so on.
+        The class's name in the package: ScoreCAM, AblationCAM, GradCAMPlusPlus, EigenCAM and so on. FullGrad reads every layer with a bias
+        rather than ``layer``, and FinerCAM weighs the class against the three whose logits are nearest.
     layer : str
         As of ``gradcam``.
 
@@ -60,35 +62,46 @@ def cam(
     Raises
     ------
     TypeError, ValueError
-        For arguments of another type, shape or range, a variant or layer that there is not, and where the package is missing.
+        For arguments of another type, shape or range, a variant or layer that there is not, and where the package is missing. FullGrad, for
+        a network with biases that the package leaves out: those of other layers than ``Conv2d`` and ``BatchNorm2d``, before the places
+        are pooled.
 
     References
     ----------
     - ScoreCAM: Wang et al., CVPR workshops 2020.
     - AblationCAM: Ramaswamy et al., WACV 2020.
     """
-    model, images, targets, rngs = arguments(MODULE, _copy(model), images, targets, rngs, seed)
+    own, images, targets, rngs = arguments(MODULE, independent_copy(model), images, targets, rngs, seed)
     try:
         import pytorch_grad_cam
         from pytorch_grad_cam.base_cam import BaseCAM
-        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+        from pytorch_grad_cam.finer_cam import FinerCAM
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, FinerWeightedTarget
     except ImportError:
         raise ValueError("cam needs pytorch-grad-cam: pip install 'dynamic-ablation[grad-cam]'") from None
     kinds: dict[str, Any] = {
-        name: kind for name, kind in vars(pytorch_grad_cam).items() if inspect.isclass(kind) and issubclass(kind, BaseCAM)
+        name: kind for name, kind in vars(pytorch_grad_cam).items() if inspect.isclass(kind) and issubclass(kind, BaseCAM | FinerCAM)
     }
     if variant not in kinds:
         raise ValueError(f"variant={variant!r}: choose one of {', '.join(sorted(kinds))}")
-    own = model.requires_grad_(variant == "ShapleyCAM")  # whose second derivatives of a linear head are 0, not missing
+    own.requires_grad_(variant == "ShapleyCAM")  # whose second derivatives of a linear head are 0, not missing
+    if variant == "FullGrad":
+        _every_bias_counts(own)
     found = []
-    with feature_maps(own, layer, images[:1]) as maps, torch.enable_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+    with ExitStack() as stack, feature_maps(own, layer, images[:1]) as maps, torch.enable_grad():
+        for redirected in (redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO())):
+            stack.enter_context(redirected)
         explain = kinds[variant](model=_Network(own, maps), target_layers=[maps[0]])  # it prints a progress bar an image
         maps[0].register_forward_hook(_apart)  # after the package's hooks
+        stack.callback(_forget, explain)
         for image, target, rng in zip(images, targets.tolist(), rngs, strict=True):
-            with _numpy_seeded(rng):
-                one = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[ClassifierOutputTarget(target)])
+            with _numpy_seeded(rng), _twice_differentiable(variant == "ShapleyCAM"):
+                asked = ClassifierOutputTarget(target)
+                if variant == "FinerCAM":
+                    asked = FinerWeightedTarget(target, _nearest(own, image, target), alpha=1)
+                one = explain(input_tensor=image[None].detach().clone().requires_grad_(), targets=[asked])
             found.append(torch.from_numpy(one[0]).float())
-            explain.activations_and_grads.activations, explain.activations_and_grads.gradients = [], []  # it would detach them in place
+            _forget(explain)
     return Attribution(torch.stack(found).to(images.device))
 
 
@@ -104,20 +117,49 @@ class _Network(nn.Module):
         return self.net(images)
 
 
-def _copy(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode that shares the weights' memory, takes no gradients of them and does nothing in place."""
-    if not isinstance(model, nn.Module):
-        return model  # which is refused
-    own = copied(model, frozen=True).eval()
-    for module in own.modules():
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False  # type: ignore[assignment]
-    return own
+def _nearest(model: nn.Module, image: Tensor, target: int) -> list[int]:
+    """The three classes whose logits are nearest to the target's, by one forward pass."""
+    with torch.no_grad():
+        logits = model(image[None])[0]
+    order = (logits - logits[target]).abs().argsort(stable=True).tolist()
+    return [other for other in order if other != target][:3]
+
+
+def _every_bias_counts(model: nn.Module) -> None:
+    """See to it that a bias that FullGrad does not add is an error, once the layer runs on what has places."""
+
+    def refuse(layer: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim > 2 and output[0, ..., 0].numel() > 1:
+            raise ValueError(
+                f"cam: FullGrad of the package leaves out the bias of {type(layer).__name__}, which this model has: choose another variant"
+            )
+
+    for layer in model.modules():
+        biased = layer._parameters.get("bias") is not None or isinstance(layer, nn.modules.batchnorm._BatchNorm)
+        counted = type(layer) in (nn.Conv2d, nn.BatchNorm2d) and layer._parameters.get("bias") is not None
+        if (biased and not counted) or isinstance(layer, nn.MultiheadAttention):
+            layer.register_forward_hook(refuse)
 
 
 def _apart(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
     """What follows the layer gets a tensor of its own, so that an addition in place there does not reach the package's."""
     return output.clone()
+
+
+def _forget(explain: Any) -> None:
+    """Let go of what the package keeps of a pass: it would detach that in place, which fails for views."""
+    kept = getattr(explain, "base_cam", explain).activations_and_grads
+    kept.activations, kept.gradients = [], []
+
+
+@contextmanager
+def _twice_differentiable(wanted: bool) -> Iterator[None]:
+    """Attention by plain operations: the fused one has no second derivative."""
+    if not wanted:
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 @contextmanager

@@ -36,7 +36,8 @@ def gradcam(
     seed : int
         Not used: nothing is drawn.
     layer : str
-        Dotted name of a module whose output is spatial, ``[n, channels, height, width]`` or ``[n, height, width, channels]``; of a module
+        Dotted name of a module whose output is spatial, ``[n, channels, height, width]`` or ``[n, height, width, channels]``, or tokens
+        ``[n, tokens, channels]`` of a transformer that says how its patches lie: class and register tokens are left out. Of a module
         that runs more than once, the last run.
 
     Returns
@@ -48,7 +49,8 @@ def gradcam(
     ------
     TypeError, ValueError
         For arguments of another type, shape or range. Naming layers that there are: for no layer, a name that the model does not have, a
-        layer that does not run or has no spatial output, or one of which it cannot be said which axis is which.
+        layer that does not run or has no spatial output, one of which it cannot be said which axis is which, one on which the class does
+        not depend, or one after which it depends on no token of a patch.
 
     References
     ----------

@@ -14,6 +14,8 @@ from da.arguments import MODULE, arguments
 from da.passes import passes
 from da.types import Attribution, Images, Rngs, Targets
 
+INSTEAD = "choose smoothgrad or integrated_gradients"
+
 __version__ = "2"
 
 RELU = {"relu", "threshold"}
@@ -116,12 +118,12 @@ class _Activations(TorchDispatchMode):
         self.forward = False
         if self.ungated:
             found = ", ".join(sorted(self.ungated))
-            raise ValueError(f"guided_backprop has no meaning for {found}, which this model uses: only ReLU has a gate")
+            raise ValueError(f"guided_backprop has no meaning for {found}, which this model uses: only ReLU has a gate; {INSTEAD}")
         if self.relus > self.inside:
             functions = self.relus - self.inside
-            raise ValueError(f"guided_backprop cannot guide {functions} of this model's ReLUs, which are functions, not modules")
+            raise ValueError(f"guided_backprop cannot guide {functions} of this model's ReLUs, which are functions, not modules; {INSTEAD}")
         if not self.inside:
-            raise ValueError("guided_backprop needs a model with ReLUs")
+            raise ValueError(f"guided_backprop needs a model with ReLUs; {INSTEAD}")
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -46,7 +46,7 @@ def integrated_gradients(
     steps : int
         Of the Gauss-Legendre quadrature, from 1: one forward and one backward pass each.
     fill : str or three floats
-        The ablated image: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        The ablated image, see ``da.fill.baseline_image``.
 
     Returns
     -------

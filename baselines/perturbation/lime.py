@@ -65,7 +65,7 @@ def lime(
     alpha : float
         Of the regression's penalty, above 0.
     fill : str or three floats
-        What replaces hidden superpixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces hidden superpixels, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -121,7 +121,8 @@ def lime(
     status = tuple(FEW_SAMPLES if count > 1 and samples <= count else OK for count in parts.count)
     if FEW_SAMPLES in status:
         warn_once(f"lime: samples={samples} for {max(parts.count)} superpixels do not decide their weights: give more")
-    return Attribution(torch.stack(maps).float(), status=status)
+    queries = torch.tensor([2 if count == 1 else samples for count in parts.count])
+    return Attribution(torch.stack(maps).float(), status=status, queries=queries)
 
 
 def _next(draws: Iterator[Tensor], _image: Tensor, **_: object) -> Tensor:

@@ -12,7 +12,7 @@ from da.passes import passes
 from da.superpixels import superpixels
 from da.types import OK, Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = "2"
+__version__ = "3"
 
 
 def occlusion(
@@ -48,7 +48,7 @@ def occlusion(
     stride : float
         Fraction of the shorter side, at least a pixel and at most ``window``.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def kernel_shap(
     sp_num : int
         Superpixels asked of SLIC, from 1.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
 
     Returns
     -------
@@ -159,4 +159,5 @@ def kernel_shap(
     status = tuple(FEW_SAMPLES if count > 1 and samples < count + 2 else OK for count in parts.count.tolist())
     if FEW_SAMPLES in status:
         warn_once(f"kernel_shap: samples={samples} for {int(parts.count.max())} superpixels do not decide their values: give more")
-    return Attribution(torch.stack(maps).float(), status=status)
+    queries = torch.tensor([2 if count == 1 else samples for count in parts.count.tolist()])
+    return Attribution(torch.stack(maps).float(), status=status, queries=queries)

@@ -52,7 +52,7 @@ def bg_sis(
     level : float
         What the pixels alone must have at least, above 0, at most 1; not used by ``top1``.
     fill : str or three floats
-        What replaces removed pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``; the data set's
+        What replaces removed pixels, see ``da.fill.baseline_image``; the data set's
         mean colour, which is zero after normalisation, is the authors'.
 
     Returns

@@ -67,7 +67,7 @@ def greedy(
         Whether each round also sets aside the least important, while more than 8 are open: of the 8 whose insertion gains least, the one
         that adds least to those set aside. Fewer rounds, about 0.7 times the queries for 45 segments.
     fill : str or three floats
-        What replaces the rest: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces the rest, see ``da.fill.baseline_image``.
 
     Returns
     -------

@@ -18,6 +18,8 @@ from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
 __version__ = "1"
 
+MOST_ROOTS = 20  # how many of them are diverse is found by trying their subsets
+
 
 @passes(lambda budget, **_: (budget, 0))
 def sag(
@@ -68,21 +70,21 @@ def sag(
     successors : int
         Patches by which each is tried to grow, from 1.
     roots : int
-        Minimal sets at which the search ends, from 1.
+        Minimal sets at which the search ends, from 1 to 20.
     overlap : int
         Patches that two roots may have in common and still count as diverse, from 0.
     budget : int
         Queries an image at most, from ``2 * cells ** 2 + 2``: the search ends there.
     fill : str or three floats
-        What replaces the rest: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces the rest, see ``da.fill.baseline_image``.
 
     Returns
     -------
     Attribution
-        The smallest root as ``kept``, of several the most probable; its status (``ok``, ``vacuous``, ``unsatisfiable`` or
-        ``nothing_accepted``), and the queries of each image. The map orders the patches: those of ``kept``, then by the number of roots
-        that have them, then by their promise. Extras: ``roots``, the minimal sufficient explanations found; ``diverse``, how many of them
-        are pairwise diverse; and ``parts``, the patches.
+        The smallest root as ``kept``, of several the most probable, or what a root was being made of when the budget ended; its status
+        (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), and the queries of each image. The map orders the patches: those
+        of ``kept``, then by the number of roots that have them, then by their promise. Extras: ``roots``, the sets found that are enough
+        and minimal; ``diverse``, how many of them are pairwise diverse; and ``parts``, the patches.
 
     Raises
     ------
@@ -103,6 +105,8 @@ def sag(
     for name, value, least in (("beams", beams, 1), ("successors", successors, 1), ("roots", roots, 1), ("overlap", overlap, 0)):
         if value < least:
             raise ValueError(f"{name}={value}: give at least {least}")
+    if roots > MOST_ROOTS:
+        raise ValueError(f"roots={roots}: give at most {MOST_ROOTS}")
     model, images, targets, rngs = arguments(SCORES, model, images, targets, rngs, seed)
     parts = grid(images, cells)
     if budget < (order := 2 * cells**2 + 2):
@@ -147,7 +151,8 @@ def beam_search(parts: int, beams: int, successors: int, most: int, overlap: int
     yield from met.ask([*single, *~single])
     promise = np.array([met[one][0] - met[~one][0] for one in single])
     order = np.argsort(-promise, kind="stable")
-    roots: list[Set] = []
+    enough: list[Set] = []
+    roots: list[Set] = []  # of them that are minimal
     beam = [np.zeros(parts, bool)]
     while beam and len(roots) < most:
         grown = {(one | single[j]).tobytes(): one | single[j] for one in beam for j in order[~one[order]][:successors]}
@@ -157,20 +162,26 @@ def beam_search(parts: int, beams: int, successors: int, most: int, overlap: int
         sets.sort(key=lambda one: -met[one][0])  # stable: of the same probability, the first in the order of promise
         for one in sets:
             if met[one][1] and len(roots) < most:
-                root = yield from _stripped(one, met)
-                if not any((root == other).all() for other in roots):
+                root, minimal = yield from _stripped(one, met)
+                enough.append(root)
+                if minimal and not any((root == other).all() for other in roots):
                     roots.append(root)
         beam = [one for one in sets if not met[one][1] and not one.all()][:beams]
-    if not roots:
+    if not enough:
         return Found(np.ones(parts, bool), np.argsort(order).max() - np.argsort(order).astype(float))
-    kept = min(roots, key=lambda one: (one.sum(), -met[one][0]))
+    kept = min(enough, key=lambda one: (one.sum(), -met[one][0]))
     rank = np.empty(parts)
-    rank[np.lexsort((promise, np.sum(roots, 0), kept))] = np.arange(parts)
-    return Found(kept, rank, {"roots": float(len(roots)), "diverse": float(_most_diverse(np.stack(roots), overlap))})
+    rank[np.lexsort((promise, np.sum(roots or enough, 0), kept))] = np.arange(parts)
+    return Found(
+        kept, rank, {"roots": float(len(roots)), "diverse": float(_most_diverse(np.array(roots, bool).reshape(-1, parts), overlap))}
+    )
 
 
-def _stripped(one: Set, met: _Met) -> Generator[Subsets, Answers, Set]:
-    """Remove patches from a set that is enough, in their order and again from the first, until each is needed or the budget ends."""
+def _stripped(one: Set, met: _Met) -> Generator[Subsets, Answers, tuple[Set, bool]]:
+    """Remove patches from a set that is enough, in their order and again from the first, until each is needed or the budget ends.
+
+    Returns what is left, and whether each was needed.
+    """
     changed = True
     while changed:
         changed = False
@@ -178,10 +189,10 @@ def _stripped(one: Set, met: _Met) -> Generator[Subsets, Answers, Set]:
             less = one.copy()
             less[j] = False
             if not (yield from met.ask([less])):
-                return one
+                return one, False
             if met[less][1]:
                 one, changed = less, True
-    return one
+    return one, True
 
 
 def _most_diverse(roots: Bool[np.ndarray, "r s"], overlap: int) -> int:

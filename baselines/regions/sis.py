@@ -60,7 +60,7 @@ def sis(
         Sufficient subsets to look for, from 1: each is disjoint with those before it, and starts from all that they leave, where that is
         enough. Each takes another backward selection.
     fill : str or three floats
-        What replaces removed segments: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``; the data set's
+        What replaces removed segments, see ``da.fill.baseline_image``; the data set's
         mean colour, which is zero after normalisation, is the authors'.
 
     Returns

@@ -97,7 +97,7 @@ def explain(cfg: DictConfig, photo: Photograph, asked: Asked, watched: Callable[
     image = photo.tensor(model.preprocessing).to(engine.device)[None]
     confidence, target = ScoreView(engine)(image).max(1)
     fill, rule, rules = resolved(cfg.method).get("fill", "black"), asked.rule, asked.rules
-    if rules > 1 and fill in ("mean", "blur"):
+    if rules > 1 and isinstance(fill, str) and fill != "black":
         raise ValueError(f"--rules {rules}: fill={fill} is not the same of what is left of an image: give a colour, such as --fill black")
     if rules > 1 and cfg.method.get("criterion") == "share":  # of the photograph's probability, not of what is left
         cfg.method.criterion, cfg.method.level = "threshold", cfg.method.level * float(confidence)

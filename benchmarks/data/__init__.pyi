@@ -3,11 +3,15 @@ from .decoding import upright_rgb as upright_rgb
 from .derived import correct_for_all as correct_for_all
 from .derived import mosaics as mosaics
 from .derived import select as select
+from .evidence import Evidence as Evidence
 from .photographs import ImageSet as ImageSet
 from .photographs import Mosaic as Mosaic
 from .photographs import Photograph as Photograph
-from .photographs import prepare as prepare
 from .photographs import prepared as prepared
+from .planted import Planted as Planted
+from .planted import planted as planted
+from .preparing import prepare as prepare
+from .preparing import prepare_mask as prepare_mask
 from .sets import cifar100 as cifar100
 from .sets import class_folder as class_folder
 from .sets import demo as demo

@@ -83,11 +83,16 @@ def upright_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Im
 def upright(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says. EXIF is advice: where it is damaged, the picture is shown as it is stored."""
     image.load()  # a PNG's EXIF may stand behind its pixels, and Pillow turns a TIFF by itself
-    try:
-        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # what Pillow raises depends on what is damaged
-        turn = None
+    turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
+
+
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """How a loaded picture must be turned to be upright."""
+    try:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # what Pillow raises depends on what is damaged
+        return None
 
 
 class File:

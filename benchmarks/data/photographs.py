@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from cachetools import LRUCache
 from jaxtyping import Float
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.transforms.functional import InterpolationMode, center_crop, pil_modes_mapping, pil_to_tensor, resize
 
 from benchmarks.data.decoding import UnreadableError, ValueRange, upright_rgb
+from benchmarks.data.evidence import Annotation, Evidence
+from benchmarks.data.preparing import prepare, prepare_mask
 from benchmarks.models.classifier import Preprocessing
 
-LARGEST = 2**26  # pixels of an enlarged picture, a quarter of a gigabyte
-MARGIN = 4  # pixels around a part that its enlargement looks at, at least
 KEPT = 2**29  # bytes of prepared photographs that stay in memory
 
 
@@ -35,12 +35,15 @@ class Photograph:
         A file or pixels.
     value_range : two floats or None
         The values of black and white, None for those of the file's type.
+    annotation : Annotation or None
+        What says where the object is, such as a file of boxes.
     """
 
     id: str
     label: int | None
     source: Path | Image.Image = field(compare=False)
     value_range: ValueRange | None = field(default=None, kw_only=True)
+    annotation: Annotation | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def digest(self) -> str:
         """SHA-256 of the file or of the pixels, and of ``value_range`` where one is given.
@@ -108,6 +111,45 @@ class Photograph:
             Where the picture cannot be read.
         """
         return prepare(self.load(), preprocessing)
+
+    def evidence(self, preprocessing: Preprocessing) -> Evidence | None:
+        """Where the model is shown what the class depends on.
+
+        Parameters
+        ----------
+        preprocessing : Preprocessing
+            Of the model.
+
+        Returns
+        -------
+        Evidence or None
+            Each annotated object is a part, of which one is enough; None where none is known, or in view after the crop.
+
+        Raises
+        ------
+        UnreadableError
+            Where the annotation cannot be read, or is of another picture.
+        """
+        if self.annotation is None:
+            return None
+        masks = [prepare_mask(mask, preprocessing) for mask in self.annotation.masks(self.source, self.id)]
+        parts = [mask for mask in masks if mask.any()]
+        return Evidence(torch.stack(parts), (0,) * len(parts)) if parts else None
+
+    def evidence_digest(self) -> str:
+        """What tells the evidence of one image from another's, for the keys of results.
+
+        Returns
+        -------
+        str
+            The beginning of a SHA-256, empty where no evidence is known.
+
+        Raises
+        ------
+        UnreadableError
+            Where the annotation cannot be read.
+        """
+        return "" if self.annotation is None else self.annotation.digest()[:16]
 
 
 @dataclass(frozen=True)
@@ -247,43 +289,3 @@ def _decided_by_digest(photograph: Photograph) -> bool:
     """Whether the digest is all that decides the pixels: not where a class of the user's has its own way of loading."""
     pieces = photograph.pieces if type(photograph) is Mosaic else ()
     return type(photograph) in (Photograph, Mosaic) and all(map(_decided_by_digest, pieces))
-
-
-def prepare(image: Image.Image, preprocessing: Preprocessing) -> Float[Tensor, "3 h w"]:
-    """Resize the shorter side to ``size / crop_pct``, crop the centre, scale to [0, 1].
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        The picture, 8-bit RGB.
-    preprocessing : Preprocessing
-        Of the model, whose normalisation is its own.
-
-    Returns
-    -------
-    Tensor [3, size, size] in [0, 1]
-        Not normalised.
-    """
-    size, interpolation = preprocessing.size, InterpolationMode(preprocessing.interpolation)
-    shorter = round(size / preprocessing.crop_pct)
-    width, height = (int(shorter * side / min(image.size)) for side in image.size)
-    if width * height > LARGEST and width * height > image.width * image.height:  # such as a strip of 1 x 30000
-        cropped = _enlarged_centre(image, (width, height), size, pil_modes_mapping[interpolation])
-    else:
-        cropped = center_crop(resize(image, [shorter], interpolation, antialias=True), [size, size])
-    return pil_to_tensor(cropped).float() / 255
-
-
-def _enlarged_centre(image: Image.Image, enlarged: tuple[int, int], size: int, interpolation: int) -> Image.Image:
-    """The centre of an enlarged picture, ``size`` pixels a side, without making the rest of it.
-
-    Pillow enlarges rows, then columns; given a box of both it may do it the other way round, with other rounding.
-    """
-    (x0, x1), (y0, y1) = (
-        (round((new - size) / 2) * old / new, min((round((new - size) / 2) + size) * old / new, old))
-        for old, new in zip(image.size, enlarged, strict=True)
-    )
-    left, top = max(0, int(x0) - MARGIN), max(0, int(y0) - MARGIN)
-    part = image.crop((left, top, min(int(x1) + 1 + MARGIN, image.width), min(int(y1) + 1 + MARGIN, image.height)))
-    rows = part.resize((size, part.height), interpolation, (x0 - left, 0, x1 - left, part.height))
-    return rows.resize((size, size), interpolation, (0, y0 - top, size, y1 - top))

@@ -11,10 +11,12 @@ import torchvision
 from PIL import Image
 from timm.data import ImageNetInfo
 
+from benchmarks.data.annotations import annotated
 from benchmarks.data.decoding import UnreadableError, checked_range, upright_rgb
 from benchmarks.data.demo_pictures import PICTURES, path_of
 from benchmarks.data.folders import LeftOut, images_below, images_by_class, printable, report_left_out, summary_of_left_out
-from benchmarks.data.photographs import ImageSet, Mosaic, Photograph, prepare, prepared
+from benchmarks.data.photographs import ImageSet, Mosaic, Photograph, prepared
+from benchmarks.data.preparing import prepare
 
 __version__ = "1"
 
@@ -35,7 +37,9 @@ def demo() -> ImageSet:
     return ImageSet("demo", tuple(Photograph(name, label, path_of(name)) for name, (_, label) in PICTURES.items()))
 
 
-def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | None = None) -> ImageSet:
+def imagenet(
+    root: str, *, split: str = "val", value_range: Sequence[float] | None = None, masks: str | None = None, boxes: str | None = None
+) -> ImageSet:
     """ILSVRC2012 as torchvision unpacks it, from the user's copy.
 
     Parameters
@@ -46,6 +50,8 @@ def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | No
         Which of its sets.
     value_range : two floats, optional
         The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+    masks, boxes : str, optional
+        A folder of PNG masks or of XML boxes of the images, see ``benchmarks.data.annotations``: the evidence for measures.
 
     Returns
     -------
@@ -62,12 +68,14 @@ def imagenet(root: str, *, split: str = "val", value_range: Sequence[float] | No
     except (RuntimeError, OSError, KeyError) as error:
         raise ValueError(f"dataset.root={root!r}: torchvision found no ImageNet {split} set there ({error})") from None
     folder = Path(images.split_folder)
-    found = _from_wnids(folder, root, value_range)  # torchvision's labels would be others where folders are missing
+    found = _from_wnids(folder, root, value_range, masks, boxes)  # torchvision's labels would be others where folders are missing
     named = tuple(replace(photograph, id=f"{folder.name}/{photograph.id}") for photograph in found)
     return ImageSet(f"imagenet_{split}", named)
 
 
-def wnid_folder(root: str, *, name: str = "wnid_folder", value_range: Sequence[float] | None = None) -> ImageSet:
+def wnid_folder(
+    root: str, *, name: str = "wnid_folder", value_range: Sequence[float] | None = None, masks: str | None = None, boxes: str | None = None
+) -> ImageSet:
     """A folder of folders named by WordNet ids (n02124075): the class index is that of ImageNet's synset list, whichever are present.
 
     Parameters
@@ -78,6 +86,8 @@ def wnid_folder(root: str, *, name: str = "wnid_folder", value_range: Sequence[f
         Of the image set.
     value_range : two floats, optional
         The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+    masks, boxes : str, optional
+        A folder of PNG masks or of XML boxes of the images, see ``benchmarks.data.annotations``: the evidence for measures.
 
     Returns
     -------
@@ -89,21 +99,29 @@ def wnid_folder(root: str, *, name: str = "wnid_folder", value_range: Sequence[f
     ValueError
         For a folder that is not there, has no images or folders of other names, and for a value range that is none.
     """
-    return ImageSet(name, _from_wnids(_folder(root), root, value_range))
+    return ImageSet(name, _from_wnids(_folder(root), root, value_range, masks, boxes))
 
 
-def _from_wnids(folder: Path, root: str, value_range: Sequence[float] | None) -> tuple[Photograph, ...]:
+def _from_wnids(
+    folder: Path, root: str, value_range: Sequence[float] | None, masks: str | None, boxes: str | None
+) -> tuple[Photograph, ...]:
     indices = {wnid: index for index, wnid in enumerate(ImageNetInfo().label_names())}
     classes, left_out = images_by_class(folder)
     if not classes:
         raise ValueError(f"dataset.root={root!r} holds no folders named by WordNet ids, such as n02124075")
     if unknown := [wnid for wnid in classes if wnid not in indices]:
         raise ValueError(f"dataset.root={root!r}: {_listed(unknown)} are not among ImageNet's 1000 WordNet ids")
-    return _from_classes(folder, root, classes, indices, left_out, value_range)
+    return _of_class_in(_from_classes(folder, root, classes, indices, left_out, value_range), masks, boxes)
 
 
 def class_folder(
-    root: str, *, class_names: Sequence[object], name: str = "class_folder", value_range: Sequence[float] | None = None
+    root: str,
+    *,
+    class_names: Sequence[object],
+    name: str = "class_folder",
+    value_range: Sequence[float] | None = None,
+    masks: str | None = None,
+    boxes: str | None = None,
 ) -> ImageSet:
     """A folder of folders named by class: the index is that of the name in ``class_names``, whichever are present.
 
@@ -117,6 +135,8 @@ def class_folder(
         Of the image set.
     value_range : two floats, optional
         The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+    masks, boxes : str, optional
+        A folder of PNG masks or of XML boxes of the images, see ``benchmarks.data.annotations``: the evidence for measures.
 
     Returns
     -------
@@ -143,7 +163,7 @@ def class_folder(
             "dataset=wnid_folder, or give each class a name of its own in dataset.class_names"
         )
     indices = {entry: index for index, entry in enumerate(names)}
-    return ImageSet(name, _from_classes(folder, root, classes, indices, left_out, value_range))
+    return ImageSet(name, _of_class_in(_from_classes(folder, root, classes, indices, left_out, value_range), masks, boxes))
 
 
 def cifar100(root: str, *, split: str = "test", download: bool = False) -> ImageSet:
@@ -179,7 +199,9 @@ def cifar100(root: str, *, split: str = "test", download: bool = False) -> Image
     return ImageSet(f"cifar100_{split}", tuple(photographs))
 
 
-def image_folder(root: str, *, name: str = "image_folder", value_range: Sequence[float] | None = None) -> ImageSet:
+def image_folder(
+    root: str, *, name: str = "image_folder", value_range: Sequence[float] | None = None, masks: str | None = None, boxes: str | None = None
+) -> ImageSet:
     """Every image file below a folder, or one file, without labels.
 
     Parameters
@@ -190,6 +212,8 @@ def image_folder(root: str, *, name: str = "image_folder", value_range: Sequence
         Of the image set.
     value_range : two floats, optional
         The values of black and white in the files, such as ``[0, 4095]``; left out, those of each file's type, see ``upright_rgb``.
+    masks, boxes : str, optional
+        A folder of PNG masks or of XML boxes of the images, see ``benchmarks.data.annotations``: the evidence for measures.
 
     Returns
     -------
@@ -203,10 +227,12 @@ def image_folder(root: str, *, name: str = "image_folder", value_range: Sequence
     """
     path = Path(root).expanduser()
     if path.is_file():
-        return ImageSet(name, _from_files(path.parent, root, [(path, None)], {}, value_range))
-    folder = _folder(root)
-    files, left_out = images_below(folder)
-    return ImageSet(name, _from_files(folder, root, [(file, None) for file in files], left_out, value_range))
+        found = _from_files(path.parent, root, [(path, None)], {}, value_range)
+    else:
+        folder = _folder(root)
+        files, left_out = images_below(folder)
+        found = _from_files(folder, root, [(file, None) for file in files], left_out, value_range)
+    return ImageSet(name, annotated(found, masks=masks, boxes=boxes))
 
 
 def _folder(root: str) -> Path:
@@ -218,6 +244,11 @@ def _folder(root: str) -> Path:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(printable(Path(name)) for name in names[:3])
+
+
+def _of_class_in(photographs: tuple[Photograph, ...], masks: str | None, boxes: str | None) -> tuple[Photograph, ...]:
+    """Photographs of folders named by class with their annotations: of boxes, those of that class count."""
+    return annotated(photographs, masks=masks, boxes=boxes, name_of=lambda photograph: photograph.id.partition("/")[0])
 
 
 def _from_classes(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.engines.probes import probes
 from benchmarks.models.classifier import Model, Normalised
+from benchmarks.models.exported import ExportedNet
 from da.types import Images, Scores
 
 __version__ = "1"
@@ -148,9 +149,15 @@ def _scores(module: nn.Module, images: Images) -> Tensor:
 def _why(model: Model, error: Exception, images: Images) -> str:
     """What to say of a network that fails on images."""
     said = in_a_line(error)
-    if found := re.search(r"to have (\d+) channels?, but got 3", said):
-        what = "1 channel: put torchvision.transforms.Grayscale() in front of it" if found[1] == "1" else f"{found[1]} channels"
-        return f"model {model.name} takes images of {what}{', in the function that model.net names' if found[1] == '1' else ', not 3'}"
+    if found := re.search(r"to have (\d+) channels?, but got 3", str(error)):
+        if found[1] != "1":
+            return f"model {model.name} takes images of {found[1]} channels, not 3"
+        where = (
+            "before it is exported"
+            if isinstance(getattr(model.module, "net", None), ExportedNet)
+            else "in the function that model.net names"
+        )
+        return f"model {model.name} takes images of 1 channel: put torchvision.transforms.Grayscale() in front of it, {where}"
     return f"model {model.name} cannot compute images of {images.shape[-1]} x {images.shape[-1]} pixels (model.size): {said}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from benchmarks.engines.engine import Engine, EngineError, check, in_a_line, pla
 from benchmarks.engines.probes import probes
 from benchmarks.keys.identity import model_identity
 from benchmarks.models.classifier import Model
+from benchmarks.models.exported import ExportedNet
 from benchmarks.models.onnx_graph import OnnxNet
 from da.types import Images, Scores
 from results.store.store import digest
@@ -123,6 +125,8 @@ def exported(model: Model, batch: int) -> Path:
     """The model as an ONNX graph for one batch shape, in the user's cache, by all that decides its numbers."""
     if isinstance(getattr(model.module, "net", None), OnnxNet):
         raise EngineError(f"{model.name} is an ONNX file already: engine=torch runs it")
+    if isinstance(getattr(model.module, "net", None), ExportedNet):
+        raise EngineError(f"{model.name} is an exported file: engine=torch runs it")
     folder = cache_folder()
     size = model.preprocessing.size
     what = {"model": model_identity(model), "batch": batch, "torch": str(torch.__version__), "tried": "without control flow by value"}
@@ -137,9 +141,12 @@ def exported(model: Model, batch: int) -> Path:
                 f"{model.name} decides by values that it computes ({place}), and an exported graph keeps one outcome: choose engine=torch"
             )
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), ExitStack() as stack:
                 warnings.simplefilter("ignore")  # of its age, and of shapes, which are always the same here
-                torch._C._jit_set_onnx_log_enabled(False)  # it prints the graph of a network that it cannot export
+                stack.callback(setattr, torch._C, "_jit_onnx_log", torch._C._jit_onnx_log)
+                torch._C._jit_onnx_log = lambda *_: None  # it prints the graph of a network that it cannot export, whatever is set
+                stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+                torch.backends.mha.set_fastpath_enabled(False)  # for which graphs have no operator
                 torch.onnx.export(module, (torch.rand(batch, 3, size, size),), str(unfinished), dynamo=False, input_names=["images"])
         except Exception as error:  # of many kinds: operators, types and containers that a graph has none for
             unfinished.unlink(missing_ok=True)

@@ -20,7 +20,8 @@ def load(model_json: str, engine_json: str) -> tuple[Model, Engine]:
     config = json.loads(model_json)
     own = {} if is_ours(str(config["_target_"]).rpartition(".")[0]) else {"_target_": config["_target_"]}
     network = config.get("net", {})
+    # A file's content is hashed: it may lie elsewhere.
     ours = is_ours(str(network.get("_target_", "")).rpartition(".")[0])  # somebody else's file of weights may hold code
-    net = own | {name: value for name, value in network.items() if name != "weights" or not ours}
+    net = own | {name: value for name, value in network.items() if name not in ("weights", "checkpoint") or not ours}
     model = replace(instantiate(config), net=net)
     return model, examined(model, instantiate(json.loads(engine_json))(model))

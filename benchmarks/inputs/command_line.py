@@ -19,12 +19,14 @@ from benchmarks.inputs.places import check_name, expanded
 GROUPS = "model|dataset|method|benchmark|engine|experiment|tracking"
 # What is text whatever it looks like: 2024_11_28, 1e3, null and true are names, too.
 TEXT = re.compile(
-    r"name|out|store|scale|paper_dataset|dataset(\.of)*\.(root|name|split)|model\.name|model\.net\.architecture"
+    r"name|out|store|scale|paper_dataset|dataset(\.of)*\.(root|name|split)|model\.name|model\.net\.(architecture|checkpoint)"
     rf"|engine\.(precision|device)|select\.order|tracking\.(project|mode)|{GROUPS}"
 )
-TEXT_OR_NULL = re.compile(r"method_name|model(\.net)?\.weights|model\.(gradcam_layer|interpolation|outputs)|tracking\.group")
-LIST_OF_TEXT = re.compile(r"select\.correct_for|model\.classes|dataset(\.of)*\.class_names|benchmark")
-PATH = re.compile(r"out|store|dataset(\.of)*\.root|model(\.net)?\.weights")
+TEXT_OR_NULL = re.compile(
+    r"method_name|model(\.net)?\.weights|model\.net\.pretrained|model\.(gradcam_layer|interpolation|outputs)|tracking\.group"
+)
+LIST_OF_TEXT = re.compile(r"select\.correct_for|model\.classes|model\.net\.templates|dataset(\.of)*\.class_names|benchmark")
+PATH = re.compile(r"out|store|dataset(\.of)*\.root|model(\.net)?\.weights|model\.net\.checkpoint")
 OVERRIDE = re.compile(r"(\+{0,2})([^=\s]+)=(.*)", re.DOTALL)
 FUNCTION = re.compile(r"\s*(range|interval|glob|sort|shuffle|tag|extend_list|int|float|str|bool|json_str)\s*\(.*\)\s*", re.DOTALL)
 ESCAPED = re.compile(r"\\([\\()\[\]{}:=, \t])")  # what Hydra's grammar takes a backslash from

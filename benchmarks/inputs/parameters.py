@@ -98,11 +98,27 @@ def check_contract(where: str, function: Callable[..., Any], first: Sequence[str
 
 
 def given_by_the_harness(function: Callable[..., Any]) -> frozenset[str]:
-    """The parameters of a method that are no hyper-parameters: those by which one can make its own random streams, and ``ids=None``."""
+    """The parameters of a method or measure that are no hyper-parameters: its own random streams, and what is known of the images.
+
+    That is a measure's ``evidence`` and ``explain`` and, of a method that names ``files`` that it reads, the ids of the images and of
+    ``every`` one.
+    """
     found = inspect.signature(function).parameters
     own = found.get("rngs")
-    ids = {"ids"} if "ids" in found and found["ids"].default is None else set()
-    return frozenset(ids | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
+    given = {"ids", "every"} if hasattr(getattr(function, "func", function), "files") else set()
+    given |= {"evidence"} if takes_evidence(function) else set()
+    given |= {"explain"} if takes_explain(function) else set()
+    return frozenset(given | ({"targets", "rngs", "seed"} if own is not None and own.default is None else {"rngs"}))
+
+
+def takes_evidence(function: Callable[..., Any]) -> bool:
+    """Whether a function is a measure that compares with what is known of the images, ``benchmarks.data.Evidence``."""
+    return {"attribution", "evidence"} <= inspect.signature(function).parameters.keys()
+
+
+def takes_explain(function: Callable[..., Any]) -> bool:
+    """Whether a function is a measure that has the method explain other versions of the images."""
+    return {"attribution", "explain"} <= inspect.signature(function).parameters.keys()
 
 
 def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], unchecked: Collection[str] = ()) -> None:
@@ -121,7 +137,7 @@ def check(where: str, function: Callable[..., Any], given: Mapping[str, Any], un
                 takes = ", ".join(p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name not in reserved) or "none"
                 raise ValueError(f"{where}{name}: {name_of} has no such parameter{suggestion(name, keywords)}; it takes {takes}")
     for name, p in parameters.items():
-        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and name not in given and name != "rngs":
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty and name not in given and name not in reserved:
             raise ValueError(f"{where}{name} is needed by {name_of}: add +{where}{name}=VALUE")
     try:
         hints = typing.get_type_hints(function)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-PATHS = ("out", "store", "dataset.root", "dataset.of.root", "dataset.of.of.root", "model.weights", "model.net.weights")
+PATHS = ["out", "store", "dataset.root", "dataset.of.root", "dataset.of.of.root", "dataset.masks", "dataset.boxes"]
+PATHS += ["model.weights", "model.net.weights", "model.net.checkpoint"]
+PATHS += ["method.maps", "method.masks", "method.start_from.maps", "method.start_from.masks"]
 
 
 def expanded(path: str | os.PathLike[str]) -> str:

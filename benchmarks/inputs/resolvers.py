@@ -32,6 +32,12 @@ def at_least(least: int, value: int) -> int:
     return max(least, value)
 
 
+def last_part(path: str) -> str:
+    """``${last_part:${.checkpoint}}``: of a path or another name with slashes, so that a result is of the same model wherever it lies."""
+    return path.rstrip("/").rsplit("/", 1)[-1]
+
+
+OmegaConf.register_new_resolver("last_part", last_part, replace=True)
 OmegaConf.register_new_resolver("add", add, replace=True)
 OmegaConf.register_new_resolver("half", half, replace=True)
 OmegaConf.register_new_resolver("at_least", at_least, replace=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, Passes, ScoreView, View, access, counted
@@ -20,6 +21,7 @@ from benchmarks.inputs.parameters import given_by_the_harness
 from benchmarks.jobs.result_checks import checked
 from benchmarks.jobs.untouched import settings_kept, untouched
 from benchmarks.keys.provenance import target_name
+from benchmarks.keys.sources import is_ours
 from benchmarks.models.classifier import Model
 from da.types import OK, STATED_QUERIES, Attribution, Images, LabelModel, Rngs, Targets
 from results.store.store import Arrays
@@ -44,8 +46,13 @@ def starts(method: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {
         name: value
         for name, value in method.keywords.items()
-        if callable(value) and name in annotated and "Attribution" in str(annotated[name].annotation)
+        if callable(value) and name in annotated and _takes_attribution(str(annotated[name].annotation))
     }
+
+
+def _takes_attribution(annotation: str) -> bool:
+    """Whether an annotation is ``Attribution`` or has it among others, and not such as ``Callable[..., Attribution]``."""
+    return any(one.strip().rpartition(".")[2] == "Attribution" for one in annotation.split("|"))
 
 
 def needs_module(method: Callable[..., Any]) -> bool:
@@ -61,33 +68,55 @@ def attribute(
     targets: Targets,
     rngs: Rngs,
     measured: Callable[[], AbstractContextManager[object]] = nullcontext,
-    ids: Sequence[str] = (),
+    given: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> tuple[Attribution, Passes]:
     """Call a method with the access it asks for, and count the passes it makes for all the images together.
 
     Where it asks for the module, at most ``engine.batch`` images: they are padded to that many, padding is not counted. The images
     are a copy, and the model and the process's settings are put back afterwards. A method that it starts from (``starts``) is called
-    before it with the same random streams, and its passes are counted, too. measured: entered around each call alone. ids: of the
-    images, for a method with such a parameter.
+    before it with the same random streams, and its passes are counted, too. measured: entered around each call alone. given:
+    keywords of the harness's own, for the methods that have them.
 
     Raises ValueError for a method that needs gradients of a black box, one that changes the model or its input, and for a result of
     the wrong kind, shape or count of queries.
     """
     before: list[tuple[Attribution, Passes]] = []
     for name, start in starts(method).items():
-        before.append(attribute(start, model, engine, images, targets, copy.deepcopy(rngs), measured, ids))
-        method = partial(method, **{name: _first(before[-1][0], len(images))})
-    if "ids" in given_by_the_harness(method):
-        method = partial(method, ids=list(ids))
+        if needs_module(start) and not model.differentiable:
+            own, other = _function(method), _function(start)
+            raise ValueError(f"{own} starts from {other}, which {_black_box(model)}: choose another, such as method@method.{name}=rise")
+        before.append(attribute(start, model, engine, images, targets, copy.deepcopy(rngs), measured, given))
+        method = _with(method, {name: _first(before[-1][0], len(images))})
+    method = _with(method, {name: value for name, value in given.items() if name in given_by_the_harness(method)})
     attribution, spent = _attribute(method, model, engine, images, targets, rngs, measured)
     for earlier, passes in before:
-        queries = [
-            one.queries[: len(images)] if one.queries is not None else torch.full((len(images),), cost.forward // len(images))
-            for one, cost in ((earlier, passes), (attribution, spent))
-        ]
-        attribution = replace(attribution, queries=queries[0] + queries[1])
+        n = len(images)
+        stated = torch.stack([_queries(one, cost, n) for one, cost in ((earlier, passes), (attribution, spent))]).sum(0)
+        attribution = replace(attribution, extras={**attribution.extras, STATED_QUERIES: stated})
         spent = Passes(spent.forward + passes.forward, spent.backward + passes.backward)
     return attribution, spent
+
+
+def _with(method: Callable[..., Any], more: Mapping[str, Any]) -> Callable[..., Any]:
+    """A configured method with more keywords, whose function is found as before: Hydra's partial objects do not flatten."""
+    if isinstance(method, partial):
+        return partial(method.func, *method.args, **{**method.keywords, **more})
+    return partial(method, **more) if more else method
+
+
+def _function(method: Callable[..., Any]) -> str:
+    return target_name(method).rsplit(".", 1)[-1]
+
+
+def _black_box(model: Model) -> str:
+    return f"needs the network's layers or gradients, and {model.name} is a black box"
+
+
+def _queries(attribution: Attribution, spent: Passes, n: int) -> Tensor:
+    """Of the first ``n`` images, NaN where a method that starts from files does not know; where none are told apart, their mean."""
+    if STATED_QUERIES in attribution.extras:
+        return attribution.extras[STATED_QUERIES][:n].double()
+    return torch.full((n,), spent.forward / n).double() if attribution.queries is None else attribution.queries[:n].double()
 
 
 def _first(attribution: Attribution, n: int) -> Attribution:
@@ -105,9 +134,9 @@ def _attribute(
     rngs: Rngs,
     measured: Callable[[], AbstractContextManager[object]],
 ) -> tuple[Attribution, Passes]:
-    n, wanted, name = len(images), access(method), target_name(method).rsplit(".", 1)[-1]
+    n, wanted, name = len(images), access(method), _function(method)
     if wanted is nn.Module and not model.differentiable:
-        raise ValueError(f"{name} needs gradients, and {model.name} is a black box: choose a method that only queries")
+        raise ValueError(f"{name} {_black_box(model)}: choose a method that only queries, such as da_minimal, rise or kernel_shap")
     if wanted is nn.Module:
         same = torch.arange(engine.batch, device=images.device).clamp_max(n - 1)
         images, targets = images[same].contiguous(memory_format=torch.channels_last), targets[same]
@@ -126,7 +155,7 @@ def _attribute(
     for what, given, kept in (("images", shown, images), ("targets", asked, targets)):
         if not torch.equal(given, kept):
             raise ValueError(f"{name} wrote into its {what}: it may change a copy, {what}.clone()")
-    attribution = checked(result, images, name)
+    attribution = checked(result, images, name, not is_ours(target_name(method).rpartition(".")[0]))
     if STATED_QUERIES in attribution.extras and passes.forward:
         raise ValueError(f"{name} states its queries ({STATED_QUERIES}) and made {passes.forward}: these are counted")
     if attribution.queries is not None and int(attribution.queries.sum()) != passes.forward:

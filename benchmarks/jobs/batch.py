@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.data.evidence import Evidence
 from benchmarks.data.sets import Photograph, UnreadableError
+from benchmarks.models.preprocessing import Preprocessing
 from results.store.store import ImageKey
 
 UNREADABLE = "unreadable"
@@ -43,3 +45,19 @@ def image_key(photograph: Photograph) -> ImageKey:
         return photograph.id, photograph.digest()[:16]
     except UnreadableError:
         return photograph.id, UNREADABLE
+
+
+def evidence_digest(photograph: Photograph) -> str:
+    """What tells the evidence of an image from another's, ``unreadable`` where it cannot be read."""
+    try:
+        return photograph.evidence_digest()
+    except UnreadableError:
+        return UNREADABLE
+
+
+def evidence_of(photograph: Photograph, digest: str, preprocessing: Preprocessing, device: torch.device) -> Evidence | None:
+    """What is known of an image. Raises UnreadableError where that cannot be read, or no longer has the digest with which it was listed."""
+    found = photograph.evidence(preprocessing)
+    if photograph.evidence_digest() != digest:
+        raise UnreadableError(f"the evidence of {photograph.id} has changed since it was listed: run the command again")
+    return None if found is None else found.to(device)

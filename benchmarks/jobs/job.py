@@ -20,7 +20,8 @@ from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import LabelView, ScoreView, View, access
 from benchmarks.inputs.messages import reason
 from benchmarks.jobs.attribute import Outcome, attribute, needs_module, outcomes
-from benchmarks.jobs.batch import UNREADABLE, Batch, image_key, on_device
+from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, image_key, on_device
+from benchmarks.jobs.given import given_to
 from benchmarks.jobs.memory import measured
 from benchmarks.jobs.result_checks import COUNTED, checked_rows
 from benchmarks.jobs.untouched import settings_kept
@@ -30,7 +31,6 @@ from benchmarks.keys.sources import is_ours
 from benchmarks.models.classifier import Model
 from da.rng import image_rng
 from da.types import OK, Attribution, ScoreModel
-from results.metrics import CATALOGUE
 from results.records import stored_as
 from results.store.store import FAILED, Arrays, ImageKey, Store, digest, unpacked
 
@@ -103,6 +103,15 @@ class Job:
         return {image_key(photograph): photograph for photograph in self.images.photographs}
 
     @cached_property
+    def evidence(self) -> dict[ImageKey, str]:
+        """The digest of what is known of each image, empty where nothing is."""
+        return {image: evidence_digest(photograph) for image, photograph in self.contents.items()}
+
+    def stored_as(self, name: str, image: ImageKey) -> ImageKey:
+        """The key of an image among one of the job's results."""
+        return stored_as(name, image, self.contents[image].label, self.evidence[image])
+
+    @cached_property
     def index(self) -> dict[str, dict[ImageKey, Path]]:
         """Which stored part holds each finished image, by what was computed; kept up to date by this job."""
         return {name: self._stored(name) for name in self.keys}
@@ -113,19 +122,18 @@ class Job:
         return {}
 
     def _metric_owners(self, name: str) -> dict[str, str]:
-        """Whose the metrics are that a measure may not return: the harness's, other measures', and to strangers' those of the catalogue."""
-        ours = is_ours(str(getattr(self.benchmarks[name].func, "__module__", "")))
+        """Whose the metrics are that a measure may not return: the harness's, and other measures'."""
         others = {metric: other for metric, other in self._measured.items() if self.keys[other] != self.keys[name]}
-        return dict.fromkeys(() if ours else CATALOGUE, "the shipped measures") | dict.fromkeys(COUNTED, "the harness") | others
+        return dict.fromkeys(COUNTED, "the harness") | others
 
     def _stored(self, name: str) -> dict[ImageKey, Path]:
         there = self.store.index(self.keys[name])
-        under = {image: stored_as(name, image, photograph.label) for image, photograph in self.contents.items()}
+        under = {image: self.stored_as(name, image) for image in self.contents}
         return {image: there[key] for image, key in under.items() if key in there}
 
     def rows(self, name: str) -> pd.DataFrame:
         """What is stored of this job's images, such as of ``attribution`` or of a measure."""
-        return self.store.rows(self.keys[name], [stored_as(name, image, photograph.label) for image, photograph in self.contents.items()])
+        return self.store.rows(self.keys[name], [self.stored_as(name, image) for image in self.contents])
 
     @property
     def shard_images(self) -> list[ImageKey]:
@@ -196,16 +204,18 @@ class Job:
 
     def _attribute(self, batch: Batch) -> int:
         """Run the method on a batch, store what it says, and return the queries spent."""
-        rows, arrays, queries = [], [], 0
+        parts: dict[tuple[str, ...], tuple[list[Any], list[Arrays]]] = {}  # rows and arrays, by what was found
+        queries = 0
         for image, outcome in zip(batch.images, self._outcomes(batch), strict=True):
             if isinstance(outcome, str):
                 self._put("attribution", [(image, f"error: {outcome}", "queries", np.nan, np.nan)])
                 continue
+            rows, arrays = parts.setdefault(tuple(sorted(outcome.arrays)), ([], []))
             rows += [(image, outcome.status, metric, np.nan, value) for metric, value in outcome.numbers.items()]
             arrays.append(outcome.arrays)
             queries += int(np.nan_to_num(outcome.numbers["queries"]))
-        if rows:
-            self._put("attribution", rows, {name: np.stack([array[name] for array in arrays]) for name in arrays[0]})
+        for names, (rows, arrays) in parts.items():
+            self._put("attribution", rows, {name: np.stack([array[name] for array in arrays]) for name in names})
         return queries
 
     def _outcomes(self, batch: Batch) -> list[Outcome | str]:
@@ -213,13 +223,14 @@ class Job:
         if not batch.images:
             return []
         try:
-            return list(self._call(batch))
+            return list(self.explained(batch))
         except Exception as error:
             if len(batch.images) == 1:
                 return [reason(error)]
         return [outcome for one in batch.singles() for outcome in self._outcomes(one)]
 
-    def _call(self, batch: Batch) -> Iterator[Outcome | str]:
+    def explained(self, batch: Batch) -> Iterator[Outcome | str]:
+        """What the method says of each image, or that its map is not finite. Raises what the method raises."""
         # Methods that see the module itself get one padded shape, since hooks on layers see the batch.
         step = self.engine.batch if needs_module(self.method) else len(batch.images)
         for i in range(0, len(batch.images), step):
@@ -227,10 +238,9 @@ class Job:
             rngs = self._rngs("method", part.images)
             cost: dict[str, float] = {}
             meter = partial(measured, cost, self.engine.device, self.measure_memory)
-            ids = [image[0] for image in part.images]
-            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter, ids)
-            seconds = cost.pop("seconds") / len(part.images)
-            for outcome in outcomes(attribution, len(part.images), passes, seconds):
+            given = {"ids": [image[0] for image in part.images], "every": [image[0] for image in self.contents]}
+            attribution, passes = attribute(self.method, self.model, self.engine, part.pixels, part.targets, rngs, meter, given)
+            for outcome in outcomes(attribution, len(part.images), passes, cost.pop("seconds") / len(part.images)):
                 yield outcome if isinstance(outcome, str) else replace(outcome, numbers=outcome.numbers | cost)
 
     def _measure(self, batch: Batch) -> int:
@@ -240,6 +250,8 @@ class Job:
         stored = self.store.arrays_of(self.keys["attribution"], batch.images)
         maps = [stored[image] for image in batch.images]
         kept = [torch.from_numpy(unpacked(m["kept"], batch.pixels.shape[-2:])) for m in maps if "kept" in m]
+        if 0 < len(kept) < len(maps):  # such as of maps that were made elsewhere
+            return sum(map(self._measure, batch.singles()))
         attribution = Attribution(
             torch.stack([torch.from_numpy(m["saliency"]) for m in maps]).to(batch.pixels.device),
             torch.stack(kept).to(batch.pixels.device) if kept else None,
@@ -251,12 +263,15 @@ class Job:
                 continue
             view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
+            further: list[float] = []  # passes of the method, run again
             try:
+                known = given_to(benchmark, self, batch, further.append)
                 with settings_kept(rngs[0]):
-                    frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs)
-                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name))
+                    frame = benchmark(view, *copy.deepcopy((batch.pixels, batch.targets, labels, attribution)), rngs=rngs, **known)
+                theirs = not is_ours(str(getattr(benchmark.func, "__module__", "")))
+                frame = checked_rows(frame, len(batch.images), name, self._metric_owners(name), theirs)
             except Exception as error:
-                queries += view.queries
+                queries += view.queries + int(np.nansum(further))
                 if len(batch.images) > 1:
                     return queries + sum(self._measure(one) for one in batch.singles())
                 self._put(name, [(batch.images[0], f"error: {reason(error)}", name, np.nan, np.nan)])
@@ -266,12 +281,12 @@ class Job:
             rows = [(batch.images[i], OK, metric, x, value) for i, metric, x, value in zip(*columns, strict=True)]
             nothing = [image for i, image in enumerate(batch.images) if i not in set(frame["image"])]
             self._put(name, rows + [(image, OK, name, np.nan, np.nan) for image in nothing])  # else they would be left for ever
-            queries += view.queries
+            queries += view.queries + int(np.nansum(further))
         return queries
 
     def _put(self, name: str, rows: Sequence[tuple[ImageKey, str, str, float, float]], arrays: Arrays | None = None) -> None:
         frame = pd.DataFrame(
-            [(*stored_as(name, image, self.contents[image].label), *rest) for image, *rest in rows],
+            [(*self.stored_as(name, image), *rest) for image, *rest in rows],
             columns=["image", "digest", "status", "metric", "x", "value"],
         )
         part = self.store.put(self.configs[name], frame.assign(provenance=provenance()), arrays)

@@ -26,7 +26,7 @@ from results.store.store import digest
 def write_record(job: Job, config: ResolvedConfig, overrides: Sequence[str], started: float) -> None:
     """Write ``jobs/<identity>.json``. overrides: the job's command line. started: when its sweep was."""
     out, store = config.out, str(config["store"])
-    images = [[*key, photograph.label] for key, photograph in job.contents.items()]
+    images = [[*key, photograph.label, *filter(None, [job.evidence[key]])] for key, photograph in job.contents.items()]
     listed = out / "images" / f"{digest({'images': images})}.json"  # once for all jobs on these images
     if not listed.exists():
         write_atomically(listed, json.dumps(images).encode())

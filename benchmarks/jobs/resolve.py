@@ -21,8 +21,9 @@ from benchmarks.engines.loading import load
 from benchmarks.inputs import own_folders
 from benchmarks.inputs.compose import as_json, resolved, resolved_values
 from benchmarks.inputs.messages import choices, suggestion
-from benchmarks.inputs.parameters import MEASURE, METHOD, check, check_contract, check_settings, find_function
+from benchmarks.inputs.parameters import MEASURE, METHOD, check, check_contract, check_settings, find_function, takes_evidence
 from benchmarks.inputs.places import expand_paths
+from benchmarks.jobs.batch import evidence_digest
 from benchmarks.jobs.job import Job
 from benchmarks.jobs.objective import objectives_of
 from benchmarks.jobs.selection import judges_of, selected_images
@@ -120,6 +121,12 @@ def make_job(config: ResolvedConfig) -> Job:
         raise ValueError(
             f"dataset {images.name} has {found}, and model {model.name} {len(model.class_names)} classes: they do not belong together"
         )
+    for name in (name for name, benchmark in benchmarks.items() if takes_evidence(benchmark)):
+        if not any(map(evidence_digest, images.photographs)):
+            raise ValueError(
+                f"benchmark.{name} compares with known evidence, and {images.name} has none: choose dataset=planted, or give "
+                "dataset.masks=DIR or dataset.boxes=DIR"
+            )
     nodes = {"method": config.method, **(config["benchmark"] or {})}
     return Job(
         model=model,

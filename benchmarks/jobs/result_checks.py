@@ -12,16 +12,18 @@ import torch
 from torch import Tensor
 
 from da.types import Attribution, Images
+from results.metrics import is_shipped
 
 COUNTED = ("queries", "backwards", "seconds", "peak_mb")  # numbers of the harness's own
 INSTEAD = "return a tensor [n, h, w] or an Attribution"
 ROWS = ("image", "metric", "x", "value")
 
 
-def checked(result: object, images: Images, name: str) -> Attribution:
+def checked(result: object, images: Images, name: str, theirs: bool = False) -> Attribution:
     """What a method returned as an Attribution of its own memory, the map in single precision.
 
-    Raises TypeError or ValueError for another type, shape or length, and for a map whose values single precision cannot tell apart.
+    theirs: of somebody else's method, which may not return an extra of a name of the shipped measures. Raises TypeError or ValueError for
+    another type, shape or length, and for a map whose values single precision cannot tell apart.
     """
     n, _, h, w = images.shape
     if not isinstance(result, Attribution | Tensor | np.ndarray):
@@ -43,15 +45,18 @@ def checked(result: object, images: Images, name: str) -> Attribution:
         raise ValueError(f"{name} returned the status {status!r} for {n} images: return a word for each")
     if not isinstance(attribution.extras, Mapping) or any(reserved in attribution.extras for reserved in COUNTED):
         raise ValueError(f"{name} returned extras {list(attribution.extras)}: return numbers by name, other than {', '.join(COUNTED)}")
+    if taken := [key for key in attribution.extras if theirs and is_shipped(str(key))]:
+        raise ValueError(f"{name} returned the extra {taken[0]}, which is a number of the shipped measures: give it another name")
     queries = None if attribution.queries is None else _numbers(attribution.queries, "queries", n, name)
     extras = {key: _numbers(values, f"extra {key}", n, name) for key, values in attribution.extras.items()}
     return replace(attribution, saliency=single, kept=kept, queries=queries, extras=extras, status=status and tuple(status))
 
 
-def checked_rows(result: object, n: int, name: str, owners: Mapping[str, str]) -> pd.DataFrame:
+def checked_rows(result: object, n: int, name: str, owners: Mapping[str, str], theirs: bool = False) -> pd.DataFrame:
     """What a measure returned for ``n`` images as rows ``image, metric, x, value``.
 
-    owners: whose a metric is already, such as ``mar`` of ``mar_first``. Raises TypeError or ValueError for anything else than such rows,
+    owners: whose a metric is already, such as ``mar`` of ``mar_first``. theirs: of somebody else's measure, which may not return a name of
+    the shipped measures, since titles and directions go by it. Raises TypeError or ValueError for anything else than such rows,
     an image that is not one of the ``n``, two values of one image, metric and x, and a metric of somebody else's.
     """
     told = f"return a pandas.DataFrame with the columns {', '.join(ROWS)}, image by its place from 0, x NaN but for a curve"
@@ -74,8 +79,9 @@ def checked_rows(result: object, n: int, name: str, owners: Mapping[str, str]) -
     if (twice := rows.duplicated(["image", "metric", "x"])).any():
         raise ValueError(f"{name} returned several values of {rows['metric'][twice].iloc[0]} for one image: return one")
     for metric in rows["metric"].unique():
-        if owners.get(metric, name) != name:
-            raise ValueError(f"{name} returned the metric {metric}, which is one of {owners[metric]}: give it another name")
+        owner = owners.get(metric, "the shipped measures" if theirs and is_shipped(metric) else name)
+        if owner != name:
+            raise ValueError(f"{name} returned the metric {metric}, which is one of {owner}: give it another name")
     return rows
 
 

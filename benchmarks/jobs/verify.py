@@ -17,7 +17,7 @@ from benchmarks.inputs.messages import cause, debugging
 from benchmarks.inputs.places import find_from
 from benchmarks.jobs.batch import image_key
 from benchmarks.jobs.resolve import make_job, resolve
-from results.records import images_of, records, stored_as
+from results.records import images_of, records
 from results.store.store import ImageKey, Store
 
 MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
@@ -87,7 +87,7 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
             why = f"{', '.join(changed)}: {differing(record['configs'][changed[0]], now)} changed since"
             return Verdict(**named, rows=len(there), difference=np.nan, reason=why)
         job.run()
-        here = _rows(job.store, job.keys, {name: stored_as(name, image, found[0].label) for name in job.keys})
+        here = _rows(job.store, job.keys, {name: job.stored_as(name, image) for name in job.keys})
     both = there.merge(here, on=["metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
     if (both["_merge"] != "both").any():
         return Verdict(**named, rows=len(both), difference=np.nan, reason="other metrics than then")

@@ -20,6 +20,7 @@ from benchmarks.inputs.messages import CONFIGURATIONS
 from benchmarks.inputs.parameters import given_by_the_harness
 from benchmarks.keys.sources import fingerprint, is_ours, modules_behind, modules_of_network, own_hash
 from benchmarks.models.classifier import Model
+from da.fill import PHOTOGRAPHS
 
 VERSIONS = "versions.json"  # of each function that a configuration names: its version, and a fingerprint of what it was made with
 HARNESS = ("da.rng", "benchmarks.engines.views", "benchmarks.jobs.attribute")  # what every number goes through
@@ -95,6 +96,8 @@ def configuration_identity(value: Any, *, folders: bool = True, theirs: bool = F
         return {"function": function_identity(target, named), **configuration_identity(keywords, folders=folders, theirs=theirs), **read}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [configuration_identity(one, folders=folders, theirs=theirs) for one in value]
+    if isinstance(value, str) and value.startswith(PHOTOGRAPHS):
+        return {"photographs": _content(value.removeprefix(PHOTOGRAPHS), True)}
     return _content(value, folders) if theirs and isinstance(value, str) else value
 
 
@@ -155,7 +158,7 @@ def _targets(node: Any) -> Iterable[str]:
 
 
 def _known() -> set[str]:
-    return {"torch", "torchvision", "timm"}
+    return {"torch", "torchvision", "timm", "transformers", "open_clip"}
 
 
 def _is_json(value: Any) -> bool:

@@ -1,6 +1,16 @@
 from .certificate import region_certificate as region_certificate
 from .eclique import rise_metrics as rise_metrics
+from .evidence import known_evidence as known_evidence
+from .flipping import pixel_flipping as pixel_flipping
+from .flipping import remove_and_debias as remove_and_debias
+from .infidelity import infidelity as infidelity
 from .insertion import insertion_game as insertion_game
+from .irof import iterative_removal as iterative_removal
+from .localisation import localisation as localisation
 from .mar import minimum_attribution_ratio as minimum_attribution_ratio
 from .pointing import grid_pointing as grid_pointing
+from .sensitivity import max_sensitivity as max_sensitivity
+from .sparseness import sparseness as sparseness
+from .subsets import faithfulness_correlation as faithfulness_correlation
+from .subsets import sensitivity_n as sensitivity_n
 from .sufficiency import sufficient_shares as sufficient_shares

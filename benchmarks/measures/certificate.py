@@ -12,7 +12,7 @@ from da.certificate import certify
 from da.fill import Fill, baseline_image, composite
 from da.minimal.reduction import reduce
 from da.ranking import importance_rank, prefix_shares
-from da.types import Attribution, Images, LabelModel, Masks, Rngs, Targets
+from da.types import Attribution, Images, LabelModel, Masks, Rngs, Saliency, Targets
 
 __version__ = "1"
 
@@ -34,8 +34,8 @@ def region_certificate(
 ) -> pd.DataFrame:
     """Certify anybody's region: a method's mask, or the smallest tried share of its map's highest pixels that satisfies the rule.
 
-    One query for the region, one for each superpixel that it has a share of, up to ``budget`` for the reduction; of a map up to ``points``
-    more for the share.
+    One query for the ablated image, one for the region, one for each superpixel that it has a share of, up to ``budget`` for the
+    reduction; of a map up to ``points`` more for the share.
 
     Parameters
     ----------
@@ -68,16 +68,23 @@ def region_certificate(
     -------
     pandas.DataFrame
         Rows ``image, metric, x, value``: ``region_share``; ``region_holds`` and ``region_minimal`` (1-minimal over superpixels), 1 or 0;
-        and of a region that holds ``removable``, the share of it that ``da.reduce`` takes away.
+        and of a region that holds ``removable``, the share of it that ``da.reduce`` takes away. An image that has its class when it is
+        wholly ablated has no rows: nothing of it is needed.
 
     Raises
     ------
     ValueError
         For a parameter out of range.
     """
-    kept = attribution.kept
-    if kept is None:
-        kept = _first_share(model, images, targets, attribution, rngs, rule, prefix_shares(smallest, points), fill)
+    needed = model(baseline_image(images, fill)) != targets
+    if not needed.any():
+        return pd.DataFrame(columns=["image", "metric", "x", "value"])
+    images, targets, rngs = images[needed], targets[needed], [rng for rng, one in zip(rngs, needed.tolist(), strict=True) if one]
+    if attribution.kept is None:
+        shares = prefix_shares(smallest, points)
+        kept = _first_share(model, images, targets, attribution.saliency[needed], rngs, rule, shares, fill)
+    else:
+        kept = attribution.kept[needed]
     certificates = certify(model, images, kept, targets, rule=rule, sp_num=sp_num, fill=fill)
     holding = [i for i, one in enumerate(certificates) if one.verified and bool(kept[i].any())]
     chosen = torch.tensor(holding, dtype=torch.long, device=images.device)
@@ -87,12 +94,12 @@ def region_certificate(
         reduced = reduce(model, images[chosen], targets[chosen], **{**region, "sp_num": sp_num, "budget": budget}).kept  # type: ignore[arg-type]
         assert reduced is not None
         left = {i: float(mask.sum() / kept[i].sum()) for i, mask in zip(holding, reduced, strict=True)}
-    rows = []
+    rows, places = [], needed.nonzero()[:, 0].tolist()
     for i, one in enumerate(certificates):
         numbers = {"region_share": float(kept[i].double().mean()), "region_holds": one.verified, "region_minimal": one.minimal}
-        rows += [(i, name, np.nan, float(value)) for name, value in numbers.items()]
+        rows += [(places[i], name, np.nan, float(value)) for name, value in numbers.items()]
         if i in left:
-            rows.append((i, "removable", np.nan, 1 - left[i]))
+            rows.append((places[i], "removable", np.nan, 1 - left[i]))
     return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])
 
 
@@ -100,14 +107,14 @@ def _first_share(
     model: LabelModel,
     images: Images,
     targets: Targets,
-    attribution: Attribution,
+    saliency: Saliency,
     rngs: Rngs,
     rule: str,
     shares: Sequence[float],
     fill: Fill,
 ) -> Masks:
     """The smallest share of each map's highest pixels that satisfies the rule; all pixels where none does."""
-    rank = importance_rank(attribution.saliency, rngs)
+    rank = importance_rank(saliency, rngs)
     blank, positive = baseline_image(images, fill), rule == "positive"
     shown, hidden = (images, blank) if positive else (blank, images)
     kept = torch.ones_like(rank, dtype=torch.bool)

@@ -61,7 +61,7 @@ def insertion_game(
     shares : sequence of float
         Kept fractions of the pixels, rising, from 0 to 1.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
 
     Returns
     -------

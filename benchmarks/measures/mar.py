@@ -53,7 +53,7 @@ def minimum_attribution_ratio(
     points : int
         Shares that are tried, from 2.
     fill : str or three floats
-        What replaces ablated pixels: ``"black"``, ``"mean"``, ``"blur"`` or an RGB colour, see ``da.fill.baseline_image``.
+        What replaces ablated pixels, see ``da.fill.baseline_image``.
 
     Returns
     -------

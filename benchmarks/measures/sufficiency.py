@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.measures.fills import fill_names
 from da.fill import Fill, baseline_image, composite
 from da.passes import passes
 from da.ranking import importance_rank, prefix_shares
@@ -69,16 +70,17 @@ def sufficient_shares(
     Raises
     ------
     ValueError
-        For an unknown criterion, and a parameter out of range.
+        For an unknown criterion or fill, no fills or two of one name, and a parameter out of range.
     """
     if unknown := [name for name in criteria if name not in CRITERIA]:
         raise ValueError(f"benchmark.sufficiency.criteria has {unknown[0]}: choose of {', '.join(CRITERIA)}")
+    names = fill_names(fills, "benchmark.sufficiency.fills")
     shares = prefix_shares(smallest, points)
+    blanks = [baseline_image(images, fill, "benchmark.sufficiency.fills") for fill in fills]
     rank = importance_rank(attribution.saliency, rngs)
     whole = model(images).gather(1, targets[:, None])[:, 0]
     rows = []
-    for fill in fills:
-        blank = baseline_image(images, fill, "fills")
+    for name, blank in zip(names, blanks, strict=True):
         scores = torch.stack([model(composite(images, blank, rank < round(s * rank[0].numel()))) for s in shares], 1)
         of_class = scores.gather(2, targets[:, None, None].expand(-1, len(shares), 1))[..., 0]
         for criterion, level in criteria.items():
@@ -90,7 +92,7 @@ def sufficient_shares(
                 if criterion == "threshold" and float(whole[i]) < float(level or 0):
                     continue
                 held[-1] = True  # the whole image is enough
-                rows.append((i, f"mar_{criterion}_{fill if isinstance(fill, str) else 'colour'}", np.nan, shares[_from_there_on(held)]))
+                rows.append((i, f"mar_{criterion}_{name}", np.nan, shares[_from_there_on(held)]))
     return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])
 
 

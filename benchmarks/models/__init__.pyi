@@ -2,10 +2,17 @@ from .classifier import Model as Model
 from .classifier import Normalised as Normalised
 from .classifier import build as build
 from .classifier import class_names as class_names
+from .clip import ZeroShot as ZeroShot
+from .clip import open_clip_net as open_clip_net
+from .exported import ExportedNet as ExportedNet
+from .exported import exported_net as exported_net
+from .huggingface import transformers_net as transformers_net
 from .networks import cifar100_vgg16_bn as cifar100_vgg16_bn
 from .networks import efficientnet_lite as efficientnet_lite
 from .networks import timm_net as timm_net
 from .networks import torchvision_net as torchvision_net
 from .onnx_graph import OnnxNet as OnnxNet
 from .onnx_graph import onnx_net as onnx_net
+from .planted import planted_cnn as planted_cnn
+from .planted import planted_vit as planted_vit
 from .preprocessing import Preprocessing as Preprocessing

@@ -12,15 +12,20 @@ import torch
 from timm.data import ImageNetInfo, resolve_data_config
 from torch import Tensor, nn
 
+from benchmarks.models.default_layers import default_layer
+from benchmarks.models.exported import ExportedNet
 from benchmarks.models.onnx_graph import OnnxNet, check_graph, onnx_net
 from benchmarks.models.outputs import Outputs
 from benchmarks.models.preprocessing import Preprocessing, triple
 from benchmarks.models.randomise import randomised
-from benchmarks.models.state import held_tensors, state_sha256
+from benchmarks.models.state import held_tensors, settings_sha256, state_sha256
 
 __all__ = ["Model", "Normalised", "OnnxNet", "Preprocessing", "build", "onnx_net"]
 
 __version__ = "1"
+
+BLACK_BOXES = (OnnxNet, ExportedNet)
+RECORDED = {"size": "input_size"}  # what timm calls an option
 
 
 class Normalised(nn.Module):
@@ -126,6 +131,8 @@ class Model:
         The configuration of its network, without the file of its weights.
     outputs : Outputs or None
         How its answer is read.
+    settings : str or None
+        Hash of what its network's library states of it beside its weights, such as the number of heads.
     """
 
     name: str
@@ -138,12 +145,14 @@ class Model:
     parameters: int
     net: Mapping[str, Any] = field(default_factory=dict)
     outputs: Outputs | None = None
+    settings: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What can change a number: the name, network, weights and preprocessing, and how its answer is read where that is stated."""
+        """What can change a number: the name, network, weights and preprocessing, and its settings and outputs where they are stated."""
         known = {"name": self.name, "net": dict(self.net), "weights_sha256": self.weights_sha256}
         stated = {"outputs": self.outputs.kind, "output_name": self.outputs.key} if self.outputs else {}
+        stated |= {"settings": self.settings}
         return known | {"preprocessing": asdict(self.preprocessing)} | {name: value for name, value in stated.items() if value is not None}
 
 
@@ -167,7 +176,7 @@ def build(
 ) -> Model:
     """Make a classifier of a loaded network; ``conf/model/*.yaml`` calls this.
 
-    Preprocessing left out is what timm records for the network.
+    Preprocessing left out is what timm or torchvision records for the network.
 
     Parameters
     ----------
@@ -176,7 +185,7 @@ def build(
     name : str
         Of the model, in the rows and records.
     classes : str or sequence of str
-        ``imagenet``, ``cifar100``, or the list of class names.
+        ``imagenet``, ``cifar100``, ``planted``, ``recorded`` (what the network calls them), or the list of class names.
     size : int, optional
         Side of the input in pixels.
     crop_pct : float, optional
@@ -186,7 +195,7 @@ def build(
     mean, std : three floats, optional
         Of red, green and blue in [0, 1].
     gradcam_layer : str, optional
-        Dotted name of the layer of class activation maps; left out, the last feature map of a timm network.
+        Dotted name of the layer of class activation maps; left out, that of the network's family, see ``default_layer``, or the last.
     weights, num_classes, rise_masks : optional
         For the configuration's other parts to refer to.
     randomise : two floats, optional
@@ -206,15 +215,17 @@ def build(
     ValueError
         For what is no network, preprocessing that is not known or cannot be, and other parameters out of range.
     """
-    net, names = _unwrapped(name, net), class_names(classes)
+    net = _unwrapped(name, net)
+    names = class_names(classes if classes != "recorded" else getattr(net, "pretrained_cfg", {}).get("label_names") or classes)
     read = Outputs(name, len(names), outputs, output_name)
     if randomise is not None:
         randomised(net, *randomise)
         name = f"{name} randomised {randomise[0]:g} to {randomise[1]:g}"
     given = {"size": size, "crop_pct": crop_pct, "interpolation": interpolation, "mean": mean, "std": std}
-    unknown = [f"model.{option}" for option, value in given.items() if value is None]
-    if unknown and not hasattr(net, "pretrained_cfg"):
-        raise ValueError(f"{', '.join(unknown)} of model {name}: give what its weights were trained with; only timm's networks know it")
+    unknown = [option for option, value in given.items() if value is None]
+    recorded = getattr(net, "pretrained_cfg", None) or {}
+    if lacking := [f"model.{option}" for option in unknown if RECORDED.get(option, option) not in recorded]:
+        raise ValueError(f"{', '.join(lacking)} of model {name}: give what its weights were trained with, which it does not record")
     known = resolve_data_config({}, model=net) if unknown else {}
     preprocessing = Preprocessing(
         size=known["input_size"][-1] if size is None else size,
@@ -226,16 +237,18 @@ def build(
     if isinstance(net, OnnxNet):
         check_graph(net, preprocessing)
     module = Normalised(net, preprocessing.mean, preprocessing.std, read).eval().requires_grad_(False)
+    differentiable = not isinstance(net, BLACK_BOXES) and not _quantised(net)
     return Model(
         name=name,
         module=module,
         preprocessing=preprocessing,
         class_names=names,
-        weights_sha256=net.sha256 if isinstance(net, OnnxNet) else state_sha256(net),
-        gradcam_layer=gradcam_layer or _last_feature_layer(net),
-        differentiable=not isinstance(net, OnnxNet) and not _quantised(net),
+        weights_sha256=net.sha256 if isinstance(net, BLACK_BOXES) else state_sha256(net),
+        gradcam_layer=gradcam_layer or (default_layer(module, net, preprocessing.size) if differentiable else None),
+        differentiable=differentiable,
         parameters=sum(p.numel() for p in net.parameters()),
         outputs=read,
+        settings=settings_sha256(net),
     )
 
 
@@ -245,7 +258,7 @@ def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     Parameters
     ----------
     classes : str or sequence of str
-        ``imagenet``, ``cifar100``, or the names themselves.
+        ``imagenet``, ``cifar100``, ``planted``, or the names themselves.
 
     Returns
     -------
@@ -260,17 +273,11 @@ def class_names(classes: str | Sequence[str]) -> tuple[str, ...]:
     if classes == "imagenet":
         info = ImageNetInfo()
         return tuple(info.index_to_description(i).split(",")[0] for i in range(info.num_classes()))
-    if classes == "cifar100":
-        return tuple(files("benchmarks.models").joinpath("cifar100_classes.txt").read_text().split())
+    if classes in ("cifar100", "planted"):
+        return tuple(files("benchmarks.models").joinpath(f"{classes}_classes.txt").read_text().split())
     if isinstance(classes, str):
-        raise ValueError(f"model.classes={classes!r}: choose imagenet, cifar100, or a list of names")
+        raise ValueError(f"model.classes={classes!r}: choose imagenet, cifar100, planted, or a list of names")
     return tuple(classes)
-
-
-def _last_feature_layer(net: nn.Module) -> str | None:
-    """GradCAM's layer for a timm network: the module of its last feature map."""
-    info = getattr(net, "feature_info", None)
-    return f"net.{info[-1]['module']}" if info else None
 
 
 def _unwrapped(name: str, net: object) -> nn.Module:

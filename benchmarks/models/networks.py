@@ -8,8 +8,9 @@ from typing import Any
 
 import timm
 import torch
+import torchvision
 from torch import nn
-from torchvision.models import get_model, get_model_weights
+from torchvision.models import get_model, get_model_weights, list_models
 from torchvision.models.vgg import cfgs, make_layers
 
 from benchmarks.inputs.messages import suggestion
@@ -17,6 +18,7 @@ from benchmarks.models.weights import RANDOM, WeightsError, fit, load, read_stat
 
 __version__ = "1"
 
+AUXILIARY = ("aux1", "aux2", "AuxLogits")  # heads of googlenet and inception_v3
 CIFAR100_VGG16_URL = "https://github.com/chenyaofo/pytorch-cifar-models/releases/download/vgg/cifar100_vgg16_bn-7d8c4031.pt"
 
 
@@ -79,18 +81,42 @@ def torchvision_net(architecture: str, *, weights: str | None = None, num_classe
     Returns
     -------
     torch.nn.Module
-        Of images that are normalised, to logits.
+        Of images that are normalised, to logits. It has no auxiliary heads, which run in training alone, whether ``weights`` have them or
+        not. Its preprocessing is that of the published weights, whatever ``weights`` are. Those of ``googlenet`` and ``inception_v3`` turn
+        ImageNet's mean and deviation into 0.5 inside the network (``transform_input``): here it does not, and 0.5 is what it records.
 
     Raises
     ------
     WeightsError
-        Where weights cannot be fetched or read, or do not fit.
+        Where weights cannot be fetched or read, or do not fit, and for a network that has none of that name.
     ValueError
         For an unknown network, and a number of classes below 1 or without weights.
     """
+    if architecture not in (known := list_models(module=torchvision.models)):
+        raise ValueError(f"model.net.architecture={architecture!r}: torchvision has no such network{suggestion(architecture, known)}")
     _check_classes(num_classes, weights)
-    net = _unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
-    return load(net, weights, url=get_model_weights(architecture)["IMAGENET1K_V1"].url)
+    published = {one.name: one for one in get_model_weights(architecture)}
+    chosen = published.get("IMAGENET1K_V1", list(published.values())[-1])  # the last is of the size that the network is built for
+    if weights is None and chosen.name != "IMAGENET1K_V1":
+        raise WeightsError(
+            f"torchvision has no IMAGENET1K_V1 weights of {architecture}, but {', '.join(published)}: "
+            f"fetch {chosen.url} and pass it as model.weights=FILE, or give model.weights=random"
+        )
+    net = unloaded(lambda: get_model(architecture, weights=None, **_head(num_classes)), weights)
+    for head in AUXILIARY:
+        if hasattr(net, head):
+            setattr(net, head, None)
+    shown = chosen.transforms()
+    inside = hasattr(net, "transform_input")
+    recorded = {
+        "input_size": (3, shown.crop_size[0], shown.crop_size[0]),
+        "crop_pct": shown.crop_size[0] / shown.resize_size[0],
+        "interpolation": shown.interpolation.value,
+        "mean": (0.5,) * 3 if inside else tuple(shown.mean),
+        "std": (0.5,) * 3 if inside else tuple(shown.std),
+    }
+    net.__dict__["pretrained_cfg"] = recorded  # as timm's networks have it
+    return load(net, weights, url=chosen.url, unused=AUXILIARY)
 
 
 def timm_net(architecture: str, *, weights: str | None = None, num_classes: int | None = None) -> nn.Module:
@@ -121,7 +147,7 @@ def timm_net(architecture: str, *, weights: str | None = None, num_classes: int 
         raise ValueError(f"model.net.architecture={architecture!r}: timm has no such network{suggestion(architecture, timm.list_models())}")
     _check_classes(num_classes, weights)
     if weights is not None:
-        return load(_unloaded(lambda: timm.create_model(architecture, pretrained=False, **_head(num_classes)), weights), weights)
+        return load(unloaded(lambda: timm.create_model(architecture, pretrained=False, **_head(num_classes)), weights), weights)
     try:
         return timm.create_model(architecture, pretrained=True)
     except (OSError, RuntimeError) as error:
@@ -171,7 +197,7 @@ def cifar100_vgg16_bn(*, weights: str | None = None, num_classes: int | None = N
         net.add_module("classifier", nn.Sequential(*head))
         return net
 
-    return load(_unloaded(layout, weights), weights, url=CIFAR100_VGG16_URL)
+    return load(unloaded(layout, weights), weights, url=CIFAR100_VGG16_URL)
 
 
 def _check_classes(num_classes: int | None, weights: str | None) -> None:
@@ -186,7 +212,7 @@ def _head(num_classes: int | None) -> dict[str, int]:
     return {} if num_classes is None else {"num_classes": num_classes}
 
 
-def _unloaded(make: Any, weights: str | None) -> nn.Module:
+def unloaded(make: Any, weights: str | None) -> nn.Module:
     """A network before its weights; with ``weights=random`` the same values each time, and torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         if weights == RANDOM:

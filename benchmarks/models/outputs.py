@@ -72,7 +72,7 @@ class Outputs:
                 f"model {self.name} returns probabilities (none is negative, and those of an image sum to 1): give "
                 "model.outputs=probabilities, so that no second softmax is taken of them, or model.outputs=logits where these are logits"
             )
-        if self.kind is None and within and not one:
+        if self.kind is None and within and not one and bool(known.any()):  # an untrained head may say 0 of all
             raise ValueError(
                 f"model {self.name} returns values in [0, 1] that do not sum to 1, as the sigmoids of labels of which several may hold: "
                 "return their logits instead (the class is the largest), or give model.outputs=logits where these are logits"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+NAMES = frozenset({"_name_or_path", "transformers_version", "dtype", "id2label", "label2id"})  # of a configuration, what computes nothing
 OWN = frozenset(vars(nn.Module())) | {"_compiled_call_impl", "_forward_pre_hooks_with_kwargs"}  # attributes of PyTorch's own
 
 
@@ -25,6 +27,18 @@ def state_sha256(of: nn.Module | Mapping[str, Any]) -> str:
         for part in _bytes(name, value):
             digest.update(part)
     return digest.hexdigest()
+
+
+def settings_sha256(net: nn.Module) -> str | None:
+    """SHA-256 of what a network states of itself beside its weights, such as the number of heads; None where it states nothing.
+
+    That is the ``stated_settings``, a dictionary, that one of its modules has, and each ``config`` that one of transformers keeps.
+    """
+    configs: list[Any] = [vars(module).get("config") for module in net.modules()]
+    stated = {id(one): one.to_dict() for one in configs if isinstance(getattr(one, "model_type", None), str)}
+    known = [*(vars(module).get("stated_settings") for module in net.modules()), *stated.values()]
+    kept = [{str(name): value for name, value in one.items() if name not in NAMES} for one in known if one]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest() if kept else None
 
 
 def outside(net: nn.Module) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -25,13 +25,16 @@ class WeightsError(ValueError):
     """Weights that are missing, unsafe or of another architecture."""
 
 
-def load(net: nn.Module, weights: str | None, *, url: str | None = None) -> nn.Module:
-    """Load a local file of weights, or those at ``url`` through torch's cache; ``random`` leaves the initial values."""
+def load(net: nn.Module, weights: str | None, *, url: str | None = None, unused: Sequence[str] = ()) -> nn.Module:
+    """Load a local file of weights, or those at ``url`` through torch's cache; ``random`` leaves the initial values.
+
+    unused: modules that a file may hold and the network has not.
+    """
     if weights == RANDOM:
         return net
     if weights is not None:
         path = Path(weights).expanduser()
-        return fit(net, fitting(net.state_dict(), _opened(path), weights), weights)
+        return fit(net, fitting(net.state_dict(), _without(_opened(path), unused), weights), weights)
     assert url is not None
     try:
         state = torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True, progress=False)
@@ -41,7 +44,7 @@ def load(net: nn.Module, weights: str | None, *, url: str | None = None) -> nn.M
             f"the weights {file} are not in torch's cache and could not be downloaded from {url} ({error}): "
             f"fetch that file on another machine and pass model.weights=/path/to/{file}"
         ) from None
-    return fit(net, state, url)
+    return fit(net, _without(state, unused), url)
 
 
 def read_state(path: Path) -> StateDict:
@@ -112,6 +115,13 @@ def _opened(path: Path) -> Any:
         raise
     except Exception as error:
         raise WeightsError(f"{path} is not a readable file of weights: {error}") from None
+
+
+def _without(found: Any, unused: Sequence[str]) -> Any:
+    """What a file holds, at any depth, but for modules."""
+    if not isinstance(found, Mapping):
+        return found
+    return {name: _without(value, unused) for name, value in found.items() if not {*str(name).split(".")} & {*unused}}
 
 
 def _states(where: str, found: Any) -> Iterator[tuple[str, StateDict]]:

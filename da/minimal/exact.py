@@ -115,8 +115,8 @@ def exact_region(
     Attribution
         The smallest region as ``kept``, and as the map each segment's place: 1 in the region, below that the order in which others went.
         Status ``vacuous``, ``unsatisfiable``, ``nothing_accepted`` (no proper subset that was asked about holds) or ``ok``. Extras:
-        ``proven`` (1: no smaller union of segments holds), ``mar_lower`` (the share of the image below which none does) and
-        ``superpixels``.
+        ``proven`` (1: no smaller union of segments holds), ``mar_lower`` (the share of the image below which none does; 0, as ``proven``,
+        where it is ``unsatisfiable`` and none was asked about) and ``superpixels``.
 
     Raises
     ------
@@ -153,7 +153,9 @@ def smallest(accepts: Accepts, images: Images, classes: Tensor, settings: Exact,
     statuses = [VACUOUS if positive and held else UNSATISFIABLE if not positive and not held else OK for held in ablated]
     if reachable is not None:
         statuses = [status if known else UNSATISFIABLE for status, known in zip(statuses, reachable, strict=True)]
-    found = [Smallest(0 if status == VACUOUS else all_, 0, proven=status != OK) for status, all_ in zip(statuses, everything, strict=True)]
+    found = [
+        Smallest(0 if status == VACUOUS else all_, 0, proven=status == VACUOUS) for status, all_ in zip(statuses, everything, strict=True)
+    ]
     orders: list[list[int]] = [[] for _ in range(n)]
     searches = {}
     for i in range(n):
@@ -170,8 +172,7 @@ def smallest(accepts: Accepts, images: Images, classes: Tensor, settings: Exact,
             except StopIteration:
                 del searches[i]
     kept = np.stack([_pixels(one.subset, index[i]) for i, one in enumerate(found)])
-    size = [float(h * w)] * n
-    lower = [(mask.sum() if one.proven else one.lower) / of for one, mask, of in zip(found, kept, size, strict=True)]
+    lower = [(mask.sum() if one.proven else one.lower) / (h * w) for one, mask in zip(found, kept, strict=True)]
     return Attribution(
         saliency=torch.from_numpy(np.stack([_layers(orders[i], kept[i], index[i]) for i in range(n)])).to(images),
         kept=torch.from_numpy(kept).to(images.device),

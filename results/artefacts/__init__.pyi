@@ -1,7 +1,9 @@
+from .agreement import agreement as agreement
 from .evaluation import criteria as criteria
 from .evaluation import pointing as pointing
 from .evaluation import sanity as sanity
 from .evaluation import stability as stability
+from .evidence import evidence as evidence
 from .paper import fig5 as fig5
 from .paper import fig6 as fig6
 from .paper import runtime as runtime
@@ -13,4 +15,5 @@ from .pictures import fig3 as fig3
 from .pictures import fig4 as fig4
 from .race import optimality as optimality
 from .race import race as race
+from .randomisation import randomisation as randomisation
 from .search import search as search

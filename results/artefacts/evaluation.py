@@ -58,6 +58,13 @@ def by_configuration(run: Run, but: Sequence[str] = ()) -> list[Configuration]:
     return sorted(every, key=lambda one: tables.method_sort_key(one.jobs[0]["method"]))
 
 
+def of_one_model(run: Run) -> Run:
+    """A run whose randomised networks have the name of the trained one, without the layers that are randomised."""
+    base = {record["model"]: record["config"]["model"]["name"] for record in run.records}
+    records = [record | {"model": base[record["model"]]} for record in run.records]
+    return replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))
+
+
 def what(run: Run) -> str:
     """The models and data sets of a run, for captions."""
     return "; ".join(dict.fromkeys(map(run_title, run.records)))
@@ -185,9 +192,7 @@ def sanity(run: Run) -> Iterator[Path]:
     ValueError
         For a run without the trained model or a randomised one.
     """
-    base = {record["model"]: record["config"]["model"]["name"] for record in run.records}  # without the layers that are randomised
-    records = [record | {"model": base[record["model"]]} for record in run.records]
-    run = replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))
+    run = of_one_model(run)
     lines = []
     for of in by_configuration(run, but=["model.randomise"]):
         maps_: dict[str, dict[tuple[int, tuple[str, str]], StoredAttribution]] = {}

@@ -45,13 +45,14 @@ def race(run: Run) -> Iterator[Path]:
     for name, (of, frame) in found.items():
         low, high = bootstrap_interval(frame["mar"].to_numpy())
         statuses = of.rows.drop_duplicates(["image", "digest", "seed"])["status"].str.split(":").str[0].value_counts()
-        line: dict[str, Any] = {"method": of.jobs[0]["method"], "configuration": name, "passes": frame["passes"].mean()}
+        line: dict[str, Any] = {"method": of.jobs[0]["method"], "configuration": name, "passes": frame["passes"].mean(skipna=False)}
         line |= {"mar": frame["mar"].mean(), "low": float(low), "high": float(high), "median": frame["mar"].median()}
         lines.append(line | {"images": len(frame), "statuses": ", ".join(f"{count} {status}" for status, count in statuses.items())})
     curves = pd.DataFrame(lines).sort_values(["method", "passes"], key=_in_order, ignore_index=True)
     caption = (
         f"MAR of each method's region, or of the smallest sufficient share of its map, against passes an image (forward and backward; of a "
-        f"map with the shares that were tried): mean and 95 % bootstrap interval, median. {what(run)}."
+        f"map with the shares that were tried; none where they are not known of all images, which the figure leaves out): mean and 95 % "
+        f"bootstrap interval, median. {what(run)}."
     )
     shown = curves.assign(
         passes=curves["passes"].round(),
@@ -63,29 +64,31 @@ def race(run: Run) -> Iterator[Path]:
         caption = f"MAR against {REFERENCE} of no more passes: paired Wilcoxon tests over the images, corrected by Holm."
         yield from table(comparisons(compared), run.stem("race_tests"), caption)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    figures.trade_off(curves, figure.subplots())
+    figures.trade_off(curves[curves["passes"].notna()], figure.subplots())
     yield from save(figure, run.figure("race"))
 
 
 def spent(of: Configuration) -> pd.DataFrame:
-    """Of each image, by name and content: ``mar`` and ``passes``, means over seeds."""
+    """Of each image with a MAR, by name and content: ``mar`` and ``passes``, means over seeds; passes are NaN where they are not known."""
     known = of.rows[of.rows["x"].isna() & of.rows["value"].notna()]
-    wide = known.pivot_table(index=["image", "digest"], columns="metric", values="value", sort=False)
+    wide = known.pivot_table(index=["image", "digest", "seed"], columns="metric", values="value", sort=False)
     if "mar_first" not in wide:
         return pd.DataFrame(columns=["mar", "passes"])
-    passes = wide["queries"] + wide.get("backwards", 0)
-    if "mar" in wide:
-        return pd.DataFrame({"mar": wide["mar"], "passes": passes}).dropna()
+    region, nothing = wide.get("mar", pd.Series(np.nan, wide.index)), pd.Series(np.nan, wide.index)
     setting = (of.jobs[0]["config"]["benchmark"] or {}).get("mar", {})
     shares = np.array(prefix_shares(setting.get("smallest", 0.002), setting.get("points", 32)))
     tried = np.searchsorted(shares, wide["mar_first"].to_numpy() * (1 - 1e-9)) + 1
-    return pd.DataFrame({"mar": wide["mar_first"], "passes": passes + tried}).dropna()
+    tried = np.minimum(tried, len(shares) - 1)  # the whole image is not asked about
+    passes = wide.get("queries", nothing) + wide.get("backwards", 0) + np.where(region.isna(), tried, 0)
+    found = pd.DataFrame({"mar": region.fillna(wide["mar_first"]), "passes": passes})
+    return found[found["mar"].notna()].groupby(level=["image", "digest"], sort=False).agg("mean", skipna=False)
 
 
 def _against_reference(curves: pd.DataFrame, frames: dict[str, pd.DataFrame]) -> pd.DataFrame:
     reference = curves[curves["method"] == REFERENCE].sort_values("passes")
     pairs = []
-    for line in curves[curves["method"] != REFERENCE].to_dict("records") if len(reference) else []:
+    others = curves[(curves["method"] != REFERENCE) & curves["passes"].notna()]
+    for line in others.to_dict("records") if len(reference) else []:
         affordable = reference[reference["passes"] <= line["passes"]]
         pairs.append((line["configuration"], (affordable if len(affordable) else reference[:1])["configuration"].iloc[-1]))
     if not pairs:
@@ -96,6 +99,12 @@ def _against_reference(curves: pd.DataFrame, frames: dict[str, pd.DataFrame]) ->
 
 def _in_order(values: pd.Series[Any]) -> pd.Series[Any]:
     return values.map(tables.method_sort_key) if values.name == "method" else values
+
+
+def _parts(of: Configuration) -> pd.Series[float]:
+    """The parts that each image was cut in, by name and content."""
+    rows = of.rows[of.rows["metric"].isin(["superpixels", "parts"])]
+    return rows.drop_duplicates(["image", "digest"]).set_index(["image", "digest"])["value"]
 
 
 @for_each_part("method", "param")
@@ -126,7 +135,7 @@ def optimality(run: Run) -> Iterator[Path]:
     proven = proven[proven > 0]  # a vacuous image has no ratio
     lines, ratios = [], {}
     for of in every:
-        mar = spent(of)["mar"]
+        mar = spent(of)["mar"][_parts(of).eq(wide["superpixels"])]  # of no other partition
         ratio = (mar / proven).dropna()
         bound = (mar / lower[lower > 0]).dropna()
         ratios[of.name] = ratio
@@ -135,7 +144,8 @@ def optimality(run: Run) -> Iterator[Path]:
         lines.append(line | {"of lower bound": mean(bound.to_numpy(), 2), "images": len(bound)})
     caption = (
         f"MAR over the proven minimum of the same partition, mean and 95 % bootstrap interval, and over its lower bound where it is not "
-        f"proven; {wide['superpixels'].min():g} to {wide['superpixels'].max():g} segments. {what(run)}."
+        f"proven; {wide['superpixels'].min():g} to {wide['superpixels'].max():g} segments; images that a method cuts in another number of "
+        f"them are left out. {what(run)}."
     )
     yield from table(pd.DataFrame(lines).round(3), run.stem("optimality"), caption)
     gaps = pd.DataFrame(ratios).reset_index().melt(["image", "digest"], var_name="method", value_name="ratio").dropna()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from results import metrics, tables
+from results import agreement, metrics, tables
 from results.export import csv_text
 from results.figures import plotly as plots
 
@@ -24,6 +24,14 @@ CURVES = {
     "insertion_consistency": ("share of pixels kept", "share of images that keep their class"),
     "insertion_score": ("share of pixels inserted", "probability of the class"),
     "deletion_score": ("share of pixels deleted", "probability of the class"),
+    "road_morf_score": ("share of pixels imputed, most relevant first", "probability of the class"),
+    "road_lerf_score": ("share of pixels imputed, least relevant first", "probability of the class"),
+    "sensitivity_n_correlation": ("share of pixels removed", "correlation"),
+    **{
+        f"{order}_score_{fill}": (f"share of pixels replaced ({fill}), {relevant} relevant first", "probability of the class")
+        for fill in ("black", "mean", "blur", "noise", "road", "photographs", "colour")
+        for order, relevant in (("morf", "most"), ("lerf", "least"))
+    },
 }
 
 
@@ -60,7 +68,7 @@ class Chart:
 def charts(rows: pd.DataFrame) -> Iterator[Chart]:
     """Every chart that the rows (``tables.load``'s) have numbers for; an image has its mean over the seeds."""
     rows = tables.over_seeds(rows)
-    for chart in (curves(rows), ablation_curves(rows), ablation_grids(rows), distributions(rows), differences(rows)):
+    for chart in (curves(rows), ablation_curves(rows), ablation_grids(rows), distributions(rows), differences(rows), measures(rows)):
         if chart.views:
             most = max(_lines_shown(view) for view in chart.views)
             chart.views.sort(key=lambda view: _lines_shown(view) < most)  # what all configurations have comes first
@@ -162,6 +170,22 @@ def differences(rows: pd.DataFrame) -> Chart:
             views.append(View(title, plots.forest(compared, f"{title}: difference from {first}"), compared))
     alt = "Mean paired differences from the configuration that the axis names, with 95 % intervals; colour and marker say the verdict."
     return Chart("differences", "Paired differences", alt, views, axes="")
+
+
+def measures(rows: pd.DataFrame) -> Chart:
+    """Whether the measures agree on the configurations: their ranks by measure, and the rank correlation of each two measures."""
+    views = []
+    if rows["configuration"].nunique() <= MOST_BOXES and (of := agreement.agreement_of_one(rows)) is not None:
+        titles = [metrics.metric_named(name).title for name in of.measures]
+        w, low, high = of.concordance()
+        said = f"Ranks by measure, 1 for the best; Kendall's W {w:.2f} ({low:.2f} to {high:.2f})"
+        ranks = pd.DataFrame(of.ranks[0].T, index=titles, columns=of.methods)
+        views.append(View(said, plots.grid(ranks, "measure", "configuration", "rank"), ranks.rename_axis("measure").reset_index()))
+        alike = of.matrix().set_axis(titles).set_axis(titles, axis=1)
+        name = "Rank correlation of measures over the configurations' means"
+        views.append(View(name, plots.grid(alike, "measure", "measure", "Spearman"), alike.rename_axis("measure").reset_index()))
+    alt = "Ranks of the configurations by each measure, and how alike two measures rank them, as numbers on heat maps."
+    return Chart("agreement", "Do the measures agree?", alt, views, axes="")
 
 
 def central(values: pd.Series[Any]) -> Any:

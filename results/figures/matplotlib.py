@@ -133,6 +133,52 @@ def insertion_curves(frame: pd.DataFrame, ax: Axes, hue: str = "method", metric:
     return ax
 
 
+def dots(frame: pd.DataFrame, ax: Axes, title: str, chance: float | None = None) -> Axes:
+    """A mean with its interval for each line of ``frame``, the first on top: ``mean, low, high``. chance: a dashed line."""
+    places = np.arange(len(frame))
+    values, low, high = (frame[name].to_numpy(float) for name in ("mean", "low", "high"))
+    ax.errorbar(values, places, xerr=np.vstack([values - low, high - values]).clip(0), fmt="o", markersize=4, color="black", elinewidth=1)
+    if chance is not None:
+        ax.axvline(chance, color="grey", linestyle=(0, (4, 2)), linewidth=1)
+    ax.set_yticks(places, [str(name) for name in frame.index], fontsize=7)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(frame) - 0.5, -0.5))
+    ax.set_title(title, fontsize=8)
+    ax.tick_params(axis="x", labelsize=7)
+    ax.grid(axis="y", color="0.92", linewidth=0.6)
+    ax.set_axisbelow(True)
+    sns.despine(ax=ax)
+    return ax
+
+
+def correlation_grid(frame: pd.DataFrame, ax: Axes, title: str) -> Axes:
+    """Correlations as a heat map with their numbers, from -1 to 1."""
+    sns.heatmap(frame, ax=ax, annot=True, fmt=".2f", cmap="vlag_r", vmin=-1, vmax=1, cbar=False, annot_kws={"size": 6}, square=True)
+    ax.tick_params(labelsize=7)
+    ax.set_title(title, fontsize=9)
+    return ax
+
+
+def critical_differences(ranks: pd.Series[float], alike: Sequence[tuple[str, str]], ax: Axes, title: str) -> Axes:
+    """A critical-difference diagram: mean ranks, the best on top, and a bar over each stretch of methods that are not shown to differ.
+
+    ranks: by method, rising. alike: the first and last method of each such stretch.
+    """
+    places = np.arange(len(ranks))
+    values = ranks.to_numpy(float)
+    ax.plot(values, places, "o", color="black", markersize=3.5)
+    for value, place, name in zip(values, places, ranks.index, strict=True):
+        ax.annotate(f"{name}  {value:.1f}", (value, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=6.5)
+    where = dict(zip(ranks.index, places, strict=True))
+    widest = float(np.ptp(values)) or 1.0
+    for i, (first, last) in enumerate(alike):
+        ax.plot([values.min() - widest * 0.05 * (1 + i % 4)] * 2, [where[first] - 0.2, where[last] + 0.2], color="grey", linewidth=2)
+    ax.set(ylim=(len(ranks) - 0.4, -0.6), xlim=(values.min() - 0.28 * widest, values.max() + 0.75 * widest), yticks=[])
+    ax.set_title(title, fontsize=8)
+    ax.tick_params(axis="x", labelsize=7)
+    sns.despine(ax=ax, left=True)
+    return ax
+
+
 def to_file(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> Path:
     """Write a figure to a file of the kind that its suffix names, its letters as TrueType in PDF and PostScript."""
     with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):  # conferences reject matplotlib's Type 3 fonts

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader
 from matplotlib import colormaps
 from plotly.offline import get_plotlyjs
 
-from results import comparability, metrics, tables
+from results import agreement, comparability, metrics, tables
 from results.compare import CAPTION, Comparison, as_text
 from results.export import NOTHING, csv_text, number, right_aligned, texts, with_intervals
 from results.figures import charts
@@ -36,6 +36,7 @@ FIGURES = {"fig1": "Image, what is kept, and map", "fig2": "States of the walk",
 FIGURES |= {"fig5": "Insertion curves", "fig6": "MAR by alpha_step and fc", "table2": "MAR by k and sp_num"}
 FIGURES |= {"search": "Search"}
 FIGURES |= {"insertion": "Insertion curves", "maps": "Maps of other methods", "sanity": "Sanity check"}
+FIGURES |= {"evidence": "What is found of known evidence", "agreement": "Ranks of methods by measure", "randomisation": "Random weights"}
 PALETTES = ("viridis", "cividis", "turbo")  # of the maps; turbo is the paper's, and not for all eyes
 
 Records = Sequence[Mapping[str, Any]]
@@ -52,7 +53,7 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Gallery
         "title": records[0]["config"].get("name") or out.name,
         "facts": facts(records),
         "commands": commands(records),
-        "notes": comparability.run_warnings(records),
+        "notes": [*comparability.run_warnings(records), *agreement.turning(rows)],
         "tables": shown,
         "problems": problems(rows),
         "figures": _own_figures(out, records, sum(len(file["href"]) for one in shown for file in one["files"])),

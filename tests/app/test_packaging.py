@@ -80,6 +80,9 @@ def test_a_wheel_works_from_an_empty_folder(tmp_path):
     assert [verdict["matches"] for verdict in verified] == [True]
     run(environment, empty, "python", "-m", "benchmarks", "experiment=table1", "scale=smoke", "select.count=1", "name=t")
     assert "0.1168" in (empty / "runs" / "t" / "table1.csv").read_text()  # the paper's numbers came along
+    drawn = ["dataset=planted", "model=planted_cnn", "benchmark=[evidence]", "method=sobel", "select.count=1", "name=d"]
+    run(environment, empty, "python", "-m", "benchmarks", *drawn)
+    assert "evidence_mass" in (empty / "runs" / "d" / "summary.csv").read_text()  # its weights came along
     for script, word in (("da-explain", "photograph"), ("da-bench", "Examples"), ("da-results", "verify")):
         assert word in run(environment, empty, script, "--help")
 

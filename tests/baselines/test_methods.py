@@ -14,24 +14,24 @@ from benchmarks.jobs import plan
 from benchmarks.jobs.attribute import attribute
 from benchmarks.jobs.resolve import state_model
 from benchmarks.models.classifier import Model, build
+from benchmarks.tools.works import NEEDS, SMALL, SMALL_OF
 from da.rng import image_rng
 from da.types import Attribution
 from tests.conftest import REPOSITORY
 from tests.helpers import configured
 
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
-SMALL = {"iterations": 3, "budget": 40, "masks": 12, "samples": 6, "steps": 4, "areas": [0.1, 0.2], "window": 0.4, "stride": 0.3}
-SMALL_OF = {
-    "sis": {"sp_num": 6},
-    "greedy": {"sp_num": 6},
-    "sag": {"cells": 3},
-    "sobol": {"cells": 3, "designs": 4},
-    "hsic": {"cells": 3},
-    "igos_pp": {"size": 7, "iterations": 2, "steps": 1, "step_size": 0.001},
-}
 BATCH = 3
 AT_MOST = ("sis", "greedy", "igos_pp")  # by the segments that an image has, or the steps that are tried; and whatever has a budget
-UNPLANNED = ("occlusion", "score_cam", "ablation_cam")  # the number of passes depends on the image's size or the model's layers
+# The number of passes depends on the image's size, the model's layers, or the algorithm that is named.
+UNPLANNED = ("occlusion", "score_cam", "ablation_cam", "cam", "captum", "deeplift", "gradient_shap", "xrai", "blur_ig", "guided_ig")
+REFUSED = {
+    ("attention_rollout", None): "no vision transformers",
+    ("transformer_attribution", None): "no vision transformers",
+    ("guided_ig", None): "does not run with the installed NumPy",
+    ("deeplift", "efficientnet_lite0"): "no rule for hardtanh",
+    ("deeplift", "resnet18"): "used more than once",
+}
 
 # Forward and backward passes an image, as docs/methods.md states them, at the SMALL hyper-parameters.
 PASSES = {
@@ -56,6 +56,10 @@ PASSES = {
     "bg_sis": (4 + 1, 4),
     "score_cam": (1 + 16, 0),
     "ablation_cam": (2 + 16, 0),
+    "cam": (1, 1),
+    "captum": (1, 1),
+    "lrp": (2, 1),
+    "blur_ig": (4, 4),
 }
 
 
@@ -108,19 +112,26 @@ def state(module: nn.Module) -> list[object]:
 
 MODELS = ("efficientnet_lite0", "resnet18", "small_vgg")
 OF_FILES = "precomputed"  # which needs maps
-PER_FEATURE_MAP = ("score_cam", "ablation_cam")  # hundreds of passes on a large model, and the same code as on the small one
+PER_FEATURE_MAP = ("score_cam", "ablation_cam", "xrai")  # long on a large model, and the same code as on the small one
 
 
 @pytest.mark.parametrize(
     ("name", "model_name"), [(n, m) for n in METHODS for m in (MODELS[2:] if n in PER_FEATURE_MAP else MODELS) if n != OF_FILES]
 )
 def test_every_method_on_every_kind_of_model(name, model_name, models, photographs):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     model, engine = models[model_name]
     size = model.preprocessing.size
     images = nn.functional.interpolate(photographs[:BATCH], (size, size), mode="area")
     ids = ["a", "b", "c"]
     before = state(engine.module)
     shown = images.clone()
+    if words := REFUSED.get((name, model_name)) or REFUSED.get((name, None)):
+        with pytest.raises(ValueError, match=words):
+            run(name, model, engine, images, ids)
+        assert state(engine.module) == before
+        return
     together, passes = run(name, model, engine, images, ids)
     assert state(engine.module) == before
     assert torch.equal(images, shown)

@@ -246,4 +246,4 @@ def test_gradients_of_a_black_box_are_refused(tmp_path, planted):
 
     refused = job(tmp_path / "s", images, replace(model, differentiable=False), engine, method=partial(method))
     refused.run()
-    assert all("needs gradients" in status for status in statuses(refused).values())
+    assert all("needs the network's layers or gradients" in status for status in statuses(refused).values())

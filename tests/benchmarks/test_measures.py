@@ -236,3 +236,7 @@ def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
         shown = read(folder / "runs" / name, name).set_index("method")
         assert shown["with a map"].to_dict() == {method: with_map.get(method, 0) for method in shown.index}
         assert (shown.loc[["da_pos", "da_minimal"], "status ok"] == 0).all()  # black has the class of a randomised network
+        rises = read(folder / "runs" / name, "randomisation").set_index("method")
+        assert (rises.loc[["random", "sobel"], "learned"] == rises.loc[["random", "sobel"], "random"]).all()
+        assert rises.loc["gradcam", "learned"] != rises.loc["gradcam", "random"]
+        assert rises.loc["random", "images"] == 2  # of two seeds each

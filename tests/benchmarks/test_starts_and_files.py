@@ -69,7 +69,7 @@ def test_batches_change_no_number_of_a_method_with_a_start(tmp_path, planted):  
 
 @pytest.fixture
 def maps(tmp_path, planted):  # noqa: F811
-    """A folder of maps: the first three as arrays with regions, the others as pictures in half the resolution."""
+    """A folder of maps with regions and stated queries."""
     folder = tmp_path / "maps"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -87,6 +87,36 @@ def test_maps_made_elsewhere_are_scored_like_any_other(tmp_path, planted, maps):
     for key in found.contents:
         stored = found.store.arrays(found.keys["attribution"], key)["saliency"]
         assert np.array_equal(stored, np.load(maps / f"{key[0][0]}.npz")["saliency"])
+
+
+@pytest.mark.parametrize("without", [0, 5])
+@pytest.mark.parametrize("batch_size", [6, 4, 1])
+def test_where_some_maps_have_no_region_each_image_has_its_own_numbers(tmp_path, planted, maps, without, batch_size):  # noqa: F811
+    saliency = np.load(maps / f"{without}.npz")["saliency"]
+    np.savez(maps / f"{without}.npz", saliency=saliency, queries=7)
+    found = job(tmp_path / "s", *planted, method=partial(baselines.precomputed, maps=str(maps)), batch_size=batch_size)
+    assert found.run() == 6
+    mar = found.rows("mar")
+    assert (mar["status"] == "ok").all()
+    assert sorted(mar.loc[mar["metric"] == "mar", "image"]) == [f"{i}.png" for i in range(6) if i != without]
+    assert sorted(mar.loc[mar["metric"] == "mar_first", "image"]) == [f"{i}.png" for i in range(6)]
+    for key in found.contents:
+        of = np.load(maps / f"{key[0][0]}.npz")
+        stored = found.store.arrays(found.keys["attribution"], key)
+        assert np.array_equal(stored["saliency"], of["saliency"])
+        assert ("kept" in stored) == ("kept" in of)
+
+
+def test_what_a_start_is_said_to_have_cost_is_counted(tmp_path, planted, maps):  # noqa: F811
+    start = partial(baselines.precomputed, maps=str(maps))
+    known = reduced_from(start, tmp_path / "known", *planted)
+    known.run()
+    assert all(100 + i < numbers(known)["queries"][f"{i}.png"] <= 100 + i + BUDGET for i in range(6))
+    saliency = np.load(maps / "3.npz")["saliency"]
+    np.savez(maps / "3.npz", saliency=saliency)
+    unknown = reduced_from(start, tmp_path / "unknown", *planted)
+    unknown.run()
+    assert [image for image, spent in numbers(unknown)["queries"].items() if np.isnan(spent)] == ["3.png"]
 
 
 def test_another_content_of_the_folder_is_another_result(tmp_path, planted, maps):  # noqa: F811
@@ -128,6 +158,21 @@ def test_other_resolutions_are_resized_by_the_stated_rule(tmp_path):
     with_mask = read(tmp_path, images, ["c"], masks=str(masks))
     assert with_mask.extras["stated_queries"].tolist() == [37]
     assert with_mask.kept.float().mean().item() == pytest.approx(0.5)
+    assert read(tmp_path, images, ["c.jpg"]).extras["stated_queries"].tolist() == [37]  # images are named as files are
+    np.savez(masks / "b.npz", kept=ramp > 0.25)
+    assert read(tmp_path, images, ["b"], masks=str(masks)).kept.float().mean().item() == pytest.approx(0.75, abs=0.05)
+
+
+def test_a_file_is_not_the_map_of_two_images(tmp_path):
+    images = textured(2, 32, 32)
+    np.save(tmp_path / "a.npy", np.zeros((32, 32)))
+    with pytest.raises(ValueError, match=r"no map of a\.jpg .*: give one file a\.jpg with"):
+        read(tmp_path, images, ["a.jpg", "a.png"])
+    with pytest.raises(ValueError, match=r"no map of a\.jpg"):
+        read(tmp_path, images[:1], ["a.jpg"], every=["a.jpg", "b.jpg", "a.png"])
+    np.save(tmp_path / "a.jpg.npy", np.ones((32, 32)))
+    assert read(tmp_path, images[:1], ["a.jpg"], every=["a.jpg", "a.png"]).saliency.min() == 1
+    assert read(tmp_path / ".", images[:1], ["a"]).saliency.max() == 0
 
 
 @pytest.mark.parametrize(
@@ -140,7 +185,14 @@ def test_other_resolutions_are_resized_by_the_stated_rule(tmp_path):
         ),
         (lambda p: np.save(p / "a.npy", np.full((32, 32), np.nan)), "not finite"),
         (lambda p: (np.save(p / "a.npy", np.zeros((32, 32))), np.save(p / "a.jpg.npy", np.zeros((32, 32)))), "several maps"),
-        (lambda p: np.savez(p / "a.npz", heat=np.zeros((32, 32))), "has no array 'saliency', but heat"),
+        (lambda p: np.savez(p / "a.npz", heat=np.zeros((32, 32)), more=np.zeros(3)), "has no array 'saliency', but heat, more"),
+        (lambda p: np.savez(p / "a.npz", kept=np.zeros((32, 32))), "has no array 'saliency', but kept"),
+        (lambda p: np.savez(p / "a.npz", saliency=np.zeros((32, 32)), queries=[1, 2, 3]), r"queries of a\.jpg .*\[1, 2, 3\] is no number"),
+        (lambda p: np.savez(p / "a.npz", saliency=np.zeros((32, 32)), queries=-5), "-5 is no number of queries"),
+        (lambda p: (np.save(p / "a.npy", np.zeros((32, 32))), (p / "queries.csv").write_text("a.jpg,5\n")), "columns image,queries"),
+        (lambda p: (np.save(p / "a.npy", np.zeros((32, 32))), (p / "queries.csv").write_text("image,queries\na,x\n")), "'x' is no number"),
+        (lambda p: np.save(p / "a.npy", np.zeros((1, 2))), "1 x 2, the image as the model sees it 32 x 32"),
+        (lambda p: np.save(p / "a.npy", np.zeros((7, 8))), "7 x 8, the image as the model sees it 32 x 32"),
         (lambda p: Image.new("RGB", (32, 32)).save(p / "a.png"), "colours have no order"),
         (lambda p: (p / "a.npy").write_text("no array"), "cannot be read"),
         (lambda p: None, "no map of a.jpg"),
@@ -182,3 +234,13 @@ def test_of_a_map_the_smallest_share_that_holds_is_certified():
     found, _, _ = certified(saliency=-((rows - 25) ** 2 + (columns - 28) ** 2).expand(2, -1, -1))
     assert found["region_holds"].tolist() == [1, 1]
     assert (found["region_share"] < 0.1).all()
+
+
+def test_an_image_that_needs_nothing_has_no_certificate():
+    """Its class is there on the ablated image: any region holds, and none is needed."""
+    images = textured(2, 64, 64)
+    model = Labels(PatchNet(20, 24, 10, 9))
+    kept = torch.ones(2, 64, 64, dtype=torch.bool)
+    frame = region_certificate(model, images, torch.tensor([0, 1]), [0, 1], Attribution(kept.float(), kept), rngs=rngs(2), budget=50)
+    assert set(frame["image"]) == {1}
+    assert set(frame["metric"]) == {"region_share", "region_holds", "region_minimal", "removable"}

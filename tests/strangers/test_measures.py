@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from benchmarks.jobs.result_checks import checked_rows
+from da import exact_region
+from da.types import Attribution
 from results import tables
 from results.summary import summary
 from tests.benchmarks.test_job import MEASURES, job, planted
@@ -107,6 +109,33 @@ def place(tmp_path: Path) -> Path:
 
 def bench(place: Path, *arguments: str):
     return called("benchmarks", "method._target_=mine.half", "select.count=2", "page=false", *arguments, cwd=place)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["entropy", "gini", "lerf_mine", "morf_score_grey", "srg_x", "mar_mine", "irof", "evidence_mass", "road_morf_kept", "infidelity"],
+)
+def test_every_name_that_has_a_title_or_a_direction_of_ours_is_refused(tmp_path: Path, planted, name):
+    def theirs(model, images, targets, labels, attribution, *, rngs):
+        return rows(metric=name).iloc[: len(images)]
+
+    def method(model, images, targets, *, rngs):
+        return Attribution(images.mean(1), extras={name: torch.ones(len(images))})
+
+    found = job(tmp_path / "measure", *planted, benchmarks={"theirs": partial(theirs)})
+    found.run()
+    assert found.rows("theirs")["status"].str.contains(f"{name}, which is one of the shipped measures: give it another name").all()
+    found = job(tmp_path / "method", *planted, method=partial(method), benchmarks={})
+    found.run()
+    assert found.rows("attribution")["status"].str.contains(f"the extra {name}, which is a number of the shipped measures").all()
+
+
+def test_numbers_of_our_own_methods_are_theirs_to_name(tmp_path: Path, planted):
+    found = job(tmp_path, *planted, method=partial(exact_region, sp_num=6, budget=40), benchmarks={})
+    found.run()
+    rows = found.rows("attribution")
+    assert not rows["status"].str.startswith("error").any()
+    assert "mar_lower" in set(rows["metric"])
 
 
 def test_a_function_is_named_and_nothing_else_is_needed(place):

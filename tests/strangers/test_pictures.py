@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from PIL import Image
 from torchvision.transforms.functional import InterpolationMode, center_crop, pil_to_tensor, resize
 
-from benchmarks.data import photographs
+from benchmarks.data import photographs, preparing
 from benchmarks.data.sets import Mosaic, Photograph, UnreadableError, image_folder, prepare, prepared
 from benchmarks.inputs.compose import composed
 from benchmarks.models.classifier import Preprocessing
@@ -192,7 +192,7 @@ def test_what_is_cropped_before_it_is_enlarged_is_what_was_cropped_after(monkeyp
         whole = resize(image, [round(32 / crop)], InterpolationMode(interpolation), antialias=True)
         expected = pil_to_tensor(center_crop(whole, [32, 32])).float() / 255
         assert (prepare(image, preprocessing) == expected).all()
-        monkeypatch.setattr(photographs, "LARGEST", 0)
+        monkeypatch.setattr(preparing, "LARGEST", 0)
         levels = (prepare(image, preprocessing) - expected).abs().mul(255).round().numpy()
         monkeypatch.undo()
         assert levels.max() <= 1  # Pillow takes the place of the part in single precision

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from benchmarks.data import demo, prepare
+from benchmarks.models.preprocessing import Preprocessing
 from da.circles import segment_masks, segments_inside
 from da.fill import baseline_image, composite
 from da.rule import parts, picture, text
@@ -52,6 +57,31 @@ def test_fills():
     assert baseline_image(images, "blur").var() < images.var()
     assert torch.equal(baseline_image(images, "blur")[1:], baseline_image(images[1:], "blur"))
     assert baseline_image(images, [0.1, 0.2, 0.3])[0, :, 0, 0].tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("crop_pct", [0.875, 0.9, 1.0])
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_photograph_does_not_stand_in_for_itself_however_it_was_prepared(tmp_path, crop_pct, turned):
+    """As networks are shown photographs: the shorter side resized to 224 / crop_pct, and 224 pixels of the centre."""
+    photograph = demo().photographs[0].load()
+    seen = Preprocessing(size=224, crop_pct=crop_pct, interpolation="bicubic", mean=(0.0,) * 3, std=(1.0,) * 3)
+    image = prepare(photograph, seen)[None]
+    (photograph.transpose(Image.Transpose.ROTATE_90) if turned else photograph).save(tmp_path / "same.png")
+    with pytest.raises(ValueError, match="no photograph in it but the image itself"):
+        baseline_image(image, f"photographs:{tmp_path}")
+    other = demo().photographs[1].load()
+    other.save(tmp_path / "other.png")
+    filled = baseline_image(image, f"photographs:{tmp_path}")
+    assert float((filled - prepare(other, replace(seen, crop_pct=1.0))).abs().mean()) < 0.02
+
+
+def test_noise_and_photograph_are_drawn_by_what_is_seen_and_not_by_the_last_digits(tmp_path):
+    images = (textured(1, 24, 32) * 255).round() / 255
+    for i, colour in enumerate((0, 90, 180, 255)):
+        Image.new("RGB", (40, 30), (colour,) * 3).save(tmp_path / f"{i}.png")
+    for fill in ("noise", f"photographs:{tmp_path}"):
+        assert torch.equal(baseline_image(images + 1e-6, fill), baseline_image(images, fill))
+    assert not torch.equal(baseline_image(images + 0.01, "noise"), baseline_image(images, "noise"))
 
 
 def test_the_rule_in_words_counts_connected_parts():

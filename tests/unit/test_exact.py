@@ -96,6 +96,7 @@ def test_premises_that_fail_have_a_status():
     vacuous = da.exact_region(Labels(net), images, torch.tensor([0]), sp_num=9)
     never = da.exact_region(Labels(net), images, torch.tensor([0]), sp_num=9, rule="negative")
     assert (vacuous.status, never.status) == (("vacuous",), ("unsatisfiable",))
+    assert (never.extras["proven"].item(), never.extras["mar_lower"].item()) == (0, 0)
     assert (int(vacuous.kept.sum()), vacuous.extras["proven"].item(), vacuous.queries.item()) == (0, 1, 1)
     one = da.exact_region(Labels(PatchNet(0, 0, 32, 32)), images, torch.tensor([1]), sp_num=9)
     assert (one.status, bool(one.kept.all()), one.extras["proven"].item()) == (("nothing_accepted",), True, 1)
@@ -129,6 +130,7 @@ def test_by_score_it_is_the_smallest_that_keeps_enough_of_the_probability(criter
     assert (found.status, int(found.kept.sum()), found.extras["proven"].item()) == (("ok",), rule.smallest(), 1)
     never = da.exact_region_by_score(scores, image, torch.tensor([1]), sp_num=SP_NUM, criterion="threshold", level=0.9)
     assert never.status == ("unsatisfiable",)
+    assert never.extras["proven"].item() == 0  # parts may have more of the class than the whole image, and were not asked about
     for wrong in ({"criterion": "top2"}, {"level": 0.0}, {"budget": 2}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             da.exact_region_by_score(scores, image, torch.tensor([1]), **wrong)

@@ -131,6 +131,16 @@ def test_explanations_by_patches_are_minimal_and_diverse():
         assert short.status[0] == ("ok" if budget == 200 else "nothing_accepted")
 
 
+def test_a_set_that_was_not_stripped_to_its_end_is_no_minimal_explanation():
+    images, needed = textured(1, 48, 48), (8, 8, 16, 24)  # six patches: the set is found at 285 queries, known to be minimal at 288
+    for budget, roots in ((284, None), (285, 0), (287, 0), (288, 1)):
+        short = sag(scores(Either(needed)), images, Y[:1], cells=6, criterion="top1", fill="black", budget=budget)
+        assert (short.status[0], int(short.extras["roots"])) == (("nothing_accepted", 0) if roots is None else ("ok", roots))
+        assert int(short.kept.sum()) == (48 * 48 if roots is None else 16 * 24)
+    with pytest.raises(ValueError, match="roots=30: give at most 20"):
+        sag(scores(Either(needed)), images, Y[:1], roots=30)
+
+
 def test_the_largest_choice_of_diverse_sets():
     sets = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 0, 1, 1], [1, 0, 0, 0, 1]], bool)
     assert [_most_diverse(sets, overlap) for overlap in (0, 1, 2)] == [2, 3, 4]

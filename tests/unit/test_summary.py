@@ -16,7 +16,7 @@ from results.statistics import MOST_RESAMPLED, bootstrap_interval
 from results.store.compact import compact
 from results.store.store import Store, digest
 from results.summary import summary
-from results.tables import load, summarise
+from results.tables import load, summarise, summary_row
 
 OK = "ok"
 
@@ -112,3 +112,9 @@ def test_of_many_images_the_normal_interval_is_the_one_that_resampling_estimates
     assert abs(high - resampled.confidence_interval.high) < 0.05 * width
     columns = np.stack([values, values + 1], 1)
     assert np.allclose(bootstrap_interval(columns)[0], [low, low + 1])
+
+
+def test_images_without_a_status_have_not_failed():
+    statuses = pd.DataFrame({"image": ["a", "b", "c"], "seed": 0, "status": [OK, None, "error: boom"]})
+    line = summary_row({}, statuses, {})
+    assert (line["images"], line["failed"], line["statuses"]) == (2, 1, "1 ok, 1 nan, 1 error")

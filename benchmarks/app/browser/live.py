@@ -69,7 +69,8 @@ class Choice:
 def hyper_parameters(method: str) -> dict[str, Any]:
     """What a method's configuration states."""
     path = next(path for path in own_folders.files("method") if path.stem == method)
-    return dict(OmegaConf.to_container(OmegaConf.load(path), resolve=False))  # type: ignore[call-overload, no-any-return]
+    stated: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return dict(stated)
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Methods that follow the attention of a vision transformer."""
