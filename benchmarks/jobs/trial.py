@@ -95,9 +95,11 @@ def try_measure(measure: partial[Any], images: Images) -> None:
     if not is_ours(str(getattr(measure.func, "__module__", ""))):
         return
     measure = partial(measure.func, **resolved_values(measure.keywords))
+    stand_ins: dict[str, Any] = {"evidence": [None], "explain": _reached}
+    given = {name: value for name, value in stand_ins.items() if name in given_by_the_harness(measure)}
     targets, rngs = torch.zeros(1, dtype=torch.long, device=images.device), [np.random.default_rng(0)]
     with settings_kept(rngs[0]), suppress(ReachedError):
-        measure(_reached, images, targets, [0], _anything(images), rngs=rngs)
+        measure(_reached, images, targets, [0], _anything(images), rngs=rngs, **given)
 
 
 def _reached(images: Images, /) -> Any:
@@ -110,8 +112,9 @@ def _anything(images: Images) -> Attribution:
 
 
 def _raised_by_ours(error: BaseException) -> bool:
-    """Whether a function of this project said so itself, not the network or a library that it uses."""
+    """Whether a function of this project said so itself: not the network, a library that it uses, or the call of it here."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    return frame is not None and is_ours(str(frame.tb_frame.f_globals.get("__name__", "")))
+    name = "" if frame is None else str(frame.tb_frame.f_globals.get("__name__", ""))
+    return name != __name__ and is_ours(name)
