@@ -6,7 +6,7 @@ A paired test asks which differences are zero and which are equal, and sums in f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -46,6 +46,17 @@ def bootstrap_interval(values: Float[np.ndarray, " n *x"]) -> tuple[Float[np.nda
     constant = np.ptp(values, axis=0) <= NOISE * np.abs(values).max(0)  # the mean of a resample would differ in its last digits
     low, high = (np.where(constant, middle, end) for end in (low, high))
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def bootstrap_of(
+    statistic: Callable[[Float[np.ndarray, "n k"]], Float[np.ndarray, " s"]], values: Float[np.ndarray, "n k"]
+) -> Float[np.ndarray, "2 s"]:
+    """Percentile bootstrap intervals of any statistics over the images, such as the difference of the medians of two columns."""
+    if len(values) < 2:
+        return np.full((2, *statistic(values).shape), np.nan)
+    rng = np.random.default_rng(0)
+    resamples = [statistic(values[rng.integers(len(values), size=len(values))]) for _ in range(RESAMPLES)]
+    return np.percentile(resamples, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)], axis=0)
 
 
 @dataclass(frozen=True)

@@ -248,14 +248,19 @@ def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[
     Returns ``a, b, metric, difference, low, high, p, p_holm, effect, n, verdict``. Raises ValueError where one of them has two values for
     an image, since a mean over settings would pass for a measurement.
     """
+    table = paired_values(rows, metric, of)
+    found = compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs)
+    return comparison_rows(found, metric)
+
+
+def paired_values(rows: pd.DataFrame, metric: str, of: str) -> pd.DataFrame:
+    """The values of a metric, one line an image and one column a value of ``of``, NaN where an image has none; see ``paired``."""
     chosen = rows[(rows["metric"] == metric) & rows["value"].notna()]
     chosen = chosen.assign(**{of: chosen[of].astype(str), "pair": pairing(chosen)})
     seeded = [name for name in ("seed",) if name in chosen]
     if len(twice := chosen[chosen.duplicated([of, "pair", *seeded])]):
         raise ValueError(f"{metric} of {of} {twice[of].iloc[0]} has several values for image {twice['image'].iloc[0]}: hold the rest fixed")
-    table = chosen.pivot_table(index="pair", columns=of, values="value", sort=False)[list(dict.fromkeys(chosen[of]))]
-    found = compare_family({str(name): table[name].to_numpy(dtype=float) for name in table.columns}, pairs)
-    return comparison_rows(found, metric)
+    return chosen.pivot_table(index="pair", columns=of, values="value", sort=False)[list(dict.fromkeys(chosen[of]))]
 
 
 def comparison_rows(found: Mapping[tuple[str, str], Comparison], metric: str) -> pd.DataFrame:
