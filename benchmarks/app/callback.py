@@ -74,10 +74,7 @@ class Report(Callback):
     def _expect_search(self, config: DictConfig) -> None:
         """Of a sweep that searches, only the jobs on the images held back are reported on; which these are is not known yet."""
         self.origin = Origin(jobs=config.hydra.sweeper.concurrent)
-        out = Path(expanded(config.out))
-        self.runs[out] = [{}]
-        for folder in (out, out / "trials"):
-            forget(folder)
+        self.runs[Path(expanded(config.out))] = []
 
     def _plan(self, config: DictConfig, given: list[tuple[list[str], DictConfig | None]]) -> None:
         """Resolve all jobs, say which cannot run, and print the plan of the others. given: arguments and configuration of each."""

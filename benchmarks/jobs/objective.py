@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from results.metrics import CATALOGUE, metric_named
@@ -57,21 +58,41 @@ def _objective(text: str) -> Objective:
     return Objective(metric, statistic, better)
 
 
-def objective_values(job: Job, objectives: Sequence[Objective]) -> list[float]:
+class Number(float):
+    """What a job returns: a number, and the images that have a value in it, by id and content."""
+
+    images: frozenset[tuple[str, str]]
+
+    def __new__(cls, value: float, images: Iterable[tuple[str, str]]) -> Number:
+        """A number of these images."""
+        found = super().__new__(cls, value)
+        found.images = frozenset(images)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a worker sends it."""
+        return Number, (float(self), self.images)
+
+
+def objective_values(job: Job, objectives: Sequence[Objective]) -> list[Number]:
     """The job's numbers. Raises ValueError where an image failed, since the others alone would be another objective, and without values."""
-    left = job.pending()
-    if left:
-        raise ValueError(f"objective: {len(left)} of {len(job.shard_images)} images failed, so that there is no number of all of them")
+    if left := job.pending():
+        some = f"{', '.join(image for image, _ in left[:3])}{', …' if len(left) > 3 else ''}"
+        raise ValueError(
+            f"objective: {len(left)} of {len(job.shard_images)} images failed ({some}), so that there is no number of all of them: "
+            "mend them, or leave them out"
+        )
     frames = [frame for name in job.keys if len(frame := job.rows(name))]
     found = []
     for one in objectives:
-        values = [frame.loc[(frame["metric"] == one.metric) & frame["x"].isna(), "value"].dropna() for frame in frames]
-        every = np.concatenate([of.to_numpy(dtype=float) for of in values])
-        if not len(every):
+        there = [frame[(frame["metric"] == one.metric) & frame["x"].isna() & frame["value"].notna()] for frame in frames]
+        values = pd.concat(there)
+        if values.empty:
             known = sorted(
                 {str(name) for frame in frames for name in frame.loc[frame["x"].isna(), "metric"]} - {"prediction", "confidence"}
             )
             hint = "choose its measure, such as benchmark=[mar]" if one.metric in CATALOGUE else f"choose one of {', '.join(known)}"
             raise ValueError(f"objective={one.metric}: no image of this job has it: {hint}")
-        found.append(one.of(every))
+        images = zip(values["image"], values["digest"].str.partition(" ")[0], strict=True)
+        found.append(Number(one.of(values["value"].to_numpy(dtype=float)), images))
     return found

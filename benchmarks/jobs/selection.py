@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 
 from benchmarks.data.decoding import UnreadableError
 from benchmarks.data.derived import correct_for_all, select
-from benchmarks.data.photographs import ImageSet, Photograph, prepared
+from benchmarks.data.photographs import ImageSet, Mosaic, Photograph, prepared
 from benchmarks.engines.loading import load
 from benchmarks.engines.views import LabelView
 from benchmarks.inputs.compose import as_json, composed
@@ -45,14 +45,30 @@ def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: i
 
 
 def part_of(images: ImageSet, part: str | None, seed: int) -> ImageSet:
-    """One half of the selected images, drawn by the seed and their names: ``tune``, or the others, ``held_back``; None is all of them."""
+    """One half of the selected images: ``tune``, or the others, ``held_back``; None is all of them.
+
+    Drawn by the seed and the content, so that copies of a photograph are on one side. Raises ValueError where the images are too few, or
+    mosaics, in which photographs recur.
+    """
     if part is None:
         return images
-    if len(images) < 2:
-        raise ValueError(f"select.part={part}: {len(images)} image cannot be divided; select at least 2")
-    order = sorted(images.photographs, key=lambda photograph: image_rng(seed, "part", photograph.id).random())
-    tuned = {id(photograph) for photograph in order[: (len(order) + 1) // 2]}
-    return replace(images, photographs=tuple(one for one in images.photographs if (id(one) in tuned) == (part == "tune")))
+    if any(isinstance(photograph, Mosaic) for photograph in images.photographs):
+        raise ValueError(f"select.part={part}: mosaics cannot be divided, since photographs recur in several of them")
+    content = [content_of(photograph) for photograph in images.photographs]
+    order = sorted(content, key=lambda one: (image_rng(seed, "part", one).random(), one))
+    tuned = set(order[: (len(order) + 1) // 2])
+    half = tuple(one for one, key in zip(images.photographs, content, strict=True) if (key in tuned) == (part == "tune"))
+    if len(tuned) == len(set(order)):
+        raise ValueError(f"select.part={part}: {len(tuned)} image cannot be divided; select at least 2, of different content")
+    return replace(images, photographs=half)
+
+
+def content_of(photograph: Photograph) -> str:
+    """What copies of a photograph have in common, its name where it cannot be read."""
+    try:
+        return photograph.digest()
+    except UnreadableError:
+        return photograph.id
 
 
 def judges_of(rule: Mapping[str, Any], model: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
+WHOLE = re.compile(r"interval\(\s*(start=)?[-+]?\d+\s*,\s*(end=)?[-+]?\d+\s*\)")
 DIGITS = 4  # of a suggested number, significant: what differs less is the same job
 
 
@@ -61,7 +63,7 @@ def distribution(override: Override) -> BaseDistribution:
         assert high is not None
         if low >= high or (log and low <= 0):
             raise ValueError(f"{override.input_line}: give an interval that rises{', from above 0' if log else ''}")
-        whole = isinstance(low, int) and isinstance(high, int)
+        whole = bool(WHOLE.search(str(override.input_line)))  # Hydra's own numbers are all floats
         return IntDistribution(int(low), int(high), log=log) if whole else FloatDistribution(float(low), float(high), log=log)
     if isinstance(value, RangeSweep) and not value.shuffle:
         start, stop, step = value.start, value.stop, value.step

@@ -40,26 +40,22 @@ def alone(folder: Path) -> Iterator[None]:
 def opened(folder: Path, objectives: Sequence[Objective], asked: Mapping[str, Any]) -> Study:
     """A run's study; of one that was interrupted, the trial in flight counts as failed and is the next to be run.
 
-    asked: what the study is of. Raises ValueError where that of the folder is of something else, and without Optuna.
+    asked: what the study is of. Raises ValueError where that of the folder is of something else.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise ValueError("hydra/sweeper=optuna needs Optuna: pip install 'dynamic-ablation[optuna]'") from None
+    import optuna
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    directions = ["minimize" if one.better == "smaller" else "maximize" for one in objectives]
     study = optuna.create_study(
-        storage=storage_url(folder),
-        study_name=NAME,
-        directions=["minimize" if one.better == "smaller" else "maximize" for one in objectives],
-        pruner=optuna.pruners.NopPruner(),
-        load_if_exists=True,
-    )
+        storage=storage_url(folder), study_name=NAME, directions=directions, pruner=optuna.pruners.NopPruner(), load_if_exists=True
+    )  # of one that is there, its own directions hold
+    if [direction.name.lower() for direction in study.directions] != directions:
+        raise ValueError(f"{folder / FILE} is a search with another objective: choose another name=, or delete it")
     told = json.dumps(asked, sort_keys=True)
     if (before := study.user_attrs.get(ASKED)) not in (None, told):
         then = json.loads(before)
-        differs = next((name for name in {**then, **asked} if then.get(name) != asked.get(name)), "")
+        differs = next((name for name in [*asked, *then] if then.get(name) != asked.get(name)), "")
         raise ValueError(f"{folder / FILE} is a search with another {differs}: choose another name=, or delete it")
     study.set_user_attr(ASKED, told)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
