@@ -1,10 +1,11 @@
-"""Two runs, or the methods of one, compared on the images that both have."""
+"""Runs, two by two, or the methods of one, compared on the images that both have."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,13 @@ class Comparison:
 
     differences: one line a metric and pair of configurations, ``metric, a, b, mean_a, mean_b`` and the columns of ``tables.paired``.
     images: one line a metric, pair and image, ``metric, a, b, image, value_a, value_b, difference``, the largest differences first. notes:
-    what else differs between the two sides, and which images are not in both. sides: what was compared.
+    what else differs between the sides, and which images are not in both. sides: what was compared, two by two.
     """
 
     differences: pd.DataFrame
     images: pd.DataFrame
     notes: list[str]
-    sides: tuple[Side, Side]
+    sides: tuple[Side, ...]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -42,36 +43,42 @@ class Comparison:
 
 
 def compare(runs: Sequence[Path], methods: Sequence[str] = (), metrics: Sequence[str] = ()) -> Comparison:
-    """Compare the first run with the second, or methods of one run, metric by metric, paired over images.
+    """Compare runs two by two, or methods of one run, metric by metric, paired over images.
 
-    methods: the first is taken from the first run and the others, left out all, from the last; needed for a single run. metrics: left
-    out, the measures (see ``metrics``) that both sides have. Of the settings (data set, model, method, hyper-parameters, engine), those
-    that the two sides share are held fixed; where they have none in common, each of the one side meets each of the other. Images are paired
-    by their content, whatever they are called, and count once, with their mean over the seeds.
+    methods: of one run or two, the first is taken from the first run and the others, left out all, from the last; needed for a single run;
+    of more runs, those that each is compared with. metrics: left out, the measures (see ``metrics``) that two sides have. Of the settings
+    (data set, model, method, hyper-parameters, engine), those that two sides share are held fixed; where they have none in common, each of
+    the one side meets each of the other. Images are paired by their content, whatever they are called, and count once, with their mean over
+    the seeds.
 
     The family of Holm's correction is a metric's pairs. Raises ValueError for a run, method or metric that is not there, and where no
-    image is in both.
+    image is in two of the sides.
     """
-    if len(runs) > 2:
-        raise ValueError(f"{len(runs)} runs: compare takes one or two")
+    if len({Path(run).resolve() for run in runs}) < len(runs):
+        raise ValueError(f"{', '.join(map(str, runs))}: a run is compared with others; --methods A,B compares methods of one")
     sides = _sides([Path(run) for run in runs], methods)
-    pairs = _pairs(*sides)
+    couples = list(combinations(range(len(sides)), 2))
+    of_couples = {(i, j): _pairs(sides[i], sides[j]) for i, j in couples}
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for found in of_couples.values():
+        for metric, several in found.items():
+            pairs.setdefault(metric, []).extend(several)
     both = pd.concat([side.rows.assign(side=i) for i, side in enumerate(sides)], ignore_index=True)
     both = tables.over_seeds(both.assign(pair=tables.pairing(both)))
-    if not set(both.loc[both["side"] == 0, "pair"]) & set(both.loc[both["side"] == 1, "pair"]):
+    images = [set(both.loc[both["side"] == i, "pair"]) for i in range(len(sides))]
+    if not any(images[i] & images[j] for i, j in couples):
         raise ValueError(
-            f"{sides[0].folder} and {sides[1].folder} have no images in common: none of the one has the content of one of the other"
+            f"{' and '.join(str(side.folder) for side in sides)} have no images in common: none of the one has the content of one of the other"
         )
     chosen = _metrics(both, pairs, metrics)
     differences = pd.concat([_with_means(tables.paired(both, metric, "configuration", pairs[metric]), both) for metric in chosen])
     differences = differences[differences["n"] > 0].reset_index(drop=True)
-    images = pd.concat([_by_image(both, metric, a, b) for metric, a, b in differences[["metric", "a", "b"]].itertuples(index=False)])
-    return Comparison(
-        differences,
-        images.reset_index(drop=True),
-        [*_limits(differences), *_unpaired(sides, pairs), *comparability.comparison_warnings(*sides)],
-        sides,
-    )
+    by_image = pd.concat([_by_image(both, metric, a, b) for metric, a, b in differences[["metric", "a", "b"]].itertuples(index=False)])
+    notes = [*_limits(differences), *_unpaired(sides, pairs)]
+    for i, j in couples:
+        between = f"of {sides[i].folder} (A) and {sides[j].folder} (B): " if len(couples) > 1 else ""
+        notes += [f"{between}{said}" for said in comparability.comparison_warnings(sides[i], sides[j])]
+    return Comparison(differences, by_image.reset_index(drop=True), notes, sides)
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
@@ -114,30 +121,32 @@ def default_folder(runs: Sequence[Path], methods: Sequence[str]) -> Path:
     return Path(runs[0]) / "compare" / "-".join(part.replace("/", "_") for part in parts)
 
 
-def _sides(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Side, Side]:
+def _sides(runs: Sequence[Path], methods: Sequence[str]) -> tuple[Side, ...]:
     of_runs = [[record | {"job": f"{i} {record['job']}"} for record in records(run)] for i, run in enumerate(runs)]
     there = [list(dict.fromkeys(str(record["method"]) for record in jobs)) for jobs in of_runs]
     if len(runs) == 1 and not methods:
         raise ValueError(f"{runs[0]}: say which of its methods to compare, --methods A,B; it has {', '.join(there[0])}")
-    for i, names in ((0, methods[:1]), (-1, methods[1:])):
-        if unknown := [name for name in names if name not in there[i]]:
-            raise ValueError(f"{runs[i]} has no method {', '.join(unknown)}: choose {', '.join(there[i])}")
+    wanted = [list(methods)] * len(runs) if len(runs) > 2 else [list(methods[:1]), list(methods[1:])]
+    for run, has, names in zip((runs[0], runs[-1]) if len(runs) < 3 else runs, there if len(runs) > 1 else there * 2, wanted, strict=True):
+        if unknown := [name for name in names if name not in has]:
+            raise ValueError(f"{run} has no method {', '.join(unknown)}: choose {', '.join(has)}")
     if len(runs) == 1:
         others = methods[1:] or [name for name in there[0] if name != methods[0]]
         if not others or methods[0] in others:
             raise ValueError(f"{runs[0]}: --methods needs two different methods; it has {', '.join(there[0])}")
-        chosen = [methods[:1], others]
+        runs, of_runs, chosen = [*runs, *runs], of_runs * 2, [list(methods[:1]), list(others)]
+        prefixes = ["", ""]
     else:
-        chosen = [methods[:1] or there[0], methods[1:] or there[1]]
-    jobs = [[record for record in of if record["method"] in names] for of, names in zip((of_runs[0], of_runs[-1]), chosen, strict=True)]
-    prefixes = ["", ""] if len(runs) == 1 else _names(runs)
+        chosen = [names or has for names, has in zip(wanted, there, strict=True)]
+        prefixes = _names(runs)
+    jobs = [[record for record in of if record["method"] in names] for of, names in zip(of_runs, chosen, strict=True)]
     sides = []
-    for i, (folder, prefix) in enumerate(zip((runs[0], runs[-1]), prefixes, strict=True)):
-        rows = tables.load(folder, jobs[i], among=jobs[1 - i])
+    for i, (folder, prefix) in enumerate(zip(runs, prefixes, strict=True)):
+        rows = tables.load(folder, jobs[i], among=[record for j, others in enumerate(jobs) if j != i for record in others])
         if rows.empty:
             raise no_run_error(folder)
         sides.append(Side(folder, jobs[i], rows.assign(configuration=prefix + rows["configuration"])))
-    return sides[0], sides[1]
+    return tuple(sides)
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
@@ -183,13 +192,14 @@ def _agree(name: str, a: Mapping[str, str], b: Mapping[str, str], left: Mapping[
     return not values[0] & values[1]
 
 
-def _unpaired(sides: tuple[Side, Side], pairs: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
+def _unpaired(sides: Sequence[Side], pairs: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
     """Which configurations are in no pair."""
-    for i, which in enumerate("AB"):
-        met = {pair[i] for several in pairs.values() for pair in several}
-        alone = [name for name in dict.fromkeys(sides[i].rows["configuration"]) if name not in met]
+    met = {name for several in pairs.values() for pair in several for name in pair}
+    for i, side in enumerate(sides):
+        alone = [name for name in dict.fromkeys(side.rows["configuration"]) if name not in met]
         if alone:
-            yield f"not compared, since the other side has nothing of the same settings: {', '.join(alone)} of {which}"
+            where = "AB"[i] if len(sides) == 2 else str(side.folder)
+            yield f"not compared, since the other side has nothing of the same settings: {', '.join(alone)} of {where}"
 
 
 def _metrics(rows: pd.DataFrame, pairs: Mapping[str, Sequence[tuple[str, str]]], wanted: Sequence[str]) -> list[str]:

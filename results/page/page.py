@@ -66,8 +66,9 @@ def write_run(out: Path, rows: pd.DataFrame, records: Records, pictures: Gallery
 
 def write_comparison(out: Path, comparison: Comparison, pictures: GallerySource, command: str) -> Path:
     """Write ``index.html`` of a comparison to a folder and return it: differences, images against each other, those that differ most."""
-    a, b = comparison.sides
-    rows = pd.concat([a.rows, b.rows], ignore_index=True)
+    sides = comparison.sides
+    rows = pd.concat([side.rows for side in sides], ignore_index=True)
+    records = [record for side in sides for record in side.records]
     names = list(dict.fromkeys(name for pair in comparison.pairs for name in pair))
     rows = rows[rows["configuration"].isin(names)]
     metric = comparison.differences["metric"].iloc[0]
@@ -78,9 +79,11 @@ def write_comparison(out: Path, comparison: Comparison, pictures: GallerySource,
     shown["files"] = [_file("differences.csv", csv_text(comparison.differences).encode())]
     shown["files"].append(_file("images.csv", csv_text(comparison.images).encode()))
     compared = {side.upper(): list(dict.fromkeys(comparison.differences[side])) for side in ("a", "b")}
-    run = [fact for fact in facts([*a.records, *b.records]) if fact[0] in ("Models", "Images", "Seeds", "Engines", "Methods")]
+    if len(sides) > 2:
+        compared = {"Runs": [side.folder.resolve().name for side in sides]}
+    run = [fact for fact in facts(records) if fact[0] in ("Models", "Images", "Seeds", "Engines", "Methods")]
     page = {
-        "title": f"{_few(compared['A'])} against {_few(compared['B'])}",
+        "title": " against ".join(map(_few, compared.values())),
         "facts": [*((side, ", ".join(names)) for side, names in compared.items()), *run],
         "notes": comparison.notes,
         "commands": [command],
@@ -88,7 +91,7 @@ def write_comparison(out: Path, comparison: Comparison, pictures: GallerySource,
         "problems": problems(rows),
         "figures": [],
         "charts": list(_compared_charts(comparison)),
-        "gallery": gallery(rows[rows["image"].isin(first)], [*a.records, *b.records], pictures, first),
+        "gallery": gallery(rows[rows["image"].isin(first)], records, pictures, first),
         "metrics": metrics.single_numbers(rows),
     }
     return _write(out / "index.html", page)

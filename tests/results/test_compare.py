@@ -83,6 +83,21 @@ def test_two_runs_meet_in_their_common_methods_and_images(tmp_path):
     assert compare([a, run(tmp_path, "mine", {"new": 0.1})]).pairs == [("one: a", "mine: new"), ("one: b", "mine: new")]
 
 
+def test_more_than_two_runs_are_compared_two_by_two_and_are_one_family(tmp_path):
+    runs = [run(tmp_path, name, {"a": mar}) for name, mar in (("one", 0.2), ("two", 0.3), ("three", 0.5))]
+    found = compare(runs, metrics=["mar"])
+    assert found.pairs == [("one: a", "two: a"), ("one: a", "three: a"), ("two: a", "three: a")]
+    first = compare(runs[:2], metrics=["mar"]).differences.iloc[0]
+    line = found.differences.iloc[0]
+    assert (line["difference"], line["p"]) == (first["difference"], first["p"])
+    assert line["p_holm"] == pytest.approx(3 * first["p"])
+    assert [side.folder for side in found.sides] == runs
+    elsewhere = run(tmp_path, "elsewhere", {"a": 0.4}, first=50)
+    assert compare([*runs[:2], elsewhere], metrics=["mar"]).pairs == [("one: a", "two: a")]
+    with pytest.raises(ValueError, match="has no method b"):
+        compare(runs, ["b"])
+
+
 def test_settings_that_vary_hold_each_other_fixed(tmp_path):
     a, b = run(tmp_path, "one", {"a": 0.2}), run(tmp_path, "two", {"a": 0.2})
     record = json.loads((b / "jobs" / "a.json").read_text())
@@ -115,7 +130,7 @@ def test_bad_requests_are_said(tmp_path):
         (([one], ["a", "x"]), "has no method x: choose a, b, c"),
         (([one], ["a", "a"]), "two different methods"),
         (([one], ["a", "b"], ["speed"]), "--metrics speed: not measured on both sides; choose insertion_auc, mar"),
-        (([one, one, one],), "takes one or two"),
+        (([one, one],), "a run is compared with others"),
         (([tmp_path],), "holds no run"),
     ):
         with pytest.raises(ValueError, match=message):
