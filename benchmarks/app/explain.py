@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     print("".join(f"{note}\n" for note in notes if note), end="", file=sys.stderr)
     parser = options()
     first, _ = parser.parse_known_intermixed_args(arguments)  # options and KEY=VALUE in any order
-    if first.app:
+    if first.app and not first.help:
         from benchmarks.app.browser import server  # only now: Gradio, of an extra
 
         return server.serve(first.port)

@@ -78,9 +78,16 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--engine", metavar="NAME", help=f"of {', '.join(choices('engine'))}; default: onnxruntime on the CPU")
     parser.add_argument("--device", help="auto, cpu or cuda; default auto")
     parser.add_argument("--app", action="store_true", help="all this in a browser: choose, look on, compare; on this machine alone")
-    parser.add_argument("--port", type=int, metavar="N", help="of --app (default: a free one from 7860)")
+    parser.add_argument("--port", type=port, metavar="N", help="of --app, from 1 to 65535 (default: a free one from 7860)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def port(text: str) -> int:
+    """A port of TCP."""
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: give a whole number from 1 to 65535")
+    return int(text)
 
 
 def yaml_value(text: str) -> Any:

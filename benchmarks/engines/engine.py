@@ -45,6 +45,8 @@ class Engine:
         Whether two passes over the same images give the same.
     scores : Tensor or None
         What the network itself said of ``probes``, before it was made logits, see ``Outputs``; None where it was not asked.
+    told : callable or None
+        Given the images that a view was asked about and their logits, without padding, for somebody who looks on.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -54,6 +56,7 @@ class Engine:
     difference: float = 0.0
     repeatable: bool = True
     scores: Tensor | None = None
+    told: Callable[[Tensor, Tensor], None] | None = None
 
 
 def torch_engine(model: Model, *, batch: int = 8, precision: str = "fp32", device: str = "auto") -> Engine:

@@ -69,6 +69,8 @@ class View:
         logits = torch.cat(out)
         if not torch.isfinite(logits.amax(1)).all():  # a class that is ruled out has -inf, and a probability of 0
             raise NotFiniteError("the model returned logits that are not finite")
+        if (told := getattr(self.engine, "told", None)) is not None:
+            told(images, logits)
         return logits
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import threading
@@ -13,10 +14,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.app.browser.live import Choice, Run, decision
+from benchmarks.app.browser import server
+from benchmarks.app.browser.live import Choice, Run, Seen, configured, decision, hyper_parameters, picture_and_answer
+from benchmarks.app.explain_options import RULES
+from benchmarks.app.explained import Watched
+from benchmarks.engines.engine import Engine
 from benchmarks.inputs import own_folders
+from benchmarks.inputs.messages import choices
+from da.__main__ import main
+from da.fill import composite
 from tests.app.conftest import COFFEE
 from tests.commands import called
+from tests.helpers import textured
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -37,9 +46,25 @@ def finished(choice: Choice) -> Run:
 def test_what_is_chosen_is_a_command(tiny):
     assert Choice("coffee").arguments == ["coffee", "--model", "efficientnet_lite0", "--method", "da_pos"]
     chosen = Choice("a b.jpg", "tiny", "da_minimal", "neg", "mean", 50, 1).arguments
-    assert chosen == ["a b.jpg", "--model", "tiny", "--method", "da_minimal_neg", "--fill", "mean", "--budget", "50"]
-    assert Choice("coffee", "tiny", "rise", "neg", "black", 9).arguments[3:] == ["--method", "rise", "--rule", "neg", "--masks", "9"]
-    assert Choice("coffee", "tiny", "gradient", budget=9, rules=3).arguments[4:] == ["gradient", "--rule", "pos", "--rules", "3"]
+    assert chosen == ["a b.jpg", "--model", "tiny", "--method", "da_minimal", "method.rule=negative", "--fill", "mean", "--budget", "50"]
+    assert Choice("coffee", "tiny", "rise", "neg", None, 9).arguments[3:] == ["--method", "rise", "--rule", "neg", "--masks", "9"]
+    assert Choice("coffee", "tiny", "gradient", "pos", rules=3).arguments[4:] == ["gradient", "--rule", "pos", "--rules", "3"]
+    for wrong, said in (({"fill": "mean"}, "fill"), ({"budget": 9}, "budget")):
+        with pytest.raises(ValueError, match=f"gradient has no {said}"):
+            _ = Choice("coffee", "tiny", "gradient", **wrong).arguments
+
+
+@pytest.mark.parametrize("method", [name for name in choices("method") if name != "precomputed"])
+def test_the_method_and_the_rule_that_run_are_those_that_were_chosen(tiny, method):
+    fill = "mean" if "fill" in hyper_parameters(method) else None
+    for rule in ("pos", "neg"):
+        cfg, asked = configured(Choice("coffee", "tiny", method, rule, fill))
+        assert (asked.method, asked.rule) == (method, rule)
+        assert str(cfg.method._target_) == hyper_parameters(method)["_target_"]
+        assert cfg.method.get("rule", RULES[rule]) == RULES[rule]
+        assert fill is None or cfg.method.fill == "mean"
+    own = configured(Choice("coffee", "tiny", method))[1].rule
+    assert own == ("neg" if method in ("da_neg", "da_minimal_neg") else "pos")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +77,38 @@ def test_it_explains_as_the_command_does(tiny, choice):
     answer, (region,) = json.loads(said.stdout), run.found.explanation.regions
     assert (answer["mar"], answer["queries"], answer["class_name"]) == (region.mar, region.queries, run.found.class_name)
     assert run.state.queries >= answer["queries"]
+
+
+@pytest.mark.parametrize("rule", ["pos", "neg"])
+def test_a_pixel_of_the_fills_colour_goes_with_its_neighbour(rule):
+    image = textured(1, 8, 8)
+    image[..., :4, :] = 0  # a black ground says nothing
+    mask = torch.zeros(1, 8, 8, dtype=torch.bool)
+    mask[..., :3] = True
+    blank, engine = torch.zeros_like(image), Engine(torch.nn.Identity(), 1, image.device, torch.nn.Identity())
+    shown = composite(image, blank, mask) if rule == "pos" else composite(blank, image, mask)
+    assert torch.equal(Seen.of(Watched(engine, image, 0, rule, "black")).masks(shown), mask)
+
+
+def test_padding_is_no_query(tiny):
+    run = finished(Choice("coffee", "tiny", "occlusion"))
+    (region,) = run.found.explanation.regions
+    assert 0 <= run.state.queries - region.queries <= 3  # the rule's own questions
+
+
+def test_a_method_of_the_network_is_counted_and_stopped(tiny):
+    run = Run(Choice("coffee", "tiny", "smoothgrad", budget=1_000_000))
+    states = run.states()
+    while next(states).queries < 5:
+        pass
+    states.close()
+    for _ in range(100):
+        if run.error is not None:
+            break
+        time.sleep(0.1)
+    assert type(run.error).__name__ == "StoppedError"
+    found = finished(Choice("coffee", "tiny", "gradient")).found  # the network is left as it was
+    assert not found.engine.module._forward_pre_hooks
 
 
 def test_the_live_state_is_accepted_and_shrinks(tiny):
@@ -102,14 +159,33 @@ def test_what_is_wrong_is_a_sentence(tiny):
 
 
 @pytest.fixture
-def page(tiny) -> Iterator[object]:
+def private() -> Iterator[Path]:
+    """The folder of what is dropped and made; nothing is left of it."""
+    with server.private_folder() as folder:
+        assert folder.stat().st_mode & 0o077 == 0
+        yield folder
+    assert not folder.exists()
+    assert server.PLACE not in os.environ
+
+
+def test_results_lie_in_the_servers_own_folder(tiny, private):
+    run = finished(Choice("coffee", "tiny", "da_pos", budget=20))
+    *_, files, _ = server.result(run.found, picture_and_answer(run.found, private), run.choice, run.state)
+    assert all(Path(file).is_relative_to(private) and Path(file).exists() for file in files)
+
+
+def test_models_that_need_a_file_or_a_name_are_not_offered():
+    left_out = {name for name in choices("model") if not server.complete(name)}
+    assert left_out == {"onnx", "exported", "open_clip", "torchvision", "transformers", "timm"}
+
+
+@pytest.fixture
+def page(tiny, private) -> Iterator[object]:
     """The page, in a browser that reaches nothing but this machine; fails on any error that it reports."""
     pytest.importorskip("gradio")
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")
     from playwright.sync_api import sync_playwright
-
-    from benchmarks.app.browser import server
 
     made = server.made()
     _, url, shared = server.launched(made, None)
@@ -148,7 +224,7 @@ def choose(shown, label: str, value: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_photograph_is_dropped_explained_and_downloaded(page, tiny, tmp_path):
+def test_a_photograph_is_dropped_explained_and_downloaded(page, private, tiny, tmp_path):
     choose(page, "Model", "tiny")
     page.locator("#upload input[type=file]").set_input_files(str(tiny / "photos" / "coffee.png"))
     page.locator("#budget input").fill("40")
@@ -166,6 +242,11 @@ def test_a_photograph_is_dropped_explained_and_downloaded(page, tiny, tmp_path):
     said = called("da", "photos/coffee.png", *shlex.split(command)[4:], "--config-dir", "conf", "--json", cwd=tiny)
     assert json.loads(said.stdout)["mar"] == answer["mar"]
     page.screenshot(path=str(tmp_path / "explained.png"), full_page=True)
+    assert list(private.rglob("coffee*.png"))  # what was dropped, and the picture made of it
+    choose(page, "Method", "da_neg")
+    page.get_by_label("what must be there").and_(page.locator(":checked")).wait_for()
+    choose(page, "Method", "gradient")
+    page.get_by_text("This method has no budget").wait_for()
 
 
 @pytest.mark.slow
@@ -202,3 +283,17 @@ def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(builtins, "__import__", without)
     assert da.__main__.main(["--app"]) == 2
     assert "pip install 'dynamic-ablation[app]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "-1", "x"])
+def test_a_port_that_cannot_be_is_refused(port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--app", f"--port={port}"])
+    assert ended.value.code == 2
+    assert "is no port: give a whole number from 1 to 65535" in capsys.readouterr().err
+
+
+def test_help_serves_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(server, "serve", lambda port: pytest.fail("served"))
+    assert main(["--app", "--help"]) == 0
+    assert "--port" in capsys.readouterr().out

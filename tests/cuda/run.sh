@@ -1,8 +1,9 @@
 #!/bin/sh
 # What a machine with a GPU is asked: the tests that need one, then the speed table. bash tests/cuda/run.sh FOLDER
 set -u
-out=${1:-gpu}
-mkdir -p "$out"
+mkdir -p "${1:-gpu}"
+out=$(cd "${1:-gpu}" && pwd)
+cd "$(dirname "$0")/../.." || exit
 python -m pytest -m cuda tests/cuda --junitxml="$out/tests.xml" -o addopts="-ra --strict-markers" -p no:cacheprovider
 tests=$?
 python -m benchmarks.tools.speed --device cuda --engine torch --model resnet50 --weights random --batch 64 --rounds 3 --size 16 \

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,12 +13,14 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor, nn
 
 from benchmarks.app import explain as command
 from benchmarks.app import explained as computing
 from benchmarks.app.explain_inputs import load_photograph
-from benchmarks.app.explain_options import options
+from benchmarks.app.explain_options import RULES, Asked, options
 from benchmarks.engines.engine import Engine
 from benchmarks.engines.views import ScoreView
 from benchmarks.inputs import own_folders
@@ -32,9 +34,7 @@ from da.types import Images, Scores
 
 EVERY = 0.3  # seconds between two pictures
 BUDGETS = ("budget", "iterations", "masks", "samples", "designs", "steps")  # what a method calls the number that decides its passes
-OF_RULE = {("da_pos", "neg"): "da_neg", ("da_neg", "pos"): "da_pos", ("da_minimal_neg", "pos"): "da_minimal"}
-OF_RULE |= {("da_minimal", "neg"): "da_minimal_neg"}
-COMPOSING = threading.Lock()  # Hydra composes one configuration at a time
+ALONE = threading.Lock()  # Hydra composes one configuration at a time, and a network is watched for one explanation at a time
 
 
 class StoppedError(BaseException):
@@ -43,27 +43,61 @@ class StoppedError(BaseException):
 
 @dataclass(frozen=True)
 class Choice:
-    """What is chosen on the page. photo: a file, or the name of a photograph that is there. budget: None for the method's own."""
+    """What is chosen on the page.
+
+    photo: a file, or the name of a photograph that is there. rule, fill, budget: None for the method's own.
+    """
 
     photo: str
     model: str = "efficientnet_lite0"
     method: str = "da_pos"
-    rule: str = "pos"
-    fill: str = "black"
+    rule: str | None = None
+    fill: str | None = None
     budget: int | None = None
     rules: int = 1
 
     @property
     def arguments(self) -> list[str]:
-        """The command line that does the same."""
-        method = OF_RULE.get((self.method, self.rule), self.method)
-        keys = hyper_parameters(method)
-        found = [self.photo, "--model", self.model, "--method", method]
-        found += [] if "rule" in keys else ["--rule", self.rule]
-        found += ["--fill", self.fill] if "fill" in keys and keys["fill"] != self.fill else []
-        budget = next((name for name in BUDGETS if name in keys), None)
-        found += [f"--{budget}", str(self.budget)] if budget and self.budget else []
+        """The command line that does the same. Raises ValueError for what the method does not have."""
+        keys = hyper_parameters(self.method)
+        found = [self.photo, "--model", self.model, "--method", self.method]
+        if self.rule not in (None, own_rule(self.method)):
+            found += [f"method.rule={RULES[self.rule]}"] if "rule" in keys else ["--rule", self.rule]
+        for name, value in (("fill", self.fill), (budget_of(self.method), self.budget)):
+            if value and name not in keys:
+                raise ValueError(f"{self.method} has no {name or 'budget'}: leave it empty")
+            found += [f"--{name}", str(value)] if value else []
         return [*found, *(["--rules", str(self.rules)] if self.rules > 1 else [])]
+
+
+def configured(choice: Choice) -> tuple[DictConfig, Asked]:
+    """What the command of a choice is about to do. Raises ValueError where it would end with an error."""
+    parser, arguments = options(), choice.arguments
+
+    def wrong(message: str) -> NoReturn:
+        raise ValueError(message)
+
+    parser.error = wrong  # type: ignore[method-assign]
+    first, _ = parser.parse_known_intermixed_args(arguments)
+    method, given, own_engine = command.chosen(parser, first)
+    cfg = composed(*given)
+    command.add_hyper_parameters(parser, method, cfg)
+    args = parser.parse_intermixed_args(arguments)
+    asked = command.settled(parser, args, cfg, method, own_engine)
+    expand_paths(cfg)
+    return cfg, asked
+
+
+def own_rule(method: str) -> str | None:
+    """The rule that a method's configuration states, ``pos`` or ``neg``; None where it states none."""
+    stated = hyper_parameters(method).get("rule")
+    return next((name for name, rule in RULES.items() if rule == stated), None)
+
+
+def budget_of(method: str) -> str | None:
+    """What a method calls the number that decides its passes."""
+    keys = hyper_parameters(method)
+    return next((name for name in BUDGETS if name in keys), None)
 
 
 def hyper_parameters(method: str) -> dict[str, Any]:
@@ -117,41 +151,72 @@ class Run:
             self.error = error
 
     def _explained(self) -> computing.Explained:
-        parser = options()
-
-        def wrong(message: str) -> NoReturn:
-            raise ValueError(message)
-
-        parser.error = wrong  # type: ignore[method-assign]
-        with COMPOSING:
-            first, _ = parser.parse_known_intermixed_args(self.choice.arguments)
-            method, given, own_engine = command.chosen(parser, first)
-            cfg = composed(*given)
-            command.add_hyper_parameters(parser, method, cfg)
-            args: argparse.Namespace = parser.parse_intermixed_args(self.choice.arguments)
-            asked = command.settled(parser, args, cfg, method, own_engine)
-            expand_paths(cfg)
-        return computing.explain(cfg, load_photograph(Path(self.choice.photo)), asked, self._watched)
-
-    def _watched(self, of: computing.Watched) -> Engine:
-        """The engine, each of whose answers is looked at."""
-        original, positive = of.image[0], of.rule == "pos"
-        self.state.pixels = original.permute(1, 2, 0).cpu().numpy()
-
-        def forward(images: Images) -> Scores:
+        with ALONE, ExitStack() as self.watching:
             if self.stop.is_set():
                 raise StoppedError
-            logits = of.engine.forward(images)
-            same = (images == original).all(1)
-            kept, holds = same if positive else ~same, (logits.argmax(1) == of.target) == positive
+            cfg, asked = configured(self.choice)
+            return computing.explain(cfg, load_photograph(Path(self.choice.photo)), asked, self._watched)
+
+    def _watched(self, of: computing.Watched) -> Engine:
+        """The engine, whose answers are looked at; passes of the network itself, of methods that see it, are counted alone."""
+        self.state.pixels = of.image[0].permute(1, 2, 0).cpu().numpy()
+        seen, asking, here = Seen.of(of), threading.Event(), threading.get_ident()  # the engine may ask the network, too
+
+        def told(images: Images, logits: Scores) -> None:
+            kept, holds = seen.masks(images), (logits.argmax(1) == of.target) == (of.rule == "pos")
             for mask, accepted, area in zip(kept, holds.tolist(), kept.float().mean((1, 2)).tolist(), strict=True):
                 self.state.queries += 1
                 if accepted and 0 < area < (self.state.area or 1):
                     self.state.area, self.state.mask = area, mask.cpu().numpy()
                     self.state.history.append((self.state.queries, area))
-            return logits
 
-        return replace(of.engine, forward=forward)
+        def forward(images: Images) -> Scores:
+            if self.stop.is_set():
+                raise StoppedError
+            asking.set()
+            try:
+                return of.engine.forward(images)
+            finally:
+                asking.clear()
+
+        def passing(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if threading.get_ident() != here:  # a decision that somebody looks at meanwhile
+                return
+            if self.stop.is_set():
+                raise StoppedError
+            if not asking.is_set():
+                self.state.queries += len(inputs[0]) // of.engine.batch  # one image, beside its padding
+
+        self.watching.callback(of.engine.module.register_forward_pre_hook(passing).remove)
+        return replace(of.engine, forward=forward, told=told)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which pixels of an image are shown, told from the pictures that the model is asked about.
+
+    A pixel that has the fill's colour in the photograph itself, such as black on a black ground, says nothing: it goes with the nearest one
+    that does. nearest: its place, ``[2, h, w]``.
+    """
+
+    image: Tensor
+    positive: bool
+    nearest: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, watched: computing.Watched) -> Seen:
+        """What there is to see of an explanation."""
+        silent = (watched.image == baseline_image(watched.image, watched.fill)).all(1)[0].cpu().numpy()
+        if silent.all():
+            silent[:] = False
+        nearest = distance_transform_edt(silent, return_distances=False, return_indices=True)
+        return cls(watched.image[0], watched.rule == "pos", nearest.astype(np.intp))
+
+    def masks(self, images: Images) -> Tensor:
+        """The kept pixels under the positive rule, the ablated ones under the negative, ``[m, h, w]``."""
+        same = (images == self.image).all(1)
+        row, column = (torch.from_numpy(axis).to(same.device) for axis in self.nearest)
+        return (same if self.positive else ~same)[:, row, column]
 
 
 @dataclass(frozen=True)
@@ -176,8 +241,7 @@ def decision(found: computing.Explained, share: float, seed: int = 0) -> Decisio
     return Decision(pixels, found.model.class_names[int(index)], float(probability), int(index) == found.explanation.target)
 
 
-def picture_and_answer(found: computing.Explained) -> dict[str, Any]:
-    """The answer of ``python -m da --json``, with its picture in a folder of its own."""
+def picture_and_answer(found: computing.Explained, folder: Path) -> dict[str, Any]:
+    """The answer of ``python -m da --json``, with its picture in a new folder below this one."""
     photo = Path(found.asked.photo)
-    out = Path(tempfile.mkdtemp(prefix="dynamic-ablation-")) / f"{photo.stem}_{found.asked.method}.png"
-    return computing.answer(found, out)
+    return computing.answer(found, Path(tempfile.mkdtemp(dir=folder)) / f"{photo.stem}_{found.asked.method}.png")

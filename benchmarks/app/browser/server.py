@@ -6,21 +6,37 @@ import json
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.app.browser.live import BUDGETS, Choice, Run, State, StoppedError, decision, hyper_parameters, picture_and_answer
+from omegaconf import OmegaConf
+
+from benchmarks.app.browser.live import (
+    Choice,
+    Run,
+    State,
+    StoppedError,
+    budget_of,
+    decision,
+    hyper_parameters,
+    own_rule,
+    picture_and_answer,
+)
 from benchmarks.app.explained import Explained, words
 from benchmarks.data.demo_pictures import PICTURES
+from benchmarks.inputs import own_folders
 from benchmarks.inputs.messages import cause, choices
 from da.plot import heat_map
 from da.rule import picture
 
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-NEED_MORE = {"onnx", "timm"}  # models that a file or a name is needed for: on the command line
 MISSING = "--app needs Gradio, which wants Pillow below 13: pip install 'dynamic-ablation[app]', best in an environment of its own"
 LOCAL = "127.0.0.1"
+PLACE = "GRADIO_TEMP_DIR"  # the variable that names Gradio's folder
+OWN = "the method's own"
 RUNS: dict[str, Run] = {}  # what goes on, by session
 
 
@@ -32,15 +48,29 @@ def serve(port: int | None = None) -> int:
     except ImportError:
         print(f"error: {MISSING}", file=sys.stderr)
         return 2
-    page = made()
-    try:
-        _, url, _ = launched(page, port, inbrowser=port is None)
-    except OSError as error:  # the port is taken
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"{url}  (Ctrl-C ends it)", flush=True)
-    page.block_thread()
+    with private_folder():
+        page = made()
+        try:
+            _, url, _ = launched(page, port, inbrowser=port is None)
+        except OSError as error:  # the port is taken
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        print(f"{url}  (Ctrl-C ends it)", flush=True)
+        page.block_thread()
     return 0
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Where dropped photographs, pictures and results lie while the page is served: nobody else can read it, and it is removed."""
+    before = os.environ.get(PLACE)
+    with tempfile.TemporaryDirectory(prefix="dynamic-ablation-") as folder:
+        os.environ[PLACE] = folder
+        try:
+            yield Path(folder)
+        finally:
+            os.environ.pop(PLACE)
+            os.environ.update({PLACE: before} if before else {})
 
 
 def launched(page: Any, port: int | None, *, inbrowser: bool = False) -> Any:
@@ -61,6 +91,7 @@ def made() -> Any:
     for function in (explained, stopped):  # by which Gradio finds that they are to be given it
         function.__annotations__["request"] = gr.Request
     methods = [name for name in choices("method") if name != "precomputed"]
+    models = [name for name in choices("model") if complete(name)]
     with gr.Blocks(title="Dynamic Ablation", analytics_enabled=False) as page:
         gr.Markdown("# Dynamic Ablation\nWhich parts of a photograph decide its class? Everything is computed on this machine.")
         found = gr.State(None)
@@ -68,10 +99,10 @@ def made() -> Any:
             with gr.Column(scale=1):
                 upload = gr.File(label="Drop a photograph", type="filepath", elem_id="upload", height=110)
                 there = gr.Dropdown(list(PICTURES), value="coffee", label="or choose one", elem_id="there")
-                model = gr.Dropdown([name for name in choices("model") if name not in NEED_MORE], value="efficientnet_lite0", label="Model")
+                model = gr.Dropdown(models, value="efficientnet_lite0", label="Model")
                 method = gr.Dropdown(methods, value="da_pos", label="Method", elem_id="method")
-                rule = gr.Radio([("what suffices", "pos"), ("what must be there", "neg")], value="pos", label="Rule")
-                fill = gr.Dropdown(["black", "mean", "blur"], value="black", label="Ablated pixels")
+                rule = gr.Radio([("what suffices", "pos"), ("what must be there", "neg")], value="pos", label="Rule", elem_id="rule")
+                fill = gr.Dropdown([(OWN, ""), "black", "mean", "blur"], value="", label="Ablated pixels", elem_id="fill")
                 budget = gr.Number(value=None, label="Budget (empty: the method's own)", precision=0, minimum=1, elem_id="budget")
                 rules = gr.Slider(1, 5, value=1, step=1, label="Reasons to look for")
                 with gr.Row():
@@ -95,7 +126,7 @@ def made() -> Any:
         done.then(told, [found, share], [top, decided], show_progress="hidden")
         share.release(told, [found, share], [top, decided], show_progress="hidden")
         stop.click(stopped, None, None, queue=False, show_progress="hidden")
-        method.change(budget_label, method, budget, queue=False, show_progress="hidden")
+        method.change(of_method, method, [rule, fill, budget], queue=False, show_progress="hidden")
         page.unload(stopped)
     return page
 
@@ -104,10 +135,8 @@ def explained(
     upload: str | None, there: str, model: str, method: str, rule: str, fill: str, budget: int | None, rules: int, request: Any = None
 ) -> Iterator[tuple[Any, ...]]:
     """Explain a photograph, showing how far it is; what is wrong is said in a sentence."""
-    choice = Choice(upload or there, model, method, rule, fill, int(budget) if budget else None, int(rules))
+    choice = Choice(upload or there, model, method, rule, fill or None, int(budget) if budget else None, int(rules))
     run, session = Run(choice), str(getattr(request, "session_hash", ""))
-    if session in RUNS:
-        RUNS[session].stop.set()
     RUNS[session] = run
     nothing = (None, None, None, "", None, None)
     yield "Loading …", *nothing
@@ -115,7 +144,7 @@ def explained(
         for state in run.states():
             yield progress(state), state.shown, None, None, "", None, None
         assert run.found is not None
-        answer = picture_and_answer(run.found)
+        answer = picture_and_answer(run.found, Path(os.environ[PLACE]))
     except StoppedError:
         yield f"Stopped after {run.state.queries} queries.", run.state.shown, None, None, "", None, None
         return
@@ -163,11 +192,21 @@ def stopped(request: Any = None) -> None:
         run.stop.set()
 
 
-def budget_label(method: str) -> Any:
-    """The budget by the name that the method has for it."""
+def complete(model: str) -> bool:
+    """Whether a model's configuration leaves nothing to be given, as a file or a name is on the command line."""
+    path = next(path for path in own_folders.files("model") if path.stem == model)
+    return "'???'" not in str(OmegaConf.to_container(OmegaConf.load(path), resolve=False))
+
+
+def of_method(method: str) -> tuple[Any, Any, Any]:
+    """The rule, the fill and the budget as the method has them: what has no effect cannot be chosen."""
     import gradio as gr
 
-    keys = hyper_parameters(method)
-    name = next((name for name in BUDGETS if name in keys), None)
+    keys, name = hyper_parameters(method), budget_of(method)
+    fills = f"{OWN} ({keys['fill']})" if "fill" in keys else "none: the rule is tested with black"
     label = f"{name.capitalize()} (empty: {keys[name]})" if name else "This method has no budget"
-    return gr.update(label=label, interactive=name is not None, value=None)
+    return (
+        gr.update(value=own_rule(method) or "pos"),
+        gr.update(choices=[(fills, ""), *(("black", "mean", "blur") if "fill" in keys else ())], value="", interactive="fill" in keys),
+        gr.update(label=label, interactive=name is not None, value=None),
+    )
