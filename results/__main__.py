@@ -46,7 +46,12 @@ def options() -> argparse.ArgumentParser:
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
     compare = commands.add_parser("compare", help="the differences between runs, two by two, or between methods, paired over images")
     compare.add_argument("runs", type=_folder, nargs="+", metavar="RUN", help="one run or more, such as runs/mine runs/theirs")
-    compare.add_argument("--methods", type=_names, default=[], help="A,B,...: A of the first run against B,... of the last, by default all; of more than two runs, these of each")
+    compare.add_argument(
+        "--methods",
+        type=_names,
+        default=[],
+        help="A,B,...: A of the first run against B,... of the last, or all; of three runs, of each",
+    )
     compare.add_argument("--metrics", type=_names, default=[], help="such as mar,insertion_auc; left out, every measure that both have")
     compare.add_argument("--images", type=int, default=5, help="to name of those that differ most (default: 5); the file has all")
     compare.add_argument("--out", type=_path, metavar="DIR", help="folder for the tables (default: RUN/compare/NAME)")

@@ -68,7 +68,8 @@ def compare(runs: Sequence[Path], methods: Sequence[str] = (), metrics: Sequence
     images = [set(both.loc[both["side"] == i, "pair"]) for i in range(len(sides))]
     if not any(images[i] & images[j] for i, j in couples):
         raise ValueError(
-            f"{' and '.join(str(side.folder) for side in sides)} have no images in common: none of the one has the content of one of the other"
+            f"{' and '.join(str(side.folder) for side in sides)} have no images in common: none of the one has the content of one of the "
+            "other"
         )
     chosen = _metrics(both, pairs, metrics)
     differences = pd.concat([_with_means(tables.paired(both, metric, "configuration", pairs[metric]), both) for metric in chosen])

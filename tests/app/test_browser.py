@@ -6,6 +6,10 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +28,8 @@ from benchmarks.inputs.messages import choices
 from da.__main__ import main
 from da.fill import composite
 from tests.app.conftest import COFFEE
-from tests.commands import called
+from tests.commands import QUIET, called
+from tests.conftest import REPOSITORY
 from tests.helpers import textured
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -180,38 +185,50 @@ def test_models_that_need_a_file_or_a_name_are_not_offered():
 
 
 @pytest.fixture
-def page(tiny, private) -> Iterator[object]:
-    """The page, in a browser that reaches nothing but this machine; fails on any error that it reports."""
+def served(tiny) -> Iterator[tuple[str, Path]]:
+    """The address of the page, served as users serve it, and the folder of temporary files, in which nothing is left."""
     pytest.importorskip("gradio")
+    with socket.socket() as free:
+        free.bind((server.LOCAL, 0))
+        port = free.getsockname()[1]
+    temporary = tiny / "temporary"
+    temporary.mkdir()
+    environment = os.environ | QUIET | {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "da", "--app", "--port", str(port), "--config-dir", "conf"]
+    process = subprocess.Popen(command, cwd=tiny, env=environment, stdout=subprocess.PIPE, text=True)
+    url = process.stdout.readline().split()[0]
+    assert url.startswith("http://127.0.0.1")
+    yield url, temporary
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert not list(temporary.glob("dynamic-ablation-*"))
+
+
+@pytest.fixture
+def page(served) -> Iterator[object]:
+    """The page, in a browser that reaches nothing but this machine; fails on any error that it reports."""
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
-    made = server.made()
-    _, url, shared = server.launched(made, None)
-    assert url.startswith("http://127.0.0.1")
-    assert not shared
-    outside, errors = [], []
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            shown = browser.new_context(viewport={"width": 1300, "height": 1600}, accept_downloads=True).new_page()
+    url, outside, errors = served[0], [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        shown = browser.new_context(viewport={"width": 1300, "height": 1600}, accept_downloads=True).new_page()
 
-            def route(asked):
-                if asked.request.url.startswith((url, "data:", "blob:")):
-                    asked.continue_()
-                else:
-                    outside.append(asked.request.url)
-                    asked.abort()
+        def route(asked):
+            if asked.request.url.startswith((url, "data:", "blob:")):
+                asked.continue_()
+            else:
+                outside.append(asked.request.url)
+                asked.abort()
 
-            shown.route("**/*", route)
-            shown.on("pageerror", lambda error: errors.append(str(error)))
-            shown.goto(url)
-            shown.get_by_role("button", name="Explain").wait_for()
-            yield shown
-            browser.close()
-    finally:
-        made.close()
+        shown.route("**/*", route)
+        shown.on("pageerror", lambda error: errors.append(str(error)))
+        shown.goto(url)
+        shown.get_by_role("button", name="Explain").wait_for(timeout=120_000)
+        yield shown
+        browser.close()
     assert outside == []
     assert errors == []
 
@@ -224,7 +241,7 @@ def choose(shown, label: str, value: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_photograph_is_dropped_explained_and_downloaded(page, private, tiny, tmp_path):
+def test_a_photograph_is_dropped_explained_and_downloaded(page, served, tiny, tmp_path):
     choose(page, "Model", "tiny")
     page.locator("#upload input[type=file]").set_input_files(str(tiny / "photos" / "coffee.png"))
     page.locator("#budget input").fill("40")
@@ -242,7 +259,9 @@ def test_a_photograph_is_dropped_explained_and_downloaded(page, private, tiny, t
     said = called("da", "photos/coffee.png", *shlex.split(command)[4:], "--config-dir", "conf", "--json", cwd=tiny)
     assert json.loads(said.stdout)["mar"] == answer["mar"]
     page.screenshot(path=str(tmp_path / "explained.png"), full_page=True)
-    assert list(private.rglob("coffee*.png"))  # what was dropped, and the picture made of it
+    folders = {path.parent.parent.name for path in served[1].rglob("coffee*.png")} | {path.name for path in served[1].iterdir()}
+    assert any(name.startswith("dynamic-ablation-") for name in folders)  # what was dropped, and the picture made of it
+    assert not (served[1] / "gradio").exists()
     choose(page, "Method", "da_neg")
     page.get_by_label("what must be there").and_(page.locator(":checked")).wait_for()
     choose(page, "Method", "gradient")

@@ -37,18 +37,19 @@ MISSING = "--app needs Gradio, which wants Pillow below 13: pip install 'dynamic
 LOCAL = "127.0.0.1"
 PLACE = "GRADIO_TEMP_DIR"  # the variable that names Gradio's folder
 OWN = "the method's own"
+OWN_BUDGET = f"Budget (empty or 0: {OWN})"
 RUNS: dict[str, Run] = {}  # what goes on, by session
 
 
 def serve(port: int | None = None) -> int:
     """Serve the page until Ctrl-C, and return the exit code."""
     os.environ.update(QUIET)
-    try:
-        import gradio  # noqa: F401
-    except ImportError:
-        print(f"error: {MISSING}", file=sys.stderr)
-        return 2
-    with private_folder():
+    with private_folder():  # which Gradio reads when it is imported
+        try:
+            import gradio  # noqa: F401
+        except ImportError:
+            print(f"error: {MISSING}", file=sys.stderr)
+            return 2
         page = made()
         try:
             _, url, _ = launched(page, port, inbrowser=port is None)
@@ -103,7 +104,7 @@ def made() -> Any:
                 method = gr.Dropdown(methods, value="da_pos", label="Method", elem_id="method")
                 rule = gr.Radio([("what suffices", "pos"), ("what must be there", "neg")], value="pos", label="Rule", elem_id="rule")
                 fill = gr.Dropdown([(OWN, ""), "black", "mean", "blur"], value="", label="Ablated pixels", elem_id="fill")
-                budget = gr.Number(value=None, label="Budget (empty: the method's own)", precision=0, minimum=1, elem_id="budget")
+                budget = gr.Number(value=None, label=OWN_BUDGET, precision=0, minimum=0, elem_id="budget")  # empty is 0
                 rules = gr.Slider(1, 5, value=1, step=1, label="Reasons to look for")
                 with gr.Row():
                     run = gr.Button("Explain", variant="primary", elem_id="run")
@@ -204,7 +205,7 @@ def of_method(method: str) -> tuple[Any, Any, Any]:
 
     keys, name = hyper_parameters(method), budget_of(method)
     fills = f"{OWN} ({keys['fill']})" if "fill" in keys else "none: the rule is tested with black"
-    label = f"{name.capitalize()} (empty: {keys[name]})" if name else "This method has no budget"
+    label = f"{name.capitalize()} (empty or 0: {keys[name]})" if name else "This method has no budget"
     return (
         gr.update(value=own_rule(method) or "pos"),
         gr.update(choices=[(fills, ""), *(("black", "mean", "blur") if "fill" in keys else ())], value="", interactive="fill" in keys),
