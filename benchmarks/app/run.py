@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -19,7 +20,7 @@ from benchmarks.jobs.record import write_record
 from benchmarks.jobs.resolve import make_job, resolve
 
 
-def run(cfg: DictConfig) -> float | list[float] | None:
+def run(cfg: DictConfig) -> float | Sequence[float] | None:
     """Compute what the store lacks of a configuration, and return what ``objective`` asks for.
 
     A failure is recorded, so that the other jobs of a sweep go on, and nothing is returned.

@@ -101,7 +101,7 @@ def ask(study: Study, space: Mapping[str, BaseDistribution], *, seed: int, start
     return found
 
 
-def tell(study: Study, trial: Trial, values: list[float] | None) -> None:
+def tell(study: Study, trial: Trial, values: Sequence[float] | None) -> None:
     """End a trial by its numbers, or by the error that it had."""
     from optuna.trial import TrialState
 

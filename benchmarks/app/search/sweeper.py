@@ -168,9 +168,8 @@ class OptunaSweeper(Sweeper):
         named = [{"metric": one.metric, "name": one.name, "statistic": one.statistic, "better": one.better} for one in objectives]
         found = {"objectives": named, "study": studies.FILE, "default": default, "best": trials}
         write_atomically(out / FOUND, json.dumps(found, indent=1).encode())
-        if current().sweep is not None:
-            report, _ = current().sweep
-            report.runs[out] = [{}] * len(finals)
+        if (sweep := current().sweep) is not None:
+            sweep[0].runs[out] = [{}] * len(finals)  # what is reported on
         current().say(f"On the images held back: the default, and {len(finals) - 1} found")
         return list(finals.values())
 
