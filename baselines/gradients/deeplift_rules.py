@@ -22,6 +22,8 @@ LINEAR = {
     "add", "cumsum", "mean", "neg", "rsub", "sub", "sum", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
     "avg_pool1d", "avg_pool2d", "avg_pool3d", "upsample_bicubic2d", "upsample_bilinear2d", "upsample_nearest2d",
 }  # fmt: skip
+# ... those that return a constant of its shape ...
+LINEAR |= {name for value in ("empty", "full", "ones", "zeros") for name in (f"new_{value}", f"{value}_like")}
 # ... those that are where no more than one factor comes of the image, which a divisor must not ...
 PRODUCTS = {"addmm", "baddbmm", "bmm", "convolution", "div", "linear", "mm", "mul", "mv"}
 # ... and those that are with statistics of their own.

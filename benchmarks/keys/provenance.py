@@ -7,7 +7,7 @@ import platform
 import subprocess
 from collections.abc import Callable
 from functools import lru_cache, partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,13 @@ def processor() -> str:
     return f"{name}, {torch.cuda.get_device_name()}" if torch.cuda.is_available() else name
 
 
+# What numbers are computed with; of the extras those that are there.
+PACKAGES = (
+    "torch", "torchvision", "captum", "scikit-image", "numpy", "timm", "onnxruntime", "openvino", "transformers", "open-clip-torch",
+    "zennit", "grad-cam", "saliency",
+)  # fmt: skip
+
+
 @lru_cache(maxsize=1)
 def provenance() -> str:
     """Where a row comes from: git revision, package versions, machine. Recorded, never part of a key."""
@@ -37,6 +44,13 @@ def provenance() -> str:
         revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         revision = ""
-    packages = {name: version(name) for name in ("torch", "captum", "scikit-image", "numpy", "timm")}
+    packages = {name: found for name in PACKAGES if (found := _version(name))}
     machine = {"host": platform.node(), "processor": processor(), "python": platform.python_version(), "threads": torch.get_num_threads()}
     return json.dumps({"git": revision, **packages, **machine}, sort_keys=True)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

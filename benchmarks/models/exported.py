@@ -53,7 +53,7 @@ class ExportedNet(nn.Module):
             said = " ".join(str(error).split())[:200]
             raise WeightsError(f"{path} is neither TorchScript nor a program of torch.export: {said}") from None
         if trained := sorted({name for name, given in operations if _in_training(given)}):
-            raise WeightsError(f"{path} was exported in training mode, in which {', '.join(trained)} are: export it after net.eval()")
+            raise WeightsError(f"{path} was exported in training mode ({', '.join(trained)}): export it after net.eval()")
 
     def forward(self, images: Tensor) -> Any:
         """Run it, in its own batch size where that is fixed.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from baselines.gradients.captum_algorithms import INSTEAD, KNOWN, captum
+from benchmarks.models.classifier import build
 from da.superpixels import superpixels
 from tests.helpers import rngs, textured
 from tests.strangers.networks import make
@@ -174,6 +175,25 @@ def test_deeplift_is_complete_through_neighbours_and_windows_that_overlap(layers
         model = nn.Sequential(before, *layers, nn.Flatten(), head).eval()
         model(textured(1, 16, 16))
     found = captum(model, textured(2, 16, 16), TARGETS - 1, rngs=rngs(2), algorithm="DeepLift", fill=(0.4, 0.6, 0.5))
+    assert float(found.extras["incompleteness"].max()) < 1e-4
+
+
+def test_deeplift_explains_the_two_classes_of_one_logit():
+    """As those of a network of two logits, of which the first is a constant."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        body, head, both = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.ReLU(), nn.Flatten()), nn.Linear(64, 1), nn.Linear(64, 2)
+    both.weight.data, both.bias.data = torch.cat([torch.zeros(1, 64), head.weight.data]), torch.cat([torch.zeros(1), head.bias.data])
+    shown = {"size": 16, "crop_pct": 1.0, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3, "classes": ["no", "yes"]}
+    found, expected = (
+        captum(model.module, textured(2, 16, 16), torch.tensor([0, 1]), rngs=rngs(2), algorithm="DeepLift")
+        for model in (
+            build(nn.Sequential(body, head), name="net", outputs="sigmoid", **shown),
+            build(nn.Sequential(body, both), name="net", **shown),
+        )
+    )
+    assert torch.allclose(found.saliency, expected.saliency, atol=1e-6)
+    assert [float(one.abs().max()) > 0 for one in found.saliency] == [False, True]
     assert float(found.extras["incompleteness"].max()) < 1e-4
 
 

@@ -1,4 +1,4 @@
-"""Localisation, removal, infidelity, subsets, sensitivity, sparseness: against answers known beforehand, and where there is no answer."""
+"""Removal, infidelity, subsets, sensitivity: against answers known beforehand, and where there is no answer."""
 
 from __future__ import annotations
 
@@ -8,30 +8,25 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.data import Evidence
 from benchmarks.measures import (
     faithfulness_correlation,
     infidelity,
     iterative_removal,
-    localisation,
     max_sensitivity,
     pixel_flipping,
     remove_and_debias,
     sensitivity_n,
-    sparseness,
     sufficient_shares,
 )
 from benchmarks.measures.fills import Removal, linear_imputation
 from da.superpixels import superpixels
 from da.types import Attribution
-from results.metrics import metric_named
 from tests.helpers import rngs, textured
 
 ONE = torch.ones(1, dtype=torch.long)
 FLIP = {"fills": ["black"], "steps": 4, "target": "predicted"}
 ROAD = {"shares": [0.25, 0.5, 0.75], "target": "predicted"}
 IROF = {"sp_num": 20, "compactness": 10.0, "fill": "black", "target": "predicted"}
-LOCATE = {"tolerance": 3.0, "k": 224**2 // 4, "sign": "positive", "target": "label"}
 INFIDELITY = {"draws": 8, "perturbation": "square", "sigma": 0.2, "side": 0.25, "fill": "black", "sign": "signed", "normalise": False}
 SUFFICIENT = {"criteria": {"share": 0.5}, "fills": ["black"], "smallest": 0.01, "points": 4}
 SUBSET = {"draws": 20, "fill": "black", "sign": "signed", "target": "predicted"}
@@ -230,88 +225,6 @@ def test_losses_that_are_rounding_have_no_correlation(spread, none):
         assert (frame["value"].isna() == none).all(), measure.__name__
 
 
-def test_a_point_hits_within_the_tolerance_and_mass_lies_where_it_lies():
-    mask = torch.zeros(16, 16, dtype=torch.bool)
-    mask[4:8, 4:8] = True
-    saliency = -torch.ones(1, 16, 16)
-    saliency[0, 5, 10] = 3.0  # three columns right of the mask
-    saliency[0, 4, 4:8] = 1.0
-    kept = torch.zeros(1, 16, 16, dtype=torch.bool)
-    kept[0, 4:8, 6:10] = True
-    known, image = [Evidence(mask[None], (0,))], textured(1, 16, 16)
-
-    def located(**chosen):
-        frame, queries = asked(localisation, saliency, image, evidence=known, kept=kept, **LOCATE | chosen)
-        assert queries == 0
-        return found(frame)
-
-    values = located()
-    assert values["pointing_exact"] == 0
-    assert values["pointing_hit"] == 0  # 3 pixels away, and not nearer
-    assert located(tolerance=3.1)["pointing_hit"] == 1
-    assert values["relevance_mass"] == pytest.approx(4 / 7)
-    assert 4 / 16 <= values["relevance_rank"] < 1
-    assert located(k=round(224**2 * 5 / 256))["topk_intersection"] == 4 / 5  # the five pixels that are not at -1
-    assert values["region_iou"] == pytest.approx(8 / 24)
-    assert located(sign="absolute")["relevance_mass"] == pytest.approx(16 / (256 + 2))
-    assert asked(localisation, saliency, image, labels=[0], evidence=known, **LOCATE)[0].empty  # the mask is the label's
-    assert len(asked(localisation, saliency, image, labels=[0], evidence=known, **LOCATE | {"target": "any"})[0]) == 5
-    assert asked(localisation, saliency, image, evidence=[None], **LOCATE)[0].empty
-    negative = found(asked(localisation, -torch.ones(1, 16, 16), image, evidence=known, **LOCATE)[0])
-    assert np.isnan(negative["relevance_mass"])
-    assert negative["relevance_rank"] < 1  # ties in a random order
-    with pytest.raises(ValueError, match="tolerance=0"):
-        located(tolerance=0.0)
-    with pytest.raises(ValueError, match="k=50177"):
-        located(k=224**2 + 1)
-    with pytest.raises(ValueError, match="sign='signed': choose positive, absolute"):  # a total may be near 0, or below
-        located(sign="signed")
-
-
-def test_the_overlap_of_two_regions_is_a_double():
-    mask, kept = torch.zeros(16, 16, dtype=torch.bool), torch.zeros(1, 16, 16, dtype=torch.bool)
-    mask[0, :2] = kept[0, 0, 1:3] = True
-    chosen = LOCATE | {"evidence": [Evidence(mask[None], (0,))], "kept": kept}
-    assert found(asked(localisation, torch.ones(1, 16, 16), textured(1, 16, 16), **chosen)[0])["region_iou"] == 1 / 3
-
-
-def test_sparseness_of_a_constant_of_a_point_and_of_two_halves():
-    maps = torch.zeros(4, 8, 8)
-    maps[0], maps[1, 2, 3], maps[2, :4] = 2.0, -5.0, 1.0
-    frame = sparseness(
-        Bright(), textured(4, 8, 8), torch.ones(4).long(), [1] * 4, Attribution(maps), rngs=rngs(4), sign="absolute", threshold=1e-5
-    )
-    values = frame.pivot_table(index="metric", columns="image", values="value", dropna=False)
-    assert values.loc["gini"].tolist()[:3] == pytest.approx([0, 63 / 64, 0.5])
-    assert values.loc["entropy"].tolist()[:3] == pytest.approx([np.log(64), 0, np.log(32)])
-    assert values.loc["effective_size"].tolist()[:3] == pytest.approx([1, 1 / 64, 0.5])
-    assert values.loc["effective_complexity"].tolist()[:3] == pytest.approx([1, 1 / 64, 0.5])
-    assert frame[frame["image"] == 3]["value"].isna().all()  # of nothing but zeros
-    for wrong, said in (({"sign": "signed"}, "sign='signed': choose positive, absolute"), ({"threshold": 1.0}, "threshold=1.0: from 0")):
-        with pytest.raises(ValueError, match=said):
-            asked(sparseness, maps[:1], textured(1, 8, 8), **{"sign": "absolute", "threshold": 0.1} | wrong)
-
-
-OF_A_FILL = {
-    pixel_flipping: FLIP,
-    iterative_removal: IROF,
-    infidelity: INFIDELITY | {"target": "predicted"},
-    faithfulness_correlation: SUBSET | {"size": 224},
-    sensitivity_n: SUBSET | {"shares": [0.5]},
-    sufficient_shares: SUFFICIENT,
-}
-
-
-@pytest.mark.parametrize("measure", OF_A_FILL)
-def test_a_wrong_fill_is_refused_before_any_pass(measure):
-    chosen = OF_A_FILL[measure]
-    wrong = {"fills": ["black", "grey"]} if "fills" in chosen else {"fill": "grey"}
-    model, images = Bright(), textured(64, 16, 16)
-    with pytest.raises(ValueError, match="='grey': choose black"):
-        measure(model, images, torch.ones(64).long(), [1] * 64, Attribution(images[:, 0]), rngs=rngs(64), **chosen | wrong)
-    assert model.queries == 0
-
-
 def test_sufficient_shares_name_a_folder_of_photographs_without_its_path(tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "black.png")
     fills = [f"photographs:{tmp_path}", [0.0, 0.0, 0.0]]
@@ -339,57 +252,3 @@ def test_max_sensitivity_is_the_largest_change_of_the_map():
     assert len({float(noisy.sum()) for noisy in shown}) == 3
     with pytest.raises(ValueError, match="radius=0"):
         asked(max_sensitivity, maps, image, classes, [1, 1], explain=explain, draws=1, radius=0.0)
-
-
-def every_measure(mask):
-    known = {"evidence": [Evidence(mask[None], (0,))]}
-    yield localisation, LOCATE | known
-    yield pixel_flipping, FLIP
-    yield remove_and_debias, ROAD
-    yield iterative_removal, IROF
-    yield infidelity, INFIDELITY | {"target": "predicted"}
-    yield faithfulness_correlation, SUBSET | {"size": 224 * 20}
-    yield sensitivity_n, SUBSET | {"shares": [0.1, 0.5]}
-    yield sparseness, {"sign": "absolute", "threshold": 0.0}
-    yield max_sensitivity, {"draws": 2, "radius": 0.1, "explain": lambda images: images.mean(1)}
-
-
-def test_a_map_with_a_value_that_is_not_finite_has_no_number_and_ties_do_not_fail():
-    mask = torch.zeros(16, 16, dtype=torch.bool)
-    mask[:5, :5] = True
-    image = textured(1, 16, 16)
-    wrong = image.mean(1).clone()
-    wrong[0, 3, 3] = torch.nan
-    for measure, chosen in every_measure(mask):
-        frame, _ = asked(measure, wrong, image, **chosen)
-        assert len(frame)
-        assert frame["value"].isna().all(), measure.__name__
-        frame, _ = asked(measure, torch.zeros(1, 16, 16), image, **chosen)
-        assert not np.isinf(frame["value"]).any()
-
-
-def test_an_images_numbers_do_not_depend_on_the_others_of_its_batch():
-    images = textured(3, 16, 16)
-    maps = torch.from_numpy(np.random.default_rng(1).random((3, 16, 16))).float()
-    mask = torch.zeros(16, 16, dtype=torch.bool)
-    mask[:5, :5] = True
-    classes = torch.ones(3, dtype=torch.long)
-    for measure, chosen in every_measure(mask):
-        if measure is localisation:
-            chosen |= {"evidence": chosen["evidence"] * 3}
-        together, _ = asked(measure, maps, images, classes, [1] * 3, **chosen)
-        alone = measure(
-            Bright(), images[1:2], classes[:1], [1], Attribution(maps[1:2]), rngs=rngs(3)[1:2],
-            **chosen | ({"evidence": chosen["evidence"][:1]} if measure is localisation else {}),
-        )  # fmt: skip
-        there = together[together["image"] == 1]
-        assert there["metric"].tolist() == alone["metric"].tolist()
-        np.testing.assert_allclose(there["value"], alone["value"], rtol=1e-9, equal_nan=True)
-
-
-def test_each_number_says_which_direction_is_better():
-    names = ["pointing_hit", "relevance_mass", "irof", "road_combined", "srg_black", "lerf_road", "gini", "sensitivity_n"]
-    assert {metric_named(name).better for name in names} == {"larger"}
-    names = ["infidelity_scaled", "max_sensitivity", "morf_noise", "road_morf", "entropy", "effective_size"]
-    assert {metric_named(name).better for name in names} == {"smaller"}
-    assert metric_named("morf_score_black").better == ""
