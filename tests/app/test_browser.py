@@ -25,7 +25,6 @@ from benchmarks.app.explained import Watched
 from benchmarks.engines.engine import Engine
 from benchmarks.inputs import own_folders
 from benchmarks.inputs.messages import choices
-from da.__main__ import main
 from da.fill import composite
 from tests.app.conftest import COFFEE
 from tests.commands import QUIET, called
@@ -285,34 +284,3 @@ def test_a_broken_file_gets_a_sentence(page, tiny):
     page.get_by_role("button", name="Explain").click()
     page.locator("#said").get_by_text("Not explained:").wait_for(timeout=60_000)
     assert "broken.jpg cannot be read" in page.locator("#said").inner_text()
-
-
-def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
-    import builtins
-
-    import da.__main__
-
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name == "gradio":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    assert da.__main__.main(["--app"]) == 2
-    assert "pip install 'dynamic-ablation[app]'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("port", ["0", "70000", "-1", "x"])
-def test_a_port_that_cannot_be_is_refused(port, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["--app", f"--port={port}"])
-    assert ended.value.code == 2
-    assert "is no port: give a whole number from 1 to 65535" in capsys.readouterr().err
-
-
-def test_help_serves_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(server, "serve", lambda port: pytest.fail("served"))
-    assert main(["--app", "--help"]) == 0
-    assert "--port" in capsys.readouterr().out

@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.app.browser import server
 from benchmarks.data.sets import demo
+from da.__main__ import main
 from tests.commands import command, started
 from tests.conftest import REPOSITORY
 
@@ -144,3 +146,34 @@ def test_a_strangers_method_in_a_package_of_their_own(tmp_path):
     assert summary["method"].tolist()[0] == "gradient"
     assert summary.set_index("method")["insertion_auc"].notna().sum() == 3
     assert (tmp_path / "runs" / "theirs" / "figures" / "maps_demo_efficientnet_lite0.png").exists()
+
+
+def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
+    import builtins
+
+    import da.__main__
+
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "gradio":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert da.__main__.main(["--app"]) == 2
+    assert "pip install 'dynamic-ablation[app]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["0", "70000", "-1", "x"])
+def test_a_port_that_cannot_be_is_refused(port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--app", f"--port={port}"])
+    assert ended.value.code == 2
+    assert "is no port: give a whole number from 1 to 65535" in capsys.readouterr().err
+
+
+def test_help_serves_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(server, "serve", lambda port: pytest.fail("served"))
+    assert main(["--app", "--help"]) == 0
+    assert "--port" in capsys.readouterr().out
