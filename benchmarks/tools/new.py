@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import keyword
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Kind:
 
 KINDS = {
     "method": Kind("method", "-m method=NEW_NAME,random name=NEW_NAME"),
-    "model": Kind("model", "model=NEW_NAME method=gradcam name=NEW_NAME"),
+    "model": Kind("model", "model=NEW_NAME dataset=image_folder dataset.root=FOLDER method=gradcam name=NEW_NAME"),
     "dataset": Kind("dataset", "dataset=NEW_NAME dataset.root=FOLDER method=sobel name=NEW_NAME"),
     "measure": Kind("benchmark", "-m method=sobel,random benchmark=[mar,NEW_NAME] name=NEW_NAME"),
 }
@@ -58,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("Written: " + ", ".join(map(str, written)))
     print("Run " + ("these, in that folder:" if args.folder != Path() else "these:"))
     print(f"  python -m pytest test_{args.name}.py")
-    print(f"  python -m benchmarks --config-dir conf {KINDS[args.kind].run.replace(TEMPLATE, args.name)}")
+    print(f"  python -m benchmarks --config-dir conf {(run := KINDS[args.kind].run.replace(TEMPLATE, args.name))}")
+    if "FOLDER" in run:
+        print("FOLDER is one with photographs of yours.")
     return 0
 
 
@@ -79,7 +82,16 @@ def begin(kind: str, name: str, folder: Path) -> list[Path]:
         text = files("benchmarks.tools.templates").joinpath(template).read_text(encoding="utf-8")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace(TEMPLATE, name), encoding="utf-8")
+    _format([path for path, part in wanted.items() if part != "yaml"])
     return list(wanted)
+
+
+def _format(modules: list[Path]) -> None:
+    """Order imports and break lines by the settings of the folder that the modules lie in, where ruff is installed."""
+    if find_spec("ruff") is None:
+        return
+    for command in (["check", "--select=I", "--fix"], ["format"]):
+        subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", *map(str, modules)], check=False, capture_output=True)
 
 
 if __name__ == "__main__":

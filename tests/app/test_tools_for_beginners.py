@@ -17,44 +17,49 @@ from benchmarks.tools import doctor, new
 from tests.commands import command
 from tests.conftest import REPOSITORY
 
+NAME = "mine_of_a_longer_name"
 RUN = {
-    "method": ["-m", "method=mine,random"],
-    "model": ["model=mine", "method=gradcam"],
-    "dataset": ["dataset=mine", "dataset.root=photos", "method=sobel"],
-    "measure": ["-m", "method=sobel,random", "benchmark=[mar,mine]"],
+    "method": ["-m", f"method={NAME},random"],
+    "model": [f"model={NAME}", "method=gradcam", "dataset=image_folder", "dataset.root=photos"],
+    "dataset": [f"dataset={NAME}", "dataset.root=photos", "method=sobel"],
+    "measure": ["-m", "method=sobel,random", f"benchmark=[mar,{NAME}]"],
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", new.KINDS)
 def test_what_is_begun_works_as_it_is(kind, tmp_path, capsys):
-    assert new.main([kind, "mine", "--folder", str(tmp_path)]) == 0
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    assert new.main([kind, NAME, "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "python -m pytest test_mine.py" in said
+    assert f"python -m pytest test_{NAME}.py" in said
     assert "python -m benchmarks --config-dir conf " in said
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
-    lines = f"--line-length={140}"
-    rules = ["--isolated", lines, "--select=E,F,I,B,UP,SIM,C4,RUF,PT,NPY,PD,PIE,RET,N,D", "--ignore=D1,D203,D213,N999,D407,D413,D406,F722"]
-    for tool in (
-        ["ruff", "check", *rules],
-        ["ruff", "format", "--check", "--isolated", lines],
-        ["mypy", "--strict", "--follow-imports=silent"],
-    ):
-        done = subprocess.run([sys.executable, "-m", *tool, "mine.py", "test_mine.py"], cwd=tmp_path, capture_output=True, text=True)
+    for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--strict", "--follow-imports=silent"]):
+        done = subprocess.run([sys.executable, "-m", *tool, f"{NAME}.py", f"test_{NAME}.py"], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, (tool, done.stdout, done.stderr)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "test_mine.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [sys.executable, "-m", "pytest", "-q", f"test_{NAME}.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
     (tmp_path / "photos").mkdir()
     shutil.copy(str(demo().photographs[1].source), tmp_path / "photos" / "967_coffee.png")
-    few = ["select.count=1", "name=mine", "benchmark.mar.points=3"]
+    few = ["select.count=1", f"name={NAME}", "benchmark.mar.points=3"]
     ran = command(
         "benchmarks", "--config-dir", "conf", *RUN[kind], *few, *(() if kind == "measure" else ("benchmark=[mar]",)), cwd=tmp_path
     )
     assert ran.returncode == 0, ran.stderr
-    rows = (tmp_path / "runs" / "mine" / "summary.csv").read_text()
-    assert "mine" in rows
+    rows = (tmp_path / "runs" / NAME / "summary.csv").read_text()
+    assert NAME in rows
+
+
+@pytest.mark.parametrize("kind", new.KINDS)
+def test_it_is_written_as_the_settings_of_its_folder_want_it(kind, tmp_path):
+    (tmp_path / "ruff.toml").write_text('line-length = 100\nlint.select = ["E", "F", "I", "W"]\n')
+    assert new.main([kind, NAME, "--folder", str(tmp_path)]) == 0
+    for tool in (["check"], ["format", "--check"]):
+        done = subprocess.run([sys.executable, "-m", "ruff", *tool, "."], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, (tool, done.stdout, done.stderr)
 
 
 @pytest.mark.parametrize(
