@@ -2,9 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-APP := .venv-app
 
-.PHONY: demo paper unit test test-all test-app check docs clean
+.PHONY: demo paper unit test test-all check docs clean
 
 SCALE ?= laptop
 ARGS ?=
@@ -27,9 +26,6 @@ test: $(STAMP)  ## the tests but the long ones, with those of make unit: six min
 test-all: $(STAMP)  ## the long tests, which make test leaves out: experiments, kills, a browser, notebooks, packages; 18 minutes
 	$(PYTEST) -m "slow and not slurm and not ray and not cuda"
 
-test-app: $(APP)/.installed  ## the page of python -m da --app, in an environment of its own: Gradio wants an older Pillow
-	$(APP)/bin/python -m pytest tests/app/test_browser.py
-
 check: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,10 +39,5 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
-$(APP)/.installed: pyproject.toml
-	test -x $(APP)/bin/python || $(PYTHON) -m venv $(APP)
-	$(APP)/bin/python -m pip install --quiet --editable '.[app,dev]'
-	touch $@
-
 clean:  ## remove the environment; results in runs/ stay
-	rm -rf $(VENV) $(APP) build *.egg-info
+	rm -rf $(VENV) build *.egg-info

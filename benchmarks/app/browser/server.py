@@ -33,7 +33,7 @@ from da.plot import heat_map
 from da.rule import picture
 
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-MISSING = "--app needs Gradio, which wants Pillow below 13: pip install 'dynamic-ablation[app]', best in an environment of its own"
+MISSING = "--app needs Gradio: pip install 'dynamic-ablation[app]'"
 LOCAL = "127.0.0.1"
 PLACE = "GRADIO_TEMP_DIR"  # the variable that names Gradio's folder
 OWN = "the method's own"
