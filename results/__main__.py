@@ -216,6 +216,8 @@ def _folder(text: str) -> Path:
     path = _path(text)
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file: give a run's folder, such as runs/demo")
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no run {text}: give its folder, such as runs/demo")
     return path
 
 

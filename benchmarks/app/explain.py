@@ -7,13 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.app.explain_options import KEYS, RULES, Asked, options, use_config_dir, yaml_value
+from benchmarks.data.demo_pictures import unreadable
 from benchmarks.inputs.compose import composed
 from benchmarks.inputs.messages import cause
-from benchmarks.inputs.places import any_file_names, ensure_cache
+from benchmarks.inputs.places import any_file_names, ensure_cache, expanded
 
 DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of a GPU on Linux
 
@@ -57,6 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     args = parser.parse_intermixed_args(arguments)
     asked = settled(parser, args, cfg, method, own_choice)
+    if reason := unreadable(Path(expanded(asked.photo))):
+        return failed(ValueError(reason), args.debug, given)
     from benchmarks.app import explained  # only now, with PyTorch: help and errors do without
 
     try:

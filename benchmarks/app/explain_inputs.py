@@ -10,20 +10,17 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.data.decoding import checked_range
+from benchmarks.data.demo_pictures import unreadable
 from benchmarks.data.sets import Photograph, demo
 from benchmarks.inputs import own_folders
-from benchmarks.inputs.messages import suggestion
 
 
 def load_photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photograph:
     """A file, or the demo photograph of that name where there is no such file. value_range: of a file, see ``image_folder``."""
-    if photo.is_dir():
-        raise ValueError(f"{photo} is a folder: give one photograph, or run python -m benchmarks dataset=image_folder dataset.root={photo}")
-    by_name = {of.id: of for of in demo().photographs}
-    if str(photo) not in by_name and not photo.exists():
-        raise ValueError(f"{photo} cannot be read: there is no such file{suggestion(str(photo), by_name)}")
+    if reason := unreadable(photo):
+        raise ValueError(reason)
     if not photo.exists():
-        return by_name[str(photo)]
+        return next(of for of in demo().photographs if of.id == str(photo))
     name = os.fsencode(photo.name).decode("utf-8", "backslashreplace")
     return Photograph(name, None, photo, value_range=checked_range(value_range))
 

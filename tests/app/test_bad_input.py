@@ -106,7 +106,7 @@ DA = [
 ]
 
 OTHERS = [
-    ("results", "verify absent", "absent holds no run"),
+    ("results", "verify absent", "there is no run absent"),
     ("results", "summary empty", "empty holds no run"),
     ("results", "verify empty --sample 0", "'0': give a number of at least 1"),
     ("results", "verfy empty", "invalid choice: 'verfy'"),
@@ -155,7 +155,7 @@ def test_others(folder, module, arguments, message):
     [
         ("benchmarks", "method=da_poss", "no such method (did you mean da_pos?)"),
         ("da", "absent.jpg", "absent.jpg cannot be read"),
-        ("results", "verify absent", "absent holds no run"),
+        ("results", "verify empty", "empty holds no run"),
         ("benchmarks.tools.train_cifar100", "--root empty --out a.pth", "give a name that ends in .safetensors"),
     ],
 )
@@ -172,7 +172,7 @@ def test_commands_started_from_nothing_say_it_too(folder, module, arguments, mes
         ("benchmarks", "method.k=three"),
         ("benchmarks", "method=da_poss"),
         ("da", "absent.jpg"),
-        ("results", "verify absent"),
+        ("results", "verify empty"),
         ("benchmarks.tools.train_cifar100", "--folder empty --test-folder empty --out a.safetensors"),
     ],
 )
