@@ -252,6 +252,8 @@ def test_a_photograph_is_dropped_explained_and_downloaded(page, served, tiny, tm
     for name in ("#live", "#map", "#top"):
         page.locator(f"{name} img").first.wait_for()
     assert page.locator("#decided").inner_text().strip()[0] in "✓✗"
+    assert page.get_by_label("Download").or_(page.get_by_title("Download")).count() > 0
+    assert page.get_by_label("Share", exact=True).or_(page.get_by_title("Share", exact=True)).count() == 0
     with page.expect_download() as download:
         page.locator("#files a[download$='.json'], #files a[href$='.json']").first.click()
     answer = json.loads(Path(download.value.path()).read_text())

@@ -33,6 +33,7 @@ from da.plot import heat_map
 from da.rule import picture
 
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+BUTTONS = ["download", "fullscreen"]  # of a picture; Gradio's default has one that shares it on the web
 MISSING = "--app needs Gradio: pip install 'dynamic-ablation[app]'"
 LOCAL = "127.0.0.1"
 PLACE = "GRADIO_TEMP_DIR"  # the variable that names Gradio's folder
@@ -111,13 +112,13 @@ def made() -> Any:
                     stop = gr.Button("Stop", elem_id="stop")
             with gr.Column(scale=2):
                 said = gr.Markdown(elem_id="said")
-                live = gr.Image(label="The smallest state accepted so far", interactive=False, elem_id="live", height=320)
+                live = gr.Image(label="The smallest state accepted so far", interactive=False, elem_id="live", height=320, buttons=BUTTONS)
                 with gr.Row():
-                    regions = gr.Gallery(label="Reasons", columns=3, elem_id="regions", height=300)
-                    saliency = gr.Image(label="Map", interactive=False, elem_id="map", height=300)
+                    regions = gr.Gallery(label="Reasons", columns=3, elem_id="regions", height=300, buttons=BUTTONS)
+                    saliency = gr.Image(label="Map", interactive=False, elem_id="map", height=300, buttons=BUTTONS)
                 share = gr.Slider(0.5, 100, value=10, step=0.5, label="Kept share of the map's top, %", elem_id="share")
                 with gr.Row():
-                    top = gr.Image(label="What the model is shown", interactive=False, elem_id="top", height=300)
+                    top = gr.Image(label="What the model is shown", interactive=False, elem_id="top", height=300, buttons=BUTTONS)
                     decided = gr.Markdown(elem_id="decided")
                 command = gr.Textbox(label="The command that does the same", interactive=False, elem_id="command", buttons=["copy"])
                 files = gr.File(label="Picture and JSON", interactive=False, file_count="multiple", elem_id="files")
