@@ -184,7 +184,7 @@ def test_models_that_need_a_file_or_a_name_are_not_offered():
 
 
 @pytest.fixture
-def served(tiny) -> Iterator[tuple[str, Path]]:
+def served(tiny, request) -> Iterator[tuple[str, Path]]:
     """The address of the page, served as users serve it, and the folder of temporary files, in which nothing is left."""
     pytest.importorskip("gradio")
     with socket.socket() as free:
@@ -198,7 +198,7 @@ def served(tiny) -> Iterator[tuple[str, Path]]:
     url = process.stdout.readline().split()[0]
     assert url.startswith("http://127.0.0.1")
     yield url, temporary
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM if request.node.name == "test_a_run_is_stopped" else signal.SIGINT)
     assert process.wait(60) == 0
     assert not list(temporary.glob("dynamic-ablation-*"))
 

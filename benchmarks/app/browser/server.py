@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,7 +44,8 @@ RUNS: dict[str, Run] = {}  # what goes on, by session
 
 
 def serve(port: int | None = None) -> int:
-    """Serve the page until Ctrl-C, and return the exit code."""
+    """Serve the page until Ctrl-C or SIGTERM, and return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.environ.update(QUIET)
     with private_folder():  # which Gradio reads when it is imported
         try:
