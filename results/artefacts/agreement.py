@@ -92,8 +92,8 @@ def _pair_table(pairs: pd.DataFrame) -> pd.DataFrame:
         {
             "measure": [metric_named(name).title for name in lines["a"]],
             "and": [metric_named(name).title for name in lines["b"]],
-            "over methods": _intervals(lines, ["methods", "low", "high"], 2),
-            "over images": _intervals(lines, ["images", "images_low", "images_high"], 2),
+            "over methods": _intervals(lines, ["methods", "low", "high"], 3),
+            "over images": _intervals(lines, ["images", "images_low", "images_high"], 3),
             "verdict": lines["verdict"].to_numpy(),
         }
     )
