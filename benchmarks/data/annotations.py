@@ -41,7 +41,7 @@ class MaskFile:
                 stored = np.asarray(image.convert("RGB") if image.mode == "P" else image)  # which index is black is in its palette
         except OSError as error:
             raise UnreadableError(f"{self.path} cannot be read: {error}") from None
-        inside = stored.astype(bool) if stored.ndim == 2 else stored.any(2)
+        inside = np.asarray(stored.astype(bool) if stored.ndim == 2 else stored.any(2))
         values = np.unique(stored[inside], axis=0)
         if len(values) != 1:
             many = "is black all over" if not len(values) else f"has {len(values)} values beside black"
