@@ -134,7 +134,7 @@ def placed(model: Model, where: torch.device, batch: int) -> tuple[nn.Module, Te
             raise ValueError(_why(model, error, images)) from error
         try:
             found = _scores(module.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last))
-            if _difference(scores, found) <= _tolerance(scores, "fp32") or scores.isnan().any():
+            if _difference(scores, found) <= _tolerance(scores, "fp32", _rounding(module)) or scores.isnan().any():
                 return module, found
         except RuntimeError:
             pass  # such as a view of what is not contiguous
@@ -229,11 +229,12 @@ def verified(model: Model, forward: Callable[[Tensor], Tensor], batch: int, prec
     reference = torch_engine(model, batch=batch, device=str(where))
     difference, module, scores = 0.0, reference.module, reference.scores
     assert scores is not None
+    rounding = _rounding(module)
     known = module.outputs.logits(scores) if isinstance(module, Normalised) and module.outputs else scores
     for images, logits in zip(probes(model.preprocessing, batch).to(where).split(batch), known.float().split(batch), strict=True):
         difference = max(difference, found := _difference(forward(images), logits), key=lambda value: (value != value, value))
-        if not found <= _tolerance(logits, precision):
-            if _difference(reference.forward(images), logits) > _tolerance(logits, "fp32"):
+        if not found <= _tolerance(logits, precision, rounding):
+            if _difference(reference.forward(images), logits) > _tolerance(logits, "fp32", rounding):
                 raise EngineError(
                     f"{model.name} answers the same images differently each time, and an exported graph may not: choose engine=torch"
                 )
@@ -246,10 +247,17 @@ def _difference(some: Scores, others: Scores) -> float:
     return float(torch.where(some == others, 0, some - others).abs().max())
 
 
-def _tolerance(logits: Scores, precision: str) -> float:
-    """The difference to allow: that of the precision, or its share of the logits' range where that is below 1."""
+def _rounding(module: nn.Module) -> float:
+    """The rounding of 1 by a network's weights, which may be of half precision."""
+    return max((torch.finfo(tensor.dtype).eps for tensor in module.parameters() if tensor.is_floating_point()), default=0.0)
+
+
+def _tolerance(logits: Scores, precision: str, rounding: float) -> float:
+    """The difference to allow: that of the precision, or its share of the logits' range where that is below 1; or four roundings."""
     finite = logits[torch.isfinite(logits)]
-    return TOLERANCE[precision] * min(1.0, float(finite.max() - finite.min()) if finite.numel() else 1.0)
+    if not finite.numel():
+        return TOLERANCE[precision]
+    return max(TOLERANCE[precision] * min(1.0, float(finite.max() - finite.min())), 4 * rounding * float(finite.abs().max()))
 
 
 def check(batch: int, precision: str, known: tuple[str, ...] = ("fp32", "bf16")) -> None:
