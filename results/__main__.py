@@ -89,6 +89,9 @@ def main(arguments: Sequence[str]) -> int:
     if args.debug:
         os.environ[DEBUG] = "1"
     try:
+        for run in [*vars(args).get("runs", ()), *filter(None, [vars(args).get("run")])]:
+            if not run.exists():  # said before anything is imported
+                raise ValueError(f"there is no run {run}: give its folder, such as runs/demo")
         return COMMANDS[args.command](args)
     except BrokenPipeError:
         raise
@@ -216,8 +219,6 @@ def _folder(text: str) -> Path:
     path = _path(text)
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file: give a run's folder, such as runs/demo")
-    if not path.exists():
-        raise argparse.ArgumentTypeError(f"there is no run {text}: give its folder, such as runs/demo")
     return path
 
 

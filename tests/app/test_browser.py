@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,8 @@ def served(tiny, request) -> Iterator[tuple[str, Path]]:
     temporary.mkdir()
     environment = os.environ | QUIET | {"PYTHONPATH": str(REPOSITORY), "TMPDIR": str(temporary)}
     command = [sys.executable, "-m", "da", "--app", "--port", str(port), "--config-dir", "conf"]
-    process = subprocess.Popen(command, cwd=tiny, env=environment, stdout=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs in the background is started without Ctrl-C
+    process = subprocess.Popen(command, cwd=tiny, env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=heard)
     url = process.stdout.readline().split()[0]
     assert url.startswith("http://127.0.0.1")
     yield url, temporary

@@ -34,9 +34,11 @@ def test_what_is_begun_works_as_it_is(kind, tmp_path, capsys):
     said = capsys.readouterr().out
     assert f"python -m pytest test_{NAME}.py" in said
     assert "python -m benchmarks --config-dir conf " in said
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}", "MYPYPATH": str(REPOSITORY)}
     for tool in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy", "--strict", "--follow-imports=silent"]):
-        done = subprocess.run([sys.executable, "-m", *tool, f"{NAME}.py", f"test_{NAME}.py"], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *tool, f"{NAME}.py", f"test_{NAME}.py"], cwd=tmp_path, capture_output=True, text=True, env=environment
+        )
         assert done.returncode == 0, (tool, done.stdout, done.stderr)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", f"test_{NAME}.py"], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import da.__main__
+from benchmarks.data.demo_pictures import path_of
 from benchmarks.data.derived import correct_for_all, mosaics
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, demo
 from benchmarks.engines.views import ScoreView
@@ -200,7 +202,14 @@ def test_what_several_rules_refuse_and_say(tmp_path):
 @pytest.mark.parametrize("name", ["stability", "criteria", "sanity", "grid_pointing"])
 def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
     methods = "da_pos,da_minimal,gradcam,random,sobel"
-    fewer = {"criteria": ["benchmark.sufficiency.points=5", f"method={methods}"], "sanity": [f"method={methods}"]}
+    (folder / "two").mkdir(exist_ok=True)
+    for photograph in ("chelsea", "coffee"):
+        shutil.copy(path_of(photograph), folder / "two")
+    fewer = {
+        "stability": ["dataset=image_folder", "dataset.root=two"],
+        "criteria": ["benchmark.sufficiency.points=5", f"method={methods}"],
+        "sanity": [f"method={methods}"],
+    }
     frame = read(experiment(folder, name, *fewer.get(name, [])), name)
     assert {"da_pos", "da_minimal", "random"} <= set(frame["method"])
     if name == "stability":
@@ -209,7 +218,7 @@ def test_experiments_beyond_the_paper(folder, name):  # noqa: F811
         assert abs(random["Spearman of maps"]) < 0.05
         rows = pd.read_parquet(folder / "runs" / "stability" / "rows.parquet")
         of = rows[(rows["method"] == "da_minimal") & (rows["metric"] == "queries")]
-        assert set(of.loc[of["status"] == "nothing_accepted", "image"]) == {"chelsea"}  # both whole images: no likeness of regions
+        assert set(of.loc[of["status"] == "nothing_accepted", "image"]) == {"chelsea.png"}  # both whole images: no likeness of regions
         assert frame.set_index("method").loc["da_minimal", "IoU of regions"] < 0.5
     if name == "criteria":  # another model in the same run has a line of its own
         other = read(experiment(folder, name, *fewer[name], "method=random", "model=efficientnet_lite1"), name).set_index("method")
