@@ -72,7 +72,7 @@ def wait_for_colours(shown, selector: str, condition: str) -> None:
 
 def first_cell(shown, row: int = 0, column: int = 1) -> str:
     cell = f'#grid .cell[data-row="{row}"][data-column="{column}"]'
-    shown.evaluate("document.querySelector('#grid').scrollIntoView()")
+    shown.evaluate("row => document.querySelectorAll('#grid .row')[row].scrollIntoView()", row)
     shown.wait_for_selector(f"{cell} canvas[width='224']")
     return cell
 
