@@ -11,10 +11,11 @@ import torch
 from da.certificate import certify
 from da.fill import Fill, baseline_image, composite
 from da.minimal.reduction import reduce
+from da.minimal.region import __version__ as search_version
 from da.ranking import importance_rank, prefix_shares
 from da.types import Attribution, Images, LabelModel, Masks, Rngs, Saliency, Targets
 
-__version__ = "1"
+__version__ = f"1, search {search_version}"  # by which ``removable`` is found
 
 
 def region_certificate(

@@ -13,14 +13,12 @@ from da.minimal.region import Accepts, regions
 from da.minimal.region import __version__ as search_version
 from da.minimal.search import Settings
 from da.passes import passes
-from da.settings import added_later, with_settings
-from da.superpixels import LATER
+from da.settings import with_settings
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
 __version__ = f"1, search {search_version}"
 
 
-@added_later(**LATER)
 @passes(lambda budget, **_: (budget, 0))
 @with_settings(Settings, leave_out=("rule",))
 def minimal_region_by_score(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from da.arguments import LABELS, arguments
 from da.fill import Fill, baseline_image, composite
+from da.minimal.cells import in_order_of_area
 from da.minimal.region import Accepts
 from da.passes import passes
 from da.settings import with_settings
@@ -189,19 +189,6 @@ def smallest(accepts: Accepts, images: Images, classes: Tensor, settings: Exact,
             "superpixels": segments.count.float(),
         },
     )
-
-
-def in_order_of_area(areas: list[int]) -> Iterator[tuple[int, int]]:
-    """All subsets but the empty one as ``(area, bits)``, the smallest area first; areas are positive whole numbers."""
-    order = sorted(range(len(areas)), key=lambda i: (areas[i], i))
-    sizes, bits = [areas[i] for i in order], [1 << i for i in order]
-    heap = [(sizes[0], 0, bits[0])] if sizes else []
-    while heap:
-        area, last, subset = heapq.heappop(heap)
-        yield area, subset
-        if last + 1 < len(sizes):
-            heapq.heappush(heap, (area + sizes[last + 1], last + 1, subset | bits[last + 1]))
-            heapq.heappush(heap, (area - sizes[last] + sizes[last + 1], last + 1, (subset ^ bits[last]) | bits[last + 1]))
 
 
 def _search(areas: np.ndarray, budget: int, found: Smallest, order: list[int]) -> Generator[list[int], list[bool], None]:

@@ -1,4 +1,4 @@
-"""Smaller regions from given ones: the removal of pieces of ``da.minimal.search`` without its walk."""
+"""Smaller regions from given ones: the search of ``da.minimal.search`` from there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from da.arguments import LABELS, arguments
-from da.minimal.pieces import Mask
+from da.minimal.cells import Mask
 from da.minimal.region import __version__ as search_version
 from da.minimal.region import regions
 from da.minimal.search import Settings
@@ -20,7 +20,7 @@ __version__ = f"1, search {search_version}"
 
 
 @passes(lambda budget, **_: (budget, 0))
-@with_settings(Settings, leave_out=("k", "walk", "alpha_step", "fc"))
+@with_settings(Settings)
 def reduce(
     model: LabelModel,
     images: Images,
@@ -33,8 +33,8 @@ def reduce(
 ) -> Attribution:
     """Make a region smaller, or a map's smallest sufficient share of pixels, until it is 1-minimal over superpixels.
 
-    As ``minimal_region`` with another start than its walk. A region is asked about once. Of a map, the share of its highest pixels that
-    holds is found by bisection between 0.2 % and all of the image, in 5 queries. Where the start does not hold, it is the whole image.
+    As ``minimal_region`` with another start than the whole image. A region is asked about once. Of a map, the share of its highest pixels
+    that holds is found by bisection between 0.2 % and all of the image, in 5 queries. Where the start does not hold, it is the whole image.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def reduce(
     seed : int
         Of the generators, where ``rngs`` is left out.
     settings : Settings
-        Given field by field: those of ``da.minimal.search.Settings`` but of its walk are keyword arguments, such as ``budget=200``.
+        Given field by field: those of ``da.minimal.search.Settings`` are keyword arguments, such as ``budget=200``.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Small sufficient regions with a certificate: a walk of circles, then removal of ever smaller pieces."""
+"""Small sufficient regions with a certificate: of random groups of parts the most promising ones are removed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from torch import Tensor
 
 from da.arguments import LABELS, arguments
 from da.fill import baseline_image, composite
-from da.minimal.pieces import Mask
+from da.minimal.cells import Mask
 from da.minimal.search import Found, Search, Settings, search
 from da.passes import passes
-from da.settings import added_later, with_settings
-from da.superpixels import LATER, superpixels
+from da.settings import with_settings
+from da.superpixels import superpixels
 from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets
 
-__version__ = "11"
+__version__ = "12"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 
 
-@added_later(**LATER)
 @passes(lambda budget, **_: (budget, 0))
 @with_settings(Settings)
 def minimal_region(
@@ -36,13 +35,13 @@ def minimal_region(
 ) -> Attribution:
     """Find a region that decides the class and is 1-minimal over superpixels, within ``budget`` label queries an image.
 
-    First ``walk`` steps of Dynamic Ablation (see ``da.walk``), whose centres move less as the area bound shrinks. The region is cut into
-    ``2 ** start`` coherent pieces, and these are removed by probabilistic delta debugging: each has a probability of being needed; the
-    group whose removal promises most area is tried; where that fails its members become likelier. Then pieces that are needed are cut in
-    two, those of most superpixels first, and the same goes on with the halves: as in hierarchical delta debugging, all that is superfluous
-    goes in few, large pieces. Once the budget affords no more cuts, what remains is checked until no single superpixel's share of it can
-    go. Queries that are left then are spent in the same way; where they end before the next check does, the region that was checked is
-    returned.
+    The region begins as the whole image. Again and again, of many random groups of its parts the most promising one is removed: the
+    expected gain in the logarithm of the area, where parts that are needed are a Poisson process whose density is uniform at first and
+    grows in every group that could not go (as in probabilistic delta debugging, with places in place of list items). Groups are discs,
+    their outsides and halves; after some queries also superpixels in the order of that density, with noise. Once no more queries are
+    left than the check needs, what remains is checked until no single superpixel's share of it can go. Queries that are left then are
+    spent in the same way; where they end before the next check does, the region that was checked is returned. A budget of several times
+    ``search`` is divided among as many searches, and the smallest certified region is returned.
 
     Parameters
     ----------
@@ -64,9 +63,9 @@ def minimal_region(
     Attribution
         The region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each image, and
         a map that agrees with the rule: the region on top, then what was removed last, each of these steps being a region that was
-        verified; around the walk's region the masks that were accepted last; within a step, what is nearer to the steps above.
-        Extras: ``certified`` (1: without what the region has of any one superpixel, the rule is broken), ``checked`` shares known to be
-        needed, of ``pieces``, of which ``coarse`` lie in several superpixels, as their cuts were not reached; ``superpixels`` obtained.
+        verified; within a step, what is nearer to the steps above. Extras: ``certified`` (1: without what the region has of any one
+        superpixel, the rule is broken), ``checked`` of its ``pieces``, the superpixels that it has a share of: those known to be needed;
+        ``superpixels`` obtained.
 
     Raises
     ------
@@ -122,8 +121,7 @@ def regions(
     searches: dict[int, tuple[Search, Mask]] = {}
     for i in range(n):
         if statuses[i] == OK:
-            start = segments.index[i].cpu().numpy(), segments.centres[i, : int(segments.count[i])].cpu().numpy()
-            one = search(*start, rngs[i], settings, None if starts is None else starts[i])
+            one = search(segments.index[i].cpu().numpy(), rngs[i], settings, () if starts is None else starts[i])
             searches[i] = one, next(one)
     while searches:
         rows = list(searches)
@@ -133,7 +131,7 @@ def regions(
             except StopIteration as stop:
                 found[i] = stop.value
                 del searches[i]
-    names = ("pieces", "checked", "coarse", *(() if starts is None else ("start",)))
+    names = ("pieces", "checked", *(() if starts is None else ("start",)))
     numbers = {name: [float(getattr(of, name)) for of in found] for name in names}
     numbers["certified"] = [float(of.certified) for of in found]
     return Attribution(

@@ -170,8 +170,6 @@ def test_no_rule_of_another_kind_is_worded(place, capsys):
             "neg",
             "--budget",
             "20",
-            "--walk",
-            "5",
         ]
     )
     out, err = capsys.readouterr()

@@ -75,5 +75,5 @@ def test_memory_does_not_grow(engine, photographs):
 def test_a_minimal_region_is_sufficient_by_the_device_that_found_it(engine, photographs):
     view, images = LabelView(engine), photographs[:3].to(engine.device)
     targets = view(images)
-    found = minimal_region(view, images, targets, rngs=rngs(3), budget=200, walk=30)
+    found = minimal_region(view, images, targets, rngs=rngs(3), budget=200)
     assert torch.equal(view(images * found.kept[:, None]), targets)

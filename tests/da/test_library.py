@@ -129,8 +129,8 @@ def test_an_image_has_the_same_numbers_whoever_shares_its_batch(batch):
     assert torch.equal(decisions[0].kept, decisions[1].kept)
     methods = {
         "dynamic_ablation": lambda images: da.dynamic_ablation(labels, images, sp_num=40, iterations=60),
-        "minimal_region": lambda images: da.minimal_region(labels, images, budget=60, walk=20),
-        "minimal_region_by_score": lambda images: da.minimal_region_by_score(scores, images, budget=60, walk=20),
+        "minimal_region": lambda images: da.minimal_region(labels, images, budget=60),
+        "minimal_region_by_score": lambda images: da.minimal_region_by_score(scores, images, budget=60),
         "rise": lambda images: baselines.rise(scores, images, masks=20),
         "kernel_shap": lambda images: baselines.kernel_shap(scores, images, samples=20, sp_num=10),
         "lime": lambda images: baselines.lime(scores, images, samples=20, sp_num=10),

@@ -18,18 +18,18 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_map_agrees_with_the_rule(lite0_engine, photographs):
-    """Its top is the region, under it are the regions that were accepted since the walk, one in the other, and no further ones."""
+    """Its top is the region, under it are the regions that were accepted on the way, one in the other, and no further ones."""
     view, photograph = LabelView(lite0_engine), photographs[1:2]
     y = view(photograph)
     segments = superpixels(photograph, settings()["sp_num"])
-    chosen = Settings(**settings(budget=150, walk=40))
+    chosen = Settings(**settings(budget=150))
     accepted, region = [], None
-    going = search(segments.index[0].numpy(), segments.centres[0, : int(segments.count[0])].numpy(), rngs(1)[0], chosen)
+    going = search(segments.index[0].numpy(), rngs(1)[0], chosen)
     try:
         region = next(going)
-        for asked in range(1, 1000):
+        while True:
             if held := bool(view(torch.where(torch.from_numpy(region), photograph, 0.0)) == y):
-                accepted = [region] if asked <= chosen.walk else [*accepted, region]
+                accepted.append(region)
             region = going.send(held)
     except StopIteration as stop:
         found = stop.value
@@ -39,7 +39,7 @@ def test_the_map_agrees_with_the_rule(lite0_engine, photographs):
     assert all(np.array_equal(mask, found.layer >= level) for level, mask in enumerate(accepted, 1))
     assert found.layer.max() == len(accepted)
     assert len(np.unique(found.layer.astype(np.float32))) > 100  # what was removed at once is in an order, too
-    whole = minimal_region(view, photograph, y, rngs=rngs(1), **settings(budget=150, walk=40))
+    whole = minimal_region(view, photograph, y, rngs=rngs(1), **settings(budget=150))
     assert torch.equal(whole.saliency[0] == whole.saliency[0].max(), whole.kept[0])
     assert np.allclose(whole.saliency[0] * found.layer.max(), found.layer, atol=1e-4)
 
@@ -62,7 +62,7 @@ def test_by_score_keeps_the_share(lite0_engine, photographs):
     images = photographs[1:3]
     whole, y = scores(images).max(1)
     scores.queries = 0
-    found = minimal_region_by_score(scores, images, y, rngs=rngs(2), **settings("da_minimal_share", budget=120, walk=40))
+    found = minimal_region_by_score(scores, images, y, rngs=rngs(2), **settings("da_minimal_share", budget=120))
     assert int(found.queries.sum()) == scores.queries
     assert (found.queries <= 120).all()
     kept = scores(torch.where(found.kept[:, None], images, 0.0)).gather(1, y[:, None])[:, 0]

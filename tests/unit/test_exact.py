@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import da
-from da.minimal.exact import in_order_of_area
+from da.minimal.cells import in_order_of_area
 from da.superpixels import superpixels
 from da.types import Attribution
 from tests.helpers import Labels, PatchNet, rngs, textured

@@ -145,7 +145,7 @@ WRONG = {
     "several on a blur": (lambda: da.disjoint_regions(LABELS, IMAGES, most=2, fill="blur"), ValueError, "give a colour, such as black"),
     "no regions": (lambda: da.disjoint_regions(LABELS, IMAGES, most=0), ValueError, "most=0: at least 1"),
     "a fill": (lambda: walk(fill="white"), ValueError, "choose black, mean, blur, noise, photographs:DIR, or three numbers in [0, 1]"),
-    "a setting": (lambda: da.minimal_region(LABELS, IMAGES, prior=1.5), ValueError, "prior=1.5: give a probability between 0 and 1"),
+    "a setting": (lambda: da.minimal_region(LABELS, IMAGES, largest=1.5), ValueError, "largest=1.5: give a share between 0 and 1"),
     "a misspelt setting": (lambda: da.minimal_region(LABELS, IMAGES, sp_nun=9), TypeError, "unexpected keyword argument 'sp_nun'"),
 }
 

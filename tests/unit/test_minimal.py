@@ -7,9 +7,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from da.minimal.pieces import cut, graded, superpixels_in
+from da.minimal.cells import Cells, graded
 from da.minimal.region import minimal_region
-from da.minimal.search import Found, Settings, _Pieces, _remove, search
+from da.minimal.search import Found, Settings, _blame, _check, _most_promising, search
 from da.superpixels import superpixels
 from tests.conftest import REPOSITORY
 from tests.helpers import Labels, PatchNet, rngs, textured
@@ -28,7 +28,7 @@ def holds(net, images, region, rule: str):
 @pytest.mark.parametrize("rule", ["positive", "negative"])
 def test_the_region_is_the_smallest_set_of_superpixels_that_decides(rule):
     net, images = PatchNet(20, 24, 10, 9), textured(3, 64, 64)
-    found = minimal_region(Labels(net), images, torch.ones(3).long(), rngs=rngs(3), **settings(rule=rule, sp_num=60, walk=60, smallest=1.0))
+    found = minimal_region(Labels(net), images, torch.ones(3).long(), rngs=rngs(3), **settings(rule=rule, sp_num=60, cut=False))
     index = superpixels(images, 60).index
     assert found.status == ("ok",) * 3
     assert found.extras["certified"].tolist() == [1, 1, 1]
@@ -40,12 +40,11 @@ def test_the_region_is_the_smallest_set_of_superpixels_that_decides(rule):
 
 
 @pytest.mark.parametrize("rule", ["positive", "negative"])
-def test_finer_pieces_shrink_it_and_the_certificate_is_true(rule):
+def test_cut_superpixels_shrink_it_and_the_certificate_is_true(rule):
     net, images = PatchNet(20, 24, 10, 9), textured(2, 64, 64)
     y = torch.ones(2).long()
     coarse, fine = (
-        minimal_region(Labels(net), images, y, rngs=rngs(2), **settings(rule=rule, sp_num=30, walk=40, smallest=smallest))
-        for smallest in (1.0, 8 / 4096)
+        minimal_region(Labels(net), images, y, rngs=rngs(2), **settings(rule=rule, sp_num=30, cut=cut)) for cut in (False, True)
     )
     assert (fine.kept.float().mean((1, 2)) < coarse.kept.float().mean((1, 2))).all()
     assert holds(net, images, fine.kept, rule).all()
@@ -62,12 +61,11 @@ def test_finer_pieces_shrink_it_and_the_certificate_is_true(rule):
                 assert not holds(net, images[i : i + 1], without[None], rule).any()
 
 
-def test_what_is_tried_again_is_tried_from_the_largest():
-    labels = np.repeat([0, 1, 2, 3, 4], [1, 5, 2, 4, 3])[None]  # the areas of five pieces
-    found = Found(np.ones(labels.shape, bool), np.zeros(labels.shape), queries=1)
+def test_the_check_asks_about_each_share_once_where_all_are_needed():
+    index = np.repeat([0, 1, 2, 3, 4], [1, 5, 2, 4, 3])[None]  # the areas of five superpixels
+    found = Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
     sizes = []
-    chosen = Settings(**settings())
-    asked = _remove(_Pieces(labels, np.arange(5), np.full(5, chosen.prior_again)), chosen, found, again=True)
+    asked = _check(index, np.ones(index.shape), Settings(), found)
     try:
         region = next(asked)
         while True:
@@ -75,7 +73,28 @@ def test_what_is_tried_again_is_tried_from_the_largest():
             region = asked.send(False)
     except StopIteration:
         pass
-    assert sizes == [5, 4, 3, 2, 1]
+    assert sorted(sizes) == [1, 2, 3, 4, 5]
+    assert found.certified
+    assert found.queries == 6
+
+
+def test_what_could_not_go_is_likelier_to_be_needed():
+    need, removed = np.full((2, 4), 0.1), np.zeros((2, 4), bool)
+    removed[0, :2] = True
+    _blame(need, removed)
+    assert need[0, 0] == pytest.approx(0.1 / (1 - np.exp(-0.2)))  # the mean of a Poisson number, given that it is not 0
+    assert np.allclose(need[~removed], 0.1)
+
+
+def test_the_beginning_of_an_order_is_weighed_by_area_and_need():
+    cells = Cells.shares(np.arange(8).reshape(2, 4), np.ones((2, 4), bool))
+    order = np.arange(8)
+    none_needed = np.full((2, 4), 1e-9)
+    assert _most_promising(cells, none_needed, iter([order]), 0.5).tolist() == [0, 1, 2, 3]
+    third_needed = none_needed.copy()
+    third_needed[0, 2] = 9.0
+    assert _most_promising(cells, third_needed, iter([order]), 0.5).tolist() == [0, 1]
+    assert _most_promising(cells, third_needed, iter([order, order[::-1]]), 0.5).tolist() == [7, 6, 5, 4]
 
 
 def test_a_small_image_has_fewer_superpixels_and_is_cut_to_pixels():
@@ -118,7 +137,7 @@ def test_premises_that_fail_are_statuses():
 def test_an_image_is_the_same_alone_and_in_a_batch():
     net, images = PatchNet(20, 24, 10, 9), textured(3, 64, 64)
     y = torch.ones(3).long()
-    chosen = settings(sp_num=60, walk=30)
+    chosen = settings(sp_num=60, budget=200)
     together = minimal_region(Labels(net), images, y, rngs=rngs(3), **chosen)
     for i in range(3):
         alone = minimal_region(Labels(net), images[i : i + 1], y[:1], rngs=[rngs(3)[i]], **chosen)
@@ -138,65 +157,67 @@ def test_grading_keeps_the_order_and_puts_the_nearer_first():
     assert np.array_equal(graded(np.ones((3, 3))), np.ones((3, 3)))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_with_queries_left_no_piece_can_go(seed):
+def test_the_certificate_is_true_of_any_rule():
     """Whether a set of 16 blocks holds is drawn for each set, so that what was needed once may not be later."""
-    rng = np.random.default_rng(seed)
     blocks = np.kron(np.arange(16).reshape(4, 4), np.ones((2, 2), int))
     index = np.kron(np.arange(4).reshape(2, 2), np.ones((4, 4), int))
-    drawn = rng.random(2**16) < 0.2
-    drawn[0], drawn[-1] = False, True
+    certified = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        drawn = rng.random(2**16) < 0.2
+        drawn[0], drawn[-1] = False, True
 
-    def rule_holds(region) -> bool:
-        return bool(drawn[sum(1 << int(block) for block in np.unique(blocks[region]))])
+        def rule_holds(region, drawn=drawn) -> bool:
+            return bool(drawn[sum(1 << int(block) for block in np.unique(blocks[region]))])
 
-    going = search(index, np.zeros((4, 2)), rng, Settings(**settings(walk=0, smallest=4 / 64, budget=300)))
-    region = next(going)
-    try:
-        while True:
-            region = going.send(rule_holds(region))
-    except StopIteration as stop:
-        found = stop.value
-    assert found.certified
-    assert found.queries < 300
-    assert rule_holds(found.region)
-    for parts in (index, blocks):
-        for one in np.unique(parts[found.region]):
-            assert not rule_holds(found.region & (parts != one))
-
-
-def test_cutting_goes_between_superpixels_then_through_them():
-    index = np.repeat(np.repeat(np.arange(4).reshape(2, 2), 8, 0), 8, 1)
-    region = index != 3
-    region[0, 0] = False
-    one = np.where(region, 0, 1)
-    halves, parents = cut(one, region, index, 16, 1)
-    assert parents.tolist() == [0, 0, 1]
-    assert set(halves[~region].tolist()) == {2}
-    assert sorted(superpixels_in(halves, region, index).tolist()) == [1, 2]
-    three, _ = cut(halves, region, index, 16, 1)  # the one of two superpixels comes first
-    assert superpixels_in(three, region, index).tolist() == [1, 1, 1]
-    six, parents = cut(three, region, index, 16, 9)
-    assert parents.tolist() == [0, 0, 1, 1, 2, 2, 3]
-    assert sorted(np.bincount(six[region]).tolist()) == [31, 32, 32, 32, 32, 32]
-    for nothing in (cut(six, region, index, 17, 9), cut(six, region, index, 1, 0)):
-        assert np.array_equal(nothing[0], six)
+        going = search(index, rng, Settings(**settings(budget=60)))
+        region = next(going)
+        try:
+            while True:
+                region = going.send(rule_holds(region))
+        except StopIteration as stop:
+            found = stop.value
+        assert found.queries <= 60
+        assert rule_holds(found.region)
+        minimal = not any(rule_holds(found.region & (index != one)) for one in np.unique(index[found.region]))
+        assert minimal or not found.certified
+        certified += found.certified
+    assert certified >= 36
 
 
-def test_pieces_of_several_superpixels_are_no_certificate():
-    net, images = PatchNet(0, 0, 64, 64), textured(1, 64, 64)  # all of the image is needed
-    all_needed = 0
-    for budget in range(20, 40):
-        found = minimal_region(Labels(net), images, torch.ones(1).long(), rngs=rngs(1), **settings(sp_num=100, walk=0, budget=budget))
-        assert found.status == ("nothing_accepted",)
-        assert found.extras["coarse"] > 0
-        assert found.extras["certified"] == 0
-        all_needed += int(found.extras["checked"] == found.extras["pieces"])
-    assert all_needed  # each piece was checked, and yet
+def test_cells_are_a_partition_of_the_region():
+    region = np.zeros((9, 11), bool)
+    region[2:8, 3:9] = True
+    for cells in (Cells.squares(region, 6, np.random.default_rng(0)), Cells.shares(np.arange(99).reshape(9, 11) // 20, region)):
+        assert cells.areas.sum() == region.sum()
+        assert np.array_equal(cells.pixels(np.arange(len(cells.areas))), region)
+        for order in [
+            *cells.orders_in_space(6, np.random.default_rng(1)),
+            *cells.orders_by_need(np.ones((9, 11)), 3, 0.5, np.random.default_rng(1)),
+        ]:
+            assert sorted(order.tolist()) == list(range(len(cells.areas)))
+
+
+def test_a_larger_budget_is_several_searches_of_which_the_smallest_region_is_kept():
+    net, images = PatchNet(20, 24, 10, 9), textured(2, 64, 64)
+    y, chosen = torch.ones(2).long(), settings(sp_num=60, search=100)
+    one, four = (minimal_region(Labels(net), images, y, rngs=rngs(2), **chosen | {"budget": budget}) for budget in (100, 400))
+    assert (four.kept.sum((1, 2)) <= one.kept.sum((1, 2))).all()
+    assert (four.queries > one.queries).all()
+    assert (four.queries <= 400).all()
+    assert holds(net, images, four.kept, "positive").all()
+
+
+def test_where_all_is_needed_nothing_is_accepted():
+    net, images = PatchNet(0, 0, 64, 64), textured(1, 64, 64)
+    found = minimal_region(Labels(net), images, torch.ones(1).long(), rngs=rngs(1), **settings(sp_num=100))
+    assert found.status == ("nothing_accepted",)
+    assert found.kept.all()
+    assert found.extras["certified"] == 1
 
 
 @pytest.mark.parametrize(
-    ("change", "name"), [({"rule": "both"}, "rule"), ({"budget": 1}, "budget"), ({"k": 0}, "k"), ({"prior": 1.0}, "prior")]
+    ("change", "name"), [({"rule": "both"}, "rule"), ({"budget": 1}, "budget"), ({"groups": 0}, "groups"), ({"largest": 1.0}, "largest")]
 )
 def test_a_value_out_of_range_is_named(change, name):
     with pytest.raises(ValueError, match=f"^{name}="):
