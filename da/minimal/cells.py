@@ -39,9 +39,16 @@ class Cells:
         rows, columns = (np.arange(h) + top) // side, (np.arange(w) + left) // side
         return cls.shares(rows[:, None] * (columns[-1] + 1) + columns, region)
 
+    @cached_property
+    def _inside(self) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+        """The places of the region's pixels, and their cells."""
+        places = np.flatnonzero(self.labels < len(self.areas))
+        return places, self.labels.ravel()[places]
+
     def sums(self, of: Float[np.ndarray, "h w"]) -> NDArray[np.float64]:
         """Sums of a value of each pixel over each cell."""
-        return np.bincount(self.labels.ravel(), of.ravel(), len(self.areas) + 1)[:-1].astype(float, copy=False)
+        places, cells = self._inside
+        return np.bincount(cells, of.ravel()[places], len(self.areas)).astype(float, copy=False)
 
     @cached_property
     def centres(self) -> NDArray[np.float64]:
@@ -56,24 +63,23 @@ class Cells:
         chosen[group] = True
         return chosen[self.labels]
 
-    def orders_in_space(self, count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-        """Random orders whose beginnings are coherent: by the distance to a random cell, from near or from far, or along a direction."""
-        for number in range(count):
-            away = self.centres - self.centres[rng.integers(len(self.centres))]
-            angle = rng.uniform(0, 2 * np.pi)
-            if number % 3 == 2:
-                yield np.argsort(away @ [np.cos(angle), np.sin(angle)], kind="stable")
-            else:
-                distance = np.hypot(away[:, 0], away[:, 1])
-                yield np.argsort(distance if number % 3 else -distance, kind="stable")
+    def orders_in_space(self, count: int, rng: np.random.Generator) -> Int[np.ndarray, "g c"]:
+        """Random orders whose beginnings are coherent: the nearest to a random cell first, or the farthest, or along a direction."""
+        away = self.centres - self.centres[rng.integers(len(self.centres), size=count)][:, None]
+        angle = rng.uniform(0, 2 * np.pi, count)
+        squared, along = (away**2).sum(-1), away[..., 0] * np.cos(angle)[:, None] + away[..., 1] * np.sin(angle)[:, None]
+        kind = np.arange(count)[:, None] % 3
+        return _ordered(np.where(kind == 2, along, np.where(kind == 1, squared, -squared)))
 
-    def orders_by_need(
-        self, need: Float[np.ndarray, "h w"], count: int, noise: float, rng: np.random.Generator
-    ) -> Iterator[NDArray[np.int64]]:
+    def orders_by_need(self, need: Float[np.ndarray, "h w"], count: int, noise: float, rng: np.random.Generator) -> Int[np.ndarray, "g c"]:
         """Random orders by the density of need, the least first."""
         density = np.log(self.sums(need) / self.areas)
-        for _ in range(count):
-            yield np.argsort(density + noise * rng.gumbel(size=len(density)), kind="stable")
+        return _ordered(density + noise * rng.gumbel(size=(count, len(density))))
+
+
+def _ordered(values: Float[np.ndarray, "g c"]) -> Int[np.ndarray, "g c"]:
+    """Orders of rising values, those that are equal as they come: an unstable sort gives the same on every processor."""
+    return np.argsort(values + 1e-9 * np.arange(values.shape[1]), axis=1)
 
 
 def in_order_of_area(areas: list[int]) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from da.arguments import LABELS, arguments
 from da.minimal.cells import Mask
 from da.minimal.region import __version__ as search_version
-from da.minimal.region import regions
+from da.minimal.region import by_label, regions
 from da.minimal.search import Settings
 from da.passes import passes
 from da.ranking import importance_rank, prefix_shares
@@ -20,7 +20,7 @@ __version__ = f"1, search {search_version}"
 
 
 @passes(lambda budget, **_: (budget, 0))
-@with_settings(Settings)
+@with_settings(Settings, leave_out=("guide",))
 def reduce(
     model: LabelModel,
     images: Images,
@@ -68,10 +68,7 @@ def reduce(
     model, images, classes, rngs = arguments(LABELS, model, images, targets, rngs, seed)
     starts = [_growing(one, rng) for one, rng in zip(_checked(start_from, images), rngs, strict=True)]
 
-    def accepts(shown: Images, rows: Tensor) -> Tensor:
-        return (model(shown) == classes[rows]) == (settings.rule == "positive")
-
-    return regions(accepts, images, classes, rngs, settings, starts=starts)
+    return regions(by_label(model, classes, settings.rule), images, classes, rngs, settings, starts=starts)
 
 
 def _checked(start: Attribution | Tensor, images: Images) -> Tensor:

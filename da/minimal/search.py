@@ -1,13 +1,12 @@
-"""The search of ``da.minimal.region`` on one image: it yields a region to ask about and is sent whether the rule holds."""
+"""The search of ``da.minimal.region`` on one image: it yields a region to ask about and is sent its margin."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
 from da.fill import Fill
 from da.minimal.cells import Cells, Mask, graded, in_order_of_area
@@ -53,6 +52,9 @@ class Settings:
     search : int
         Queries of one search, from 2: a larger budget is divided among several, of which the smallest certified region is kept. One that
         ends early is followed by another, where as many queries are left as it took.
+    guide : float
+        Share of a search's queries during which more is asked of a region than the rule, from 0 to 1: its margin must be above one that
+        falls evenly from the whole image's to 0. Of scores alone.
     fill : str or three floats
         What replaces the rest, see ``da.fill.baseline_image``.
 
@@ -78,6 +80,7 @@ class Settings:
     descent: float = 0.6
     verify: float = 2
     search: int = 500
+    guide: float = 0.0
     fill: Fill = "black"
 
     def __post_init__(self) -> None:
@@ -94,6 +97,7 @@ class Settings:
             ("noise", self.noise >= 0, "0 or more"),
             ("descent", 0 <= self.descent <= 1, "a share from 0 to 1"),
             ("verify", self.verify > 0, "more than 0 queries"),
+            ("guide", 0 <= self.guide <= 1, "a share from 0 to 1"),
             ("search", self.search >= 2, "at least 2 queries"),
         ):
             if not valid:
@@ -124,13 +128,14 @@ class Found:
         return self.pieces == self.checked > 0
 
 
-Search = Generator[Mask, bool, Found]
+Search = Generator[Mask, float, Found]
 
 
-def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, starts: Sequence[Mask] = ()) -> Search:
-    """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found.
+def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, starts: Sequence[Mask] = (), whole: float = 0.0) -> Search:
+    """One image's search: yields a region to ask about, is sent its margin, from 0 on where the rule holds, returns what was found.
 
-    starts: regions, each in the next, of which the search starts at the smallest that holds; without any, at the whole image.
+    starts: regions, each in the next, of which the search starts at the smallest that holds; without any, at the whole image. whole: the
+    margin of that, for ``guide``.
     """
     first = Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
     yield from _start(starts, s, first)
@@ -138,7 +143,7 @@ def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings,
     while s.budget - best.queries > last:
         found, begun = replace(first, layer=first.layer.copy(), queries=best.queries), best.queries
         left = s.budget - begun
-        yield from _one_search(index, rng, replace(s, budget=s.budget if left < 1.5 * size else begun + size), found)
+        yield from _one_search(index, rng, replace(s, budget=s.budget if left < 1.5 * size else begun + size), found, whole)
         best, last = replace(min(found, best, key=_order), queries=found.queries), found.queries - begun
         if found.smallest or (found.certified and not found.changed):
             break  # nothing is left to find; in the second case, all of the image is needed
@@ -151,12 +156,12 @@ def _order(found: Found) -> tuple[bool, bool, int]:
     return not found.changed, not found.certified, int(found.region.sum())
 
 
-def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask, bool, None]:
+def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask, float, None]:
     """Find where regions that grow begin to hold, by bisection; where none does, the whole image is the start."""
     fails, holds = -1, len(starts)
     while holds - fails > 1 and found.queries < s.budget:
         middle = (fails + holds) // 2
-        held = yield starts[middle]
+        held = (yield starts[middle]) >= 0
         found.queries += 1
         fails, holds = (fails, middle) if held else (middle, holds)
     if holds < len(starts):
@@ -164,7 +169,9 @@ def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask,
     found.layer = np.where(found.region & found.changed, 1, np.sum([np.zeros(found.region.shape), *starts], 0) / (len(starts) + 1))
 
 
-def _one_search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, found: Found) -> Generator[Mask, bool, None]:
+def _one_search(
+    index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, found: Found, whole: float
+) -> Generator[Mask, float, None]:
     """Remove groups while the queries allow a check of what is left, check it, and go on with those that the check did not take.
 
     Where superpixels are not cut the check is all: it removes groups, too. Then come the unions of superpixels from the smallest on.
@@ -173,7 +180,7 @@ def _one_search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Sett
     best, reserve, begun = None, s.verify, found.queries
     while True:
         if s.cut:
-            yield from _descend(index, need, rng, s, found, reserve, begun)
+            yield from _descend(index, need, rng, s, found, reserve, begun, whole)
         yield from _check(index, need, s, found)
         if not s.cut:
             yield from _smaller(index, s, found)
@@ -195,7 +202,8 @@ def _descend(
     found: Found,
     reserve: float,
     begun: int,
-) -> Generator[Mask, bool, None]:
+    whole: float,
+) -> Generator[Mask, float, None]:
     """Remove the most promising of random groups, again and again, while ``reserve`` queries are left for each superpixel's check."""
     shares = Cells.shares(index, found.region)
     cells = Cells.squares(found.region, s.cells, rng)
@@ -208,7 +216,8 @@ def _descend(
         group = _most_promising(of, need, orders, s.largest)
         removed = of.pixels(group)
         region = found.region & ~removed
-        held = yield region
+        asked = whole * (1 - (found.queries - begun) / (s.guide * (s.budget - begun))) if s.guide else 0.0
+        held = (yield region) >= max(asked, 0.0)
         found.queries += 1
         if held:
             found.region, found.changed = region, True
@@ -219,17 +228,14 @@ def _descend(
             _blame(need, removed)
 
 
-def _most_promising(cells: Cells, need: Float[np.ndarray, "h w"], orders: Iterator[NDArray[np.int64]], largest: float) -> NDArray[np.int64]:
+def _most_promising(cells: Cells, need: Float[np.ndarray, "h w"], orders: Int[np.ndarray, "g c"], largest: float) -> Int[np.ndarray, " b"]:
     """Of the beginnings of all orders the one whose removal promises most: the gain in the logarithm of the area, if none is needed."""
-    needs, total = cells.sums(need), cells.areas.sum()
-    best, group = -1.0, np.empty(0, np.int64)
-    for order in orders:
-        area = np.cumsum(cells.areas[order[:-1]]) / total
-        promise = -np.log1p(-np.minimum(area, 1 - 1e-9)) * np.exp(-np.cumsum(needs[order[:-1]]))
-        promise[1:][area[1:] > largest] = 0  # a single cell may be larger
-        if promise.max() > best:
-            best, group = promise.max(), order[: promise.argmax() + 1]
-    return group
+    begun = orders[:, :-1]  # without any cell the rule is known not to hold
+    area = cells.areas[begun].cumsum(1) / cells.areas.sum()
+    promise = -np.log1p(-area) * np.exp(-cells.sums(need)[begun].cumsum(1))
+    promise[:, 1:][area[:, 1:] > largest] = 0  # a single cell may be larger
+    group, last = np.unravel_index(promise.argmax(), promise.shape)
+    return orders[group, : last + 1]
 
 
 def _blame(need: Float[np.ndarray, "h w"], removed: Mask) -> None:
@@ -238,7 +244,7 @@ def _blame(need: Float[np.ndarray, "h w"], removed: Mask) -> None:
     need[removed] /= -np.expm1(-expected)
 
 
-def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
+def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, float, None]:
     """Remove superpixels' shares of the region, several at a time while they are hardly needed, until each left is known to be needed."""
     shares = Cells.shares(index, found.region)
     left, known = np.ones(len(shares.areas), bool), np.zeros(len(shares.areas), bool)
@@ -252,7 +258,7 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
             group = group[:-1]  # without any the rule is known not to hold
         left[group] = False
         region = shares.pixels(np.flatnonzero(left))
-        held = yield region
+        held = (yield region) >= 0
         found.queries += 1
         if held:
             known[:] = False
@@ -265,7 +271,7 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
     found.pieces, found.checked = int(left.sum()), int((known & left).sum())
 
 
-def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
+def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, float, None]:
     """Ask about the unions of superpixels of less area than the region, the smallest first, until one holds: there is none smaller."""
     superpixels = Cells.shares(index, np.ones(index.shape, bool))
     for area, bits in in_order_of_area(superpixels.areas.tolist()):
@@ -275,7 +281,7 @@ def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Genera
             return
         group = np.array([i for i in range(len(superpixels.areas)) if bits >> i & 1])
         region = superpixels.pixels(group)
-        held = yield region
+        held = (yield region) >= 0
         found.queries += 1
         if held:
             found.region, found.changed, found.pieces, found.checked = region, True, len(group), len(group)

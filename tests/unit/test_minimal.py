@@ -90,11 +90,11 @@ def test_the_beginning_of_an_order_is_weighed_by_area_and_need():
     cells = Cells.shares(np.arange(8).reshape(2, 4), np.ones((2, 4), bool))
     order = np.arange(8)
     none_needed = np.full((2, 4), 1e-9)
-    assert _most_promising(cells, none_needed, iter([order]), 0.5).tolist() == [0, 1, 2, 3]
+    assert _most_promising(cells, none_needed, order[None], 0.5).tolist() == [0, 1, 2, 3]
     third_needed = none_needed.copy()
     third_needed[0, 2] = 9.0
-    assert _most_promising(cells, third_needed, iter([order]), 0.5).tolist() == [0, 1]
-    assert _most_promising(cells, third_needed, iter([order, order[::-1]]), 0.5).tolist() == [7, 6, 5, 4]
+    assert _most_promising(cells, third_needed, order[None], 0.5).tolist() == [0, 1]
+    assert _most_promising(cells, third_needed, np.stack([order, order[::-1]]), 0.5).tolist() == [7, 6, 5, 4]
 
 
 def test_a_small_image_has_fewer_superpixels_and_is_cut_to_pixels():
