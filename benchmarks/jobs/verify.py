@@ -17,10 +17,10 @@ from benchmarks.inputs.messages import cause, debugging
 from benchmarks.inputs.places import find_from
 from benchmarks.jobs.batch import image_key
 from benchmarks.jobs.resolve import make_job, resolve
+from results.comparability import MEASURED, differing
 from results.records import images_of, records
+from results.store.published import store_of
 from results.store.store import ImageKey, Store
-
-MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
     image: ImageKey = (record["images"][i][0], record["images"][i][1])
     named = {"method": record["method"], "model": record["model"], "image": image[0]}
     under = {name: images_of(record, name)[i] for name in record["keys"]}
-    there = _rows(Store(Path(record["store"])), record["keys"], under)
+    there = _rows(store_of(record), record["keys"], under)
     if not len(there):
         return Verdict(**named, rows=0, difference=np.nan, reason="it was not computed", computed=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -95,16 +95,6 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
     same_gap = both["value_there"].isna() & both["value_here"].isna()
     largest = float(difference.mask(same_gap, 0).fillna(np.inf).max())
     return Verdict(**named, rows=len(both), difference=largest, reason="" if largest == 0 else "the numbers differ")
-
-
-def differing(then: Any, now: Any, where: str = "") -> str:
-    """The first place where two configurations behind a key differ, such as ``method.function.version``."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for name in dict.fromkeys([*now, *then]):
-            if found := differing(then.get(name), now.get(name), f"{where}.{name}" if where else name):
-                return found
-        return ""
-    return where if then != now else ""
 
 
 def _rows(store: Store, keys: dict[str, str], under: dict[str, ImageKey]) -> pd.DataFrame:
