@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+from benchmarks.app.publication import commands as publication_commands
+from benchmarks.app.publication import options as publication
 from benchmarks.inputs.messages import DEBUG
 from benchmarks.inputs.places import any_file_names, expanded
 
@@ -61,14 +63,8 @@ def options() -> argparse.ArgumentParser:
     status.add_argument("run", type=_folder, help="such as runs/demo")
     compact = commands.add_parser("compact", help="merge the small files of a store into few large ones, even while it is used")
     compact.add_argument("paths", type=_path, nargs="+", metavar="STORE", help="such as runs/store, or keys of it: runs/store/KEY")
-    publish = commands.add_parser(
-        "publish", help="write the rows of finished runs, with a manifest, to docs/rows: what printed numbers come from"
-    )
-    publish.add_argument("runs", type=_folder, nargs="+", metavar="RUN", help="such as runs/demo")
-    publish.add_argument("--as", dest="name", required=True, metavar="NAME", help="of the files, NAME.parquet and NAME.json")
-    publish.add_argument("--out", type=_path, metavar="DIR", help="their folder (default: docs/rows)")
-    publish.add_argument("--with-failures", action="store_true", help="publish failed images as rows with their status, and count them")
-    for command in (summary, verify, compare, page, status, compact, publish):
+    published = publication.add(commands, _folder, _path, _names)
+    for command in (summary, verify, compare, page, status, compact, *published):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -215,23 +211,6 @@ def compact(args: argparse.Namespace) -> int:
     return 0
 
 
-def publish(args: argparse.Namespace) -> int:
-    """Publish the rows of runs."""
-    from results.published.manifest import FOLDER
-    from results.published.publish import publish as write
-
-    out = args.out or FOLDER
-    found = write(args.runs, args.name, out, with_failures=args.with_failures)
-    path = out / f"{found.name}.json"
-    if args.json:
-        print(json.dumps(found.model_dump(exclude={"jobs", "images"}) | {"manifest": str(path)}, indent=1))
-    else:
-        print(f"{path}: {found.rows} rows of {len(found.jobs)} jobs, {path.with_suffix('.parquet').stat().st_size} bytes")
-        for one in found.failures:
-            print(f"{one['method']}: {one['images']} x {one['status']}")
-    return 0
-
-
 def _path(text: str) -> Path:
     try:
         return Path(expanded(text))
@@ -254,15 +233,8 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-COMMANDS = {
-    "summary": summary,
-    "verify": verify,
-    "compare": compare,
-    "page": page,
-    "status": status,
-    "compact": compact,
-    "publish": publish,
-}
+COMMANDS = {"summary": summary, "verify": verify, "compare": compare, "page": page, "status": status, "compact": compact}
+COMMANDS |= {"publish": publication_commands.publish, "pages": publication_commands.pages}
 
 if __name__ == "__main__":
     sys.exit(script())

@@ -180,3 +180,17 @@ def test_the_command_publishes_and_says_why_not(folder, tmp_path):
     for wrong in (["runs/p", "--as", "../p"], ["runs/broken", "--as", "b"], ["runs/none", "--as", "b"]):
         said = command("results", "publish", *wrong, "--out", str(tmp_path), cwd=folder)
         assert (said.returncode, said.stderr.count("\n")) == (2, 1), said.stderr
+
+
+def test_rows_are_recomputed_by_their_commands(copy):
+    rows = copy / "docs" / "rows"
+    publish([copy / "runs" / "p"], "p", rows)
+    before = load(rows / "p.json")
+    shutil.rmtree(copy / "runs")
+    said = command("results", "pages", "--recompute", "--only", "p", cwd=copy)
+    assert said.returncode == 0, said.stderr
+    assert "$ python -m benchmarks -m method=da_pos,gradcam,random" in said.stderr
+    timed = before["metric"] == "seconds"
+    pd.testing.assert_frame_equal(load(rows / "p.json")[~timed], before[~timed])
+    said = command("results", "pages", "--recompute", "--check", cwd=copy)
+    assert (said.returncode, said.stderr.count("\n")) == (2, 1)
