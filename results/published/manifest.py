@@ -77,6 +77,13 @@ class Manifest(BaseModel):
         return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+def computed_by(provenance: str) -> dict[str, Any]:
+    """What computed numbers, from its JSON, without the name of the machine, which is its owner's."""
+    found = json.loads(provenance)
+    found.pop("host", None)
+    return {"git": found.pop("git", ""), "clean": found.pop("clean", None), **found}
+
+
 def is_published(path: Path) -> bool:
     """Whether a path is that of published rows, by their manifest ``NAME.json``."""
     return Path(path).suffix == ".json"

@@ -2,7 +2,8 @@
 
 A marker is a comment that no reader sees: ``<!-- rows: NAME table=methods metrics=mar method=da_pos,rise -->``, then what is made, then
 ``<!-- end of rows -->``. ``table=`` names one of ``tables.TABLES``, ``figure=`` one of ``figures.FIGURES``, which also has
-``to=images/NAME.svg`` and ``alt="what it shows"``. The other words are keywords of it, or settings that choose jobs.
+``to=images/NAME.svg`` and ``alt="what it shows"``. The other words are keywords of it, or settings that choose jobs. A board's entries
+stand between ``<!-- board: NAME -->`` and ``<!-- end of board -->``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from results.boards.ranking import section
 from results.export import to_markdown
 from results.published import figures
 from results.published.manifest import FOLDER, Manifest
@@ -28,8 +30,11 @@ from results.published.read import Rows, provenance_line, read_rows
 from results.published.tables import TABLES
 
 FENCE = r"^```.*?^```$"  # a block of code, which shows markers and has none
-MARKED = re.compile(rf"{FENCE}|^(<!-- rows: ([^\n]*?) -->\n)(.*?)^(<!-- end of rows -->)$", re.DOTALL | re.MULTILINE)
-BEGIN = "<!-- rows: "
+MARKED = re.compile(
+    rf"{FENCE}|^(?P<begin><!-- (?P<of>rows|board): (?P<text>[^\n]*?) -->\n)(.*?)^(?P<end><!-- end of (?P=of) -->)$",
+    re.DOTALL | re.MULTILINE,
+)
+BEGIN = re.compile(r"<!-- (rows|board): ")
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def made(root: Path) -> Made:
     found = Made()
     for page in pages_of(root):
         text = page.read_text(encoding="utf-8")
-        if BEGIN in text:
+        if BEGIN.search(text):
             found.texts[page] = filled(text, page, root, found)
     return found
 
@@ -75,18 +80,20 @@ def made(root: Path) -> Made:
 def filled(text: str, page: Path, root: Path, found: Made) -> str:
     """A page's text with everything between its markers made anew. Raises ValueError for a marker that cannot be obeyed."""
     name = page.relative_to(root).as_posix()
-    if BEGIN in MARKED.sub("", text):
-        raise ValueError(f"{name}: a marker <!-- rows: ... --> has no <!-- end of rows -->")
+    if lost := BEGIN.search(MARKED.sub("", text)):
+        raise ValueError(f"{name}: a marker {lost[0]}... --> has no <!-- end of {lost[1]} -->")
 
     def fill(match: re.Match[str]) -> str:
-        if match[2] is None:
+        if match["of"] is None:
             return match[0]
-        marker = Marker.read(match[2], f"{name}:{text.count(chr(10), 0, match.start()) + 1}")
+        where = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
+        if match["of"] == "rows":
+            marker = Marker.read(match["text"], where)
         try:
-            body = _body(marker, page, root, found)
+            body = _body(marker, page, root, found) if match["of"] == "rows" else section(match["text"].strip(), root, page)
         except ValueError as error:
-            raise ValueError(f"{marker.where}: {error}") from None
-        return f"{match[1]}\n{body}\n{match[4]}"
+            raise ValueError(f"{where}: {error}") from None
+        return f"{match['begin']}\n{body}\n{match['end']}"
 
     return MARKED.sub(fill, text)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from results.comparability import MEASURED, differing, incomplete
-from results.published.manifest import FOLDER, Manifest
+from results.published.manifest import FOLDER, Manifest, computed_by
 from results.published.places import portable_command, without_folders
 from results.records import PREDICTED, VERSION, identity, images_of, records
 from results.status import status, status_text
@@ -44,18 +43,30 @@ SETTINGS = ("method_name", "method", "model", "dataset", "engine", "select", "be
 AT = ["image", "digest", "metric", "x"]  # what a number is of
 
 
-def publish(runs: Sequence[Path], name: str, folder: Path = FOLDER, *, with_failures: bool = False) -> Manifest:
+def publish(
+    runs: Sequence[Path],
+    name: str,
+    folder: Path = FOLDER,
+    *,
+    with_failures: bool = False,
+    choose: Callable[[Records], Records] | None = None,
+) -> Manifest:
     """Write ``folder/NAME.parquet`` and ``folder/NAME.json`` from finished runs, in place of what had that name.
 
-    with_failures: publish a run in which images failed, too; they are rows with their status, and the manifest counts them. Raises
-    ValueError for a run that is not finished, for failures that are not stated, for runs that disagree about a number, and for what
-    depends on a path of this machine.
+    with_failures: publish a run in which images failed, too; they are rows with their status, and the manifest counts them. choose: which
+    of a run's records to publish, left out all of a run that is finished. Raises ValueError for a run that is not finished, for failures
+    that are not stated, for runs that disagree about a number, and for what depends on a path of this machine.
     """
     if not NAME.fullmatch(name):
-        raise ValueError(f"--as {name}: give a name of letters, digits, '.', '_' and '-', which begins with a letter or digit")
+        raise ValueError(f"{name}: give a name of letters, digits, '.', '_' and '-', which begins with a letter or digit")
+    every = []
     for run in runs:
-        check_finished(run, with_failures=with_failures)
-    every = [(run, record) for run in runs for record in records(run)]
+        if choose is None:
+            check_finished(run, with_failures=with_failures)
+        chosen = (choose or list)(records(run))
+        if missing := incomplete(chosen):
+            raise ValueError(f"{run} is not finished: {missing[0]}")
+        every += [(run, record) for record in chosen]
     jobs = distinct(every)
     rows, provenances = collected([record for _, record in every])
     failures = _failures(jobs, rows)
@@ -73,7 +84,7 @@ def publish(runs: Sequence[Path], name: str, folder: Path = FOLDER, *, with_fail
         name=name,
         commands=list(dict.fromkeys(portable_command(record["command"]) for record in jobs)),
         runs=list(dict.fromkeys(record["config"]["name"] for record in jobs)),
-        computed_by=[_computed_by(one) for one in provenances],
+        computed_by=[computed_by(one) for one in provenances],
         engines=list(dict.fromkeys(record["engine"] for record in jobs)),
         weights={record["model"]: record.get("weights_sha256") for record in jobs},
         functions=_functions(jobs),
@@ -100,8 +111,6 @@ def check_finished(run: Path, *, with_failures: bool = False) -> None:
         raise ValueError(
             f"{run}: {'; '.join(status_text(found).splitlines()[:3])}; --with-failures publishes failed images with their status"
         )
-    if missing := incomplete(records(run)):
-        raise ValueError(f"{run} is not finished: {missing[0]}")
 
 
 def distinct(every: Sequence[tuple[Path, dict[str, Any]]]) -> Records:
@@ -186,12 +195,6 @@ def _functions(jobs: Records) -> dict[str, list[str]]:
             several = found.setdefault(record["method"] if what in PREDICTED else what, [])
             several += [said] if said not in several else []
     return found
-
-
-def _computed_by(provenance: str) -> dict[str, Any]:
-    found = json.loads(provenance)
-    found.pop("host", None)  # a machine's name is its owner's
-    return {"git": found.pop("git", ""), "clean": found.pop("clean", None), **found}
 
 
 def _days(jobs: Records) -> tuple[str | None, str | None]:

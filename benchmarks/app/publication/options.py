@@ -25,4 +25,11 @@ def add(commands: Commands, folder: PathType, path: PathType, names: Callable[[s
     pages.add_argument("--check", action="store_true", help="change nothing; show what differs, and exit with 1 if anything does")
     pages.add_argument("--recompute", action="store_true", help="first run the commands of the rows again, and publish what they leave")
     pages.add_argument("--only", type=names, default=[], metavar="NAME,...", help="with --recompute: of these rows, left out all")
-    return [publish, pages]
+    submit = commands.add_parser("submit", help="make an entry of a board of each method of a run, and check it: docs/submit.md")
+    submit.add_argument("run", type=folder, help="such as runs/mine")
+    submit.add_argument("--board", required=True, metavar="NAME", help="of conf/board")
+    submit.add_argument("--methods", type=names, default=[], metavar="A,B,...", help="of the run; left out, all")
+    submit.add_argument("--as", dest="name", default="", metavar="ENTRY", help="a name for the only one, left out the method's")
+    submit.add_argument("--code", default="", metavar="URL", help="where the method's code is, if it is not this project's")
+    submit.add_argument("--root", type=folder, default=Path(), metavar="DIR", help="of the repository (default: the working folder)")
+    return [publish, pages, submit]
