@@ -48,7 +48,7 @@ def options() -> argparse.ArgumentParser:
     verify.add_argument("run", type=_rows, help="such as runs/demo, an entry's folder, or published rows: docs/rows/NAME.json")
     verify.add_argument("--trust", action="store_true", help="run the code that an entry or published rows name, which may be a stranger's")
     verify.add_argument("--data", type=_folder, metavar="DIR", help="the folder of the images, where published rows are of a folder")
-    verify.add_argument("--root", type=_folder, default=Path(), metavar="DIR", help="of the repository with the boards (default: here)")
+    verify.add_argument("--boards", type=_folder, metavar="DIR", help="of an entry: with other boards than those that are shipped")
     verify.add_argument("--sample", type=positive, default=5, metavar="N", help="images of jobs (default: 5)")
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
     compare = commands.add_parser("compare", help="the differences between runs, two by two, or between methods, paired over images")

@@ -6,8 +6,7 @@ file. Whoever changes any of these raises the board's version: entries are of th
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,14 @@ def write(name: str, *overrides: str) -> None:
     path.write_text(text + LINE + "".join(f"  {line}\n" for line in said.splitlines()), encoding="utf-8")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Write the files of one board."""
-    if not arguments or "=" in arguments[0]:
-        raise SystemExit("error: name a board of conf/board: python -m benchmarks.tools.board NAME [key=value ...]")
-    write(*arguments)
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tools.board", description="State the images, model and measure of a board.")
+    parser.add_argument("name", help="of conf/board")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as dataset.root=DIR")
+    return parser
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    given = options().parse_args()
+    write(given.name, *given.overrides)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from results.boards.board import ENTRIES, FOLDER, Board
+from results.boards.board import Board
 from results.boards.entry import ENTRY, ROWS, Entry, refusals
 from results.published.publish import NAME, publish
 from results.records import PREDICTED, configuration, naming_columns, records
@@ -19,13 +19,12 @@ from results.store.files import write_atomically
 Records = list[dict[str, Any]]
 
 
-def submit(run: Path, name: str, root: Path, *, methods: Sequence[str] = (), entry: str = "", code: str = "") -> list[Entry]:
-    """Make an entry of board ``name`` of each method of a run, in place of entries of that name, all of them or none.
+def submit(run: Path, board: Board, folder: Path, *, methods: Sequence[str] = (), entry: str = "", code: str = "") -> list[Entry]:
+    """Make an entry of a board in ``folder/BOARD`` of each method of a run, in place of entries of that name, all of them or none.
 
     methods: some of them. entry: a name for the only one. code: where the code of a method is that is not this project's. Raises
     ValueError, with every reason, where the board does not accept one.
     """
-    board = Board.read(root / FOLDER / f"{name}.yaml")
     jobs = records(run)
     known = list(dict.fromkeys(str(job["method"]) for job in jobs))
     if unknown := [method for method in methods if method not in known]:
@@ -44,15 +43,15 @@ def submit(run: Path, name: str, root: Path, *, methods: Sequence[str] = (), ent
                 f"{method} has {len(several)} configurations in {run} ({said}): an entry is one, leave one in a run of its own"
             )
     made, refused = [], []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
         for method, (job,) in of_method.items():
-            new = Entry(Path(folder) / (entry or method))
+            new = Entry(Path(temporary) / (entry or method))
             reasons = _written(new, run, job["job"], board, code)
             made.append(new)
             refused += [f"{new.name}: {reason}" for reason in reasons]
         if refused:
-            raise ValueError(f"refused by {name}: {'; '.join(refused)}")
-        return [_moved(new, root / ENTRIES / name / new.name) for new in made]
+            raise ValueError(f"refused by {board.name}: {'; '.join(refused)}")
+        return [_moved(new, folder / board.name / new.name) for new in made]
 
 
 def _written(new: Entry, run: Path, job: str, board: Board, code: str) -> list[str]:

@@ -6,16 +6,16 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from results.boards.board import FOLDER, Board
+from results.boards.board import Board
 from results.boards.entry import VERIFIED, Entry, refusals
 from results.published.manifest import computed_by
 from results.store.files import write_atomically
 
 
-def check(folder: Path, root: Path) -> None:
-    """Raises ValueError for an entry that its board does not accept: nothing of it is worth computing again."""
+def check(folder: Path, boards: Path) -> None:
+    """Raises ValueError for an entry that its board, one of a folder, does not accept: nothing of it is worth computing again."""
     entry = Entry(folder)
-    board = Board.read(root / FOLDER / f"{entry.about.get('board')}.yaml")
+    board = Board.read(boards / f"{entry.about.get('board')}.yaml")
     if reasons := refusals(entry, board):
         raise ValueError(f"{folder} is refused by {board.name}: {'; '.join(reasons)}")
 

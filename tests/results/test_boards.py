@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from results.boards.board import FOLDER, Board, read_list
+from results.boards.board import ENTRIES, FOLDER, Board, read_list
 from results.boards.entry import ENTRY, Entry, refusals, scores
 from results.boards.ranking import entries_of, ranked, section
-from results.boards.submit import submit
+from results.boards.submit import submit as submit_to
 from results.published.manifest import Manifest
 from results.store.published import write_rows
 from results.store.store import digest
@@ -68,6 +68,10 @@ def entry(runs: Path, root: Path) -> Entry:
     return found
 
 
+def submit(run: Path, name: str, root: Path, **options) -> list[Entry]:
+    return submit_to(run, the_board(root, name), root / ENTRIES, **options)
+
+
 def the_board(root: Path, name: str = BOARD) -> Board:
     return Board.read(root / FOLDER / f"{name}.yaml")
 
@@ -95,7 +99,7 @@ def edited(root: Path, change: Callable[[dict], None], name: str = BOARD) -> Boa
 
 
 def verified(entry: Entry, root: Path, runs: Path, *more: str) -> Said:
-    return command("results", "verify", str(entry.folder), "--root", str(root), "--sample", "3", *more, cwd=runs)
+    return command("results", "verify", str(entry.folder), "--boards", str(root / FOLDER), "--sample", "3", *more, cwd=runs)
 
 
 def test_shipped_entries_are_accepted_and_ranked():
@@ -238,10 +242,10 @@ def test_ranks_are_of_the_means_over_the_same_images(runs, root):
 
 
 def test_commands_submit_and_say_why_not(runs, root):
-    said = command("results", "submit", "runs/ours", "--board", BOARD, "--root", str(root), cwd=runs)
+    said = command("results", "submit", "runs/ours", "--board", BOARD, "--out", str(root / ENTRIES), cwd=runs)
     assert said.returncode == 0, said.stderr
     assert said.stdout.count("accepted by planted_evidence") == 2
-    said = command("results", "submit", "runs/few", "--board", BOARD, "--root", str(root), cwd=runs)
+    said = command("results", "submit", "runs/few", "--board", BOARD, "--out", str(root / ENTRIES), cwd=runs)
     assert (said.returncode, said.stdout, said.stderr.count("\n")) == (2, "", 1)
 
 
@@ -251,3 +255,44 @@ def test_lists_are_read_as_they_are_written():
     assert {len(content) for _, content, _, _ in found} == {16}
     assert np.all([label is not None for _, _, label, _ in found])
     assert json.loads(json.dumps(found)) == [list(one) for one in found]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (REPOSITORY / FOLDER).glob("*.yaml")))
+def test_a_board_states_what_its_runs_are_of(name):
+    """Where this fails, a version or setting changed: ``python -m benchmarks.tools.board NAME``, and raise the board's version."""
+    from benchmarks.tools.board import images_of, job_of, stated
+
+    board = Board.read(REPOSITORY / FOLDER / f"{name}.yaml")
+    if name.startswith("imagenet"):  # needs the files
+        job = job_of(name.replace("imagenet", "demo"))
+    else:
+        job = job_of(name)
+        assert [tuple(image) for image in images_of(job)] == board.listed
+    assert json.loads(json.dumps(stated(job, board.measure))) == {"model": board.model, "definition": board.definition}
+
+
+def test_a_listed_data_set_takes_the_files_of_the_list_alone(tmp_path):
+    from benchmarks.data import demo, listed
+
+    lines = ["id,digest,label"]
+    for photograph in demo().photographs[:2]:
+        path = tmp_path / "any" / f"{photograph.id}.png"
+        path.parent.mkdir(exist_ok=True)
+        photograph.load().save(path)
+        lines.append(f"{path.name},{hashlib.sha256(path.read_bytes()).hexdigest()[:16]},{photograph.label}")
+    (tmp_path / "any" / "another.png").write_bytes(path.read_bytes())
+    names = tmp_path / "names.csv"
+    names.write_text("\n".join(lines))
+    found = listed(str(tmp_path), files=str(names))
+    assert [(one.id, one.label) for one in found.photographs] == [("motorcycle.png", 665), ("coffee.png", 967)]
+    assert found.name == "names"
+    demo().photographs[2].load().save(path)
+    with pytest.raises(ValueError, match=r"1 files have other contents than names\.csv states, such as coffee\.png"):
+        listed(str(tmp_path), files=str(names))
+    path.unlink()
+    with pytest.raises(ValueError, match=r"1 of the 2 files of names\.csv are missing, such as coffee\.png"):
+        listed(str(tmp_path), files=str(names))
+    with pytest.raises(ValueError, match="is not a folder"):
+        listed(str(tmp_path / "none"), files=str(names))
+    with pytest.raises(ValueError, match="no such list"):
+        listed(str(tmp_path), files="none.csv")

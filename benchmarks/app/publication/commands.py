@@ -8,6 +8,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.inputs.own_folders import CONFIGURATIONS
+
+BOARDS = Path(CONFIGURATIONS) / "board"  # the shipped ones
+
 
 def publish(args: argparse.Namespace) -> int:
     """Publish the rows of runs."""
@@ -46,9 +50,11 @@ def pages(args: argparse.Namespace) -> int:
 
 def submit(args: argparse.Namespace) -> int:
     """Make entries of a board from a run."""
+    from results.boards.board import ENTRIES, Board
     from results.boards.submit import submit as make
 
-    found = make(args.run, args.board, args.root, methods=args.methods, entry=args.name, code=args.code)
+    board = Board.read((args.boards or BOARDS) / f"{args.board}.yaml")
+    found = make(args.run, board, args.out or ENTRIES, methods=args.methods, entry=args.name, code=args.code)
     if args.json:
         print(json.dumps([str(entry.folder) for entry in found], indent=1))
     else:
@@ -70,7 +76,7 @@ def verify(args: argparse.Namespace) -> int:
     if is_published(rows) and not args.trust:
         raise ValueError(f"{args.run}: this imports and runs the code that it names, which may be a stranger's; read it, then add --trust")
     if entry:
-        verified.check(entry, args.root)
+        verified.check(entry, args.boards or BOARDS)
     verdicts = verification.verify(rows, sample=args.sample, seed=args.seed, data=args.data)
     if args.json:
         print(json.dumps([asdict(verdict) | {"matches": verdict.matches} for verdict in verdicts], indent=1))
