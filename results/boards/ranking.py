@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def table(board: Board, entries: list[Entry]) -> pd.DataFrame:
         entry = entries[line["place"]]
         spent, verified = passes(entry), entry.verified
         shown: dict[str, Any] = {
-            "rank": f"{line['rank']:g} [{line['rank_low']:g}, {line['rank_high']:g}]",
+            "rank": rank_text(line),
             "entry": entry.name,
             _heading(board.score): interval(line["mean"], line["low"], line["high"]),
         }
@@ -89,6 +90,11 @@ def section(name: str, root: Path, page: Path) -> str:
         return f"{said}\nNo entries yet.\n"
     rows = ", ".join(f"[{entry.name}]({link}/{entry.name}/{ROWS})" for entry in entries)
     return f"{said}\n{to_markdown(table(board, entries))}\nRows and commands: {rows}.\n"
+
+
+def rank_text(line: Mapping[Hashable, Any]) -> str:
+    """A rank with its interval, of a line of ``ranked``."""
+    return f"{line['rank']:g} [{line['rank_low']:.0f}, {line['rank_high']:.0f}]"
 
 
 def _heading(metric: str) -> str:
