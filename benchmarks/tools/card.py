@@ -29,6 +29,7 @@ from results.boards.board import FOLDER, Board
 from results.boards.entry import Entry, by_image, passes, scores
 from results.boards.ranking import entries_of, rank_text, ranked
 from results.export import NOTHING, interval, number, to_markdown
+from results.published.read import current_versions, outdated
 from results.store.store import FAILED
 
 CARDS = Path("docs") / "cards"
@@ -133,7 +134,7 @@ def boards(root: Path) -> tuple[tuple[Board, list[Entry], pd.DataFrame], ...]:
 
 def on_boards(name: str, root: Path) -> str:
     """Score, rank and cost of a method on each board that it has an entry of."""
-    lines = []
+    lines, current = [], current_versions(root)
     for board, entries, ranks in boards(root):
         entry = next((entry for entry in entries if entry.name == name), None)
         if entry is None:
@@ -143,13 +144,15 @@ def on_boards(name: str, root: Path) -> str:
             {
                 "board": board.name,
                 "score": f"{board.score}, {board.better} is better",
-                "mean": interval(line["mean"], line["low"], line["high"]),
+                "mean": interval(line["mean"], line["low"], line["high"], ends=3),
                 "rank": f"{rank_text(line)} of {len(entries)}",
                 "passes": NOTHING if spent.isna().any() else f"{spent.mean():.0f}",
                 "seconds": number(float(seconds.mean())) if len(seconds) else NOTHING,
                 "images": len(board.listed),
                 "failed": entry.rows.loc[entry.rows["status"].str.startswith(FAILED), "image"].nunique(),
-                "numbers": "verified" if entry.verified else "claimed",
+                "numbers": "; ".join(
+                    ["verified" if entry.verified else "claimed", *outdated(entry.manifest, [entry.record["method"]], current)]
+                ),
             }
         )
     if not lines:

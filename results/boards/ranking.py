@@ -16,6 +16,7 @@ from results.boards.board import ENTRIES, FOLDER, Board
 from results.boards.entry import OURS, ROWS, Entry, by_image, passes, refusals, scores
 from results.export import NOTHING, interval, to_markdown
 from results.metrics import metric_named
+from results.published.read import current_versions, outdated
 from results.statistics import bootstrap_interval, bootstrap_of
 from results.store.store import FAILED
 
@@ -47,8 +48,8 @@ def ranked(board: Board, entries: list[Entry]) -> pd.DataFrame:
     return frame.sort_values(["rank", "entry"], kind="stable", ignore_index=True)
 
 
-def table(board: Board, entries: list[Entry]) -> pd.DataFrame:
-    """A board's entries as text."""
+def table(board: Board, entries: list[Entry], current: Mapping[str, str]) -> pd.DataFrame:
+    """A board's entries as text. current: versions of functions now; an entry of an earlier one is said to be."""
     lines = []
     for line in ranked(board, entries).to_dict("records"):
         entry = entries[line["place"]]
@@ -56,15 +57,17 @@ def table(board: Board, entries: list[Entry]) -> pd.DataFrame:
         shown: dict[str, Any] = {
             "rank": rank_text(line),
             "entry": entry.name,
-            _heading(board.score): interval(line["mean"], line["low"], line["high"]),
+            "score": interval(line["mean"], line["low"], line["high"], ends=3),
         }
         for metric in board.also:
             values = by_image(entry, metric)
-            shown[_heading(metric)] = f"{values.mean():.2f}" if len(values) else NOTHING
+            shown[_heading(metric)] = f"{values.mean():.3f}" if len(values) else NOTHING
         shown["passes"] = NOTHING if not len(spent) or spent.isna().any() else f"{spent.mean():.0f}"
         shown["failed"] = entry.rows.loc[entry.rows["status"].str.startswith(FAILED), "image"].nunique()
         shown["code"] = entry.about.get("code") or OURS
         shown["numbers"] = f"verified on {verified['images']} images, {verified['date']}" if verified else "claimed"
+        if old := outdated(entry.manifest, [entry.record["method"]], current):
+            shown["numbers"] += f"; of an earlier version: {'; '.join(old)}"
         lines.append(shown)
     frame = pd.DataFrame(lines)
     return frame if frame["failed"].any() else frame.drop(columns="failed")
@@ -81,7 +84,7 @@ def section(name: str, root: Path, page: Path) -> str:
         f"{len(board.listed)} images of `{board.images}`",
         f"model {board.model['name']}",
         f"measure {function['name']} {function['version']}",
-        f"{board.score}, {board.better} is better",
+        f"score {board.score}, {board.better} is better",
         f"at most {board.budget} passes an image" if board.budget else "passes are free",
         *([f"an image whose {board.requires} is not 1 counts as {board.worst:g}"] if board.requires else []),
     ]
@@ -89,7 +92,7 @@ def section(name: str, root: Path, page: Path) -> str:
     if not entries:
         return f"{said}\nNo entries yet.\n"
     rows = ", ".join(f"[{entry.name}]({link}/{entry.name}/{ROWS})" for entry in entries)
-    return f"{said}\n{to_markdown(table(board, entries))}\nRows and commands: {rows}.\n"
+    return f"{said}\n{to_markdown(table(board, entries, current_versions(root)))}\nRows and commands: {rows}.\n"
 
 
 def rank_text(line: Mapping[Hashable, Any]) -> str:

@@ -26,7 +26,7 @@ from results.published import figures
 from results.published.manifest import FOLDER, Manifest
 from results.published.places import arguments_of
 from results.published.publish import publish
-from results.published.read import Rows, provenance_line, read_rows
+from results.published.read import Rows, current_versions, provenance_line, read_rows
 from results.published.tables import TABLES
 
 FENCE = r"^```.*?^```$"  # a block of code, which shows markers and has none
@@ -109,7 +109,7 @@ def _body(marker: Marker, page: Path, root: Path, found: Made) -> str:
     if what == "table":
         function = _named(kind, TABLES, what)
         rows, keywords = _split(function, options, manifest)
-        return f"{to_markdown(function(rows, **keywords))}\n{provenance_line(rows, link)}\n"
+        return f"{to_markdown(function(rows, **keywords))}\n{provenance_line(rows, link, current_versions(root))}\n"
     drawn = _named(kind, figures.FIGURES, what)
     target, words = options.pop("to", ""), options.pop("alt", "")
     if not target.endswith(".svg") or not words:
@@ -118,7 +118,7 @@ def _body(marker: Marker, page: Path, root: Path, found: Made) -> str:
     data, picture = figures.data_text(drawn.data(rows, **keywords)), page.parent / target
     found.texts[picture.with_suffix(".csv")] = data
     found.figures[picture] = (drawn, data)
-    return f"![{words}]({target})\n\n{provenance_line(rows, link)}\n"
+    return f"![{words}]({target})\n\n{provenance_line(rows, link, current_versions(root))}\n"
 
 
 def _named(name: str, known: Mapping[str, Any], what: str) -> Any:

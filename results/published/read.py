@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from results.published.manifest import Manifest
 from results.records import configuration, naming_columns, records, settings, value_text
 
 Records = list[dict[str, Any]]
+
+VERSIONS = Path("benchmarks") / "keys" / "versions.json"
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,35 @@ def named(rows: Rows) -> pd.DataFrame:
     return tables.over_seeds(rows.frame.assign(configuration=rows.frame["job"].map(names)))
 
 
-def provenance_line(rows: Rows, link: str) -> str:
+def current_versions(root: Path) -> dict[str, str]:
+    """The versions of this project's functions now, by their names. root: of the repository; nothing is known where it has no sources."""
+    path = root / VERSIONS
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: str(of["version"]) for name, of in found.items()}
+
+
+def outdated(manifest: Manifest, names: Iterable[str], current: Mapping[str, str]) -> list[str]:
+    """Which methods and measures have another version now than when rows were computed: ``da_minimal 11, now 12``."""
+    found = []
+    for name in dict.fromkeys(names):
+        for said in manifest.functions.get(name, []):
+            function, _, version = said.partition(" version ")
+            if version and function in current and current[function] != version:
+                found.append(f"{name} {version}, now {current[function]}")
+    return found
+
+
+def provenance_line(rows: Rows, link: str, current: Mapping[str, str]) -> str:
     """What a reader must know of the numbers, as Markdown: images, model, engine, fill, versions, when, how long, on what.
 
-    link: of the manifest, from the page.
+    link: of the manifest, from the page. current: versions of functions now; where a method or measure has risen since, that is said.
     """
     found, jobs = rows.manifest, rows.records
     fills = {value_text(record["parameters"]["fill"]) for record in jobs if "fill" in record["parameters"]}
     measures = {name: of for record in jobs for name, of in (record["config"].get("benchmark") or {}).items()}
     fills |= {value_text(of["fill"]) for of in measures.values() if "fill" in of}
-    versions = [
-        f"{name} {_version(found.functions[name])}" for name in dict.fromkeys([record["method"] for record in jobs] + list(measures))
-    ]
+    functions = list(dict.fromkeys([*(record["method"] for record in jobs), *measures]))
+    versions = [f"{name} {_version(found.functions[name])}" for name in functions]
     facts = [
         f"n = {rows.images} images of {_listed(record['dataset'] for record in jobs)}",
         f"model {_listed(record['model'] for record in jobs)}",
@@ -101,6 +121,8 @@ def provenance_line(rows: Rows, link: str) -> str:
     ]
     failed = sum(one["images"] for one in found.failures)
     facts += [f"{failed} images failed, see the manifest"] if failed else []
+    if old := outdated(found, functions, current):
+        facts.append(f"**of earlier versions: {'; '.join(old)}**")
     return f"{'; '.join(fact for fact in facts if fact)}. Rows and commands: [{found.name}]({link})."
 
 

@@ -105,6 +105,18 @@ def test_a_marker_without_an_end_is_found_and_one_in_a_block_of_code_is_none(roo
         pages.made(root)
 
 
+def test_numbers_of_an_earlier_version_are_said_to_be(root):
+    path = page(root, "demo table=methods method=da_pos,rise")
+    pages.write(root)
+    assert "earlier version" not in path.read_text()
+    versions = root / "benchmarks" / "keys" / "versions.json"
+    versions.parent.mkdir(parents=True)
+    versions.write_text('{"rise": {"version": "99"}, "gradcam": {"version": "99"}}')
+    assert len(pages.differences(root)) == 1
+    pages.write(root)
+    assert "**of earlier versions: rise 2, now 99**" in path.read_text()
+
+
 def test_tables_say_what_the_summary_says():
     rows = read_rows(DEMO)
     summary = tables.summarise(rows.frame).set_index("method")
