@@ -97,7 +97,12 @@ def section(name: str, root: Path, page: Path) -> str:
 
 def rank_text(line: Mapping[Hashable, Any]) -> str:
     """A rank with its interval, of a line of ``ranked``."""
-    return f"{line['rank']:g} [{line['rank_low']:.0f}, {line['rank_high']:.0f}]"
+    return f"{line['rank']:g} [{_half(line['rank_low'])}, {_half(line['rank_high'])}]"
+
+
+def _half(rank: float) -> str:
+    """The end of an interval of ranks, of which those that are shared can be halves."""
+    return f"{round(2 * rank) / 2:g}"
 
 
 def _heading(metric: str) -> str:
