@@ -45,10 +45,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "theirs": ["method._target_=mine.bright"],
         "fills": ["method=random", "benchmark.evidence.fills=[black]"],
         "few": ["method=random", "dataset.count=40"],
-        "region": ["method=da_pos", "per_method={da_pos: {iterations: 9}}"],
     }.items():
-        board = "planted_region" if name == "region" else BOARD
-        said = command("benchmarks", f"board={board}", *arguments, f"name={name}", "page=false", cwd=here)
+        said = command("benchmarks", f"board={BOARD}", *arguments, f"name={name}", "page=false", cwd=here)
         assert (here / "runs" / name / "jobs").is_dir(), said.stderr
     return here
 
@@ -151,10 +149,11 @@ def test_cherry_picked_images_are_refused(entry, root, runs):
 
 
 def test_another_budget_is_refused(runs, root):
-    submit(runs / "runs" / "region", "planted_region", root)
-    edited(root, lambda board: board.update(budget=9), "planted_region")
-    with pytest.raises(ValueError, match=r"another budget: \d+ took 10 passes, and the board allows 9"):
-        submit(runs / "runs" / "region", "planted_region", root)
+    board = edited(root, lambda board: board.update(budget=2))
+    assert refusals(submit(runs / "runs" / "ours", BOARD, root, methods=["gradcam"])[0], board) == []
+    edited(root, lambda board: board.update(budget=1))
+    with pytest.raises(ValueError, match=r"gradcam: another budget: \d+ took 2 passes, and the board allows 1"):
+        submit(runs / "runs" / "ours", BOARD, root)
 
 
 def test_another_version_or_setting_of_the_measure_is_refused(entry, root, runs):
