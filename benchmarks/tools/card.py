@@ -53,11 +53,13 @@ def card(name: str, root: Path) -> str:
     target = str(yaml.safe_load(text)["_target_"])
     function = get_method(target)
     summary, said = docstring(function)
+    of_settings = docstring(function.settings)[1] if hasattr(function, "settings") else {}
+    documented = "\n".join(of.get(title, "") for of in (said, of_settings) for title in ("Parameters", "Attributes"))
     parts = [
         f"# {name}",
         summary,
         _facts(name, target, function, root),
-        _section("Hyper-parameters", hyperparameters(text, said.get("Parameters", ""))),
+        _section("Hyper-parameters", hyperparameters(text, documented)),
         _section("Choices and deviations", said.get("Notes", "The docstring states none.")),
         _section("On the boards", on_boards(name, root)),
         _section(f"The {WORST} photographs on which it does worst", worst(name, root)),
