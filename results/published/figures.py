@@ -105,7 +105,7 @@ def draw(kind: Kind, data: str, path: Path) -> None:
     kind.draw(pd.read_csv(io.StringIO(data)), figure.subplots())
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None, "Description": _stamp(data)})
+        drawing.to_file(figure, path, {"Date": None, "Description": _stamp(data)})
 
 
 def shows(path: Path, data: str) -> bool:
