@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo paper unit test test-all check docs clean
+.PHONY: demo paper reproduction unit test test-all check docs clean
 
 SCALE ?= laptop
 ARGS ?=
@@ -16,6 +16,9 @@ demo: $(STAMP)  ## every method on embedded photographs: tables and pictures in 
 paper: $(STAMP)  ## every table and figure of the paper in runs/: make paper SCALE=smoke|laptop|paper ARGS="dataset.root=..."
 	for name in $(EXPERIMENTS); do $(BIN)/python -m benchmarks experiment=$$name scale=$(SCALE) $(ARGS) || failed="$$failed $$name"; done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+reproduction: $(STAMP)  ## tables and figures of README.md and docs from the rows in docs/rows; RECOMPUTE=1: from the images, which takes hours
+	$(BIN)/python -m results pages $(if $(RECOMPUTE),--recompute)
 
 unit: $(STAMP)  ## the tests that take no time: a minute on 2 cores
 	$(PYTEST) tests/unit

@@ -45,6 +45,7 @@ def with_settings(kind: type[Any], *, leave_out: tuple[str, ...] = ()) -> Callab
 
         asked = inspect.signature(function)
         parameters = [one for one in asked.parameters.values() if one.name != "settings"]
+        called.settings = kind  # type: ignore[attr-defined]
         called.__signature__ = asked.replace(parameters=[*parameters, *keywords])  # type: ignore[attr-defined]
         annotations = {name: hint for name, hint in function.__annotations__.items() if name != "settings"}
         called.__annotations__ = annotations | {one.name: one.annotation for one in keywords}

@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+from benchmarks.app.publication import commands as publication_commands
+from benchmarks.app.publication import options as publication
 from benchmarks.inputs.messages import DEBUG
 from benchmarks.inputs.places import any_file_names, expanded
 
@@ -39,9 +41,14 @@ def options() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     summary = commands.add_parser("summary", help="means and 95 %% bootstrap intervals of a run, and how many images failed")
-    summary.add_argument("run", type=_folder, help="such as runs/demo")
-    verify = commands.add_parser("verify", help="compute a random sample of a run again and say whether it matches")
-    verify.add_argument("run", type=_folder, help="such as runs/demo")
+    summary.add_argument("run", type=_rows, help="such as runs/demo, or published rows: docs/rows/NAME.json")
+    verify = commands.add_parser(
+        "verify", help="compute a random sample of a run again and say whether it matches; an entry of a board, too"
+    )
+    verify.add_argument("run", type=_rows, help="such as runs/demo, an entry's folder, or published rows: docs/rows/NAME.json")
+    verify.add_argument("--trust", action="store_true", help="run the code that an entry or published rows name, which may be a stranger's")
+    verify.add_argument("--data", type=_folder, metavar="DIR", help="the folder of the images, where published rows are of a folder")
+    verify.add_argument("--boards", type=_folder, metavar="DIR", help="of an entry: with other boards than those that are shipped")
     verify.add_argument("--sample", type=positive, default=5, metavar="N", help="images of jobs (default: 5)")
     verify.add_argument("--seed", type=int, default=0, help="of the sample")
     compare = commands.add_parser("compare", help="the differences between runs, two by two, or between methods, paired over images")
@@ -61,7 +68,8 @@ def options() -> argparse.ArgumentParser:
     status.add_argument("run", type=_folder, help="such as runs/demo")
     compact = commands.add_parser("compact", help="merge the small files of a store into few large ones, even while it is used")
     compact.add_argument("paths", type=_path, nargs="+", metavar="STORE", help="such as runs/store, or keys of it: runs/store/KEY")
-    for command in (summary, verify, compare, page, status, compact):
+    published = publication.add(commands, _folder, _path, _names)
+    for command in (summary, verify, compare, page, status, compact, *published):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -134,27 +142,6 @@ def summary(args: argparse.Namespace) -> int:
     return 0
 
 
-def verify(args: argparse.Namespace) -> int:
-    """Compute a sample again."""
-    from benchmarks.jobs import verify as verification
-
-    verdicts = verification.verify(args.run, sample=args.sample, seed=args.seed)
-    if args.json:
-        print(json.dumps([asdict(verdict) | {"matches": verdict.matches} for verdict in verdicts], indent=1))
-    else:
-        for verdict in verdicts:
-            largest = "" if verdict.difference != verdict.difference else f", largest difference {verdict.difference:g}"
-            said = "matches" if verdict.matches else f"DOES NOT MATCH ({verdict.reason}){largest}"
-            said = said if verdict.computed else f"not compared ({verdict.reason})"
-            print(f"{verdict.method} {verdict.model} {verdict.image}: {verdict.rows} rows, {said}")
-    if any(verdict.computed and not verdict.matches for verdict in verdicts):
-        return 1
-    if missing := [verdict for verdict in verdicts if not verdict.computed]:
-        print(f"error: {len(missing)} of {len(verdicts)} not compared, the first since: {missing[0].reason}", file=sys.stderr)
-        return 2
-    return 0
-
-
 def compare(args: argparse.Namespace) -> int:
     """Compare two runs, or methods."""
     from benchmarks.app.pictures import ForPage
@@ -222,11 +209,16 @@ def _folder(text: str) -> Path:
     return path
 
 
+def _rows(text: str) -> Path:
+    return _path(text) if text.endswith(".json") else _folder(text)
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-COMMANDS = {"summary": summary, "verify": verify, "compare": compare, "page": page, "status": status, "compact": compact}
+COMMANDS = {"summary": summary, "compare": compare, "page": page, "status": status, "compact": compact}
+COMMANDS |= {name: getattr(publication_commands, name) for name in ("verify", "publish", "pages", "submit")}
 
 if __name__ == "__main__":
     sys.exit(script())

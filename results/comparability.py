@@ -13,9 +13,11 @@ import pandas as pd
 
 from results import tables
 from results.records import PREDICTED, columns, configuration, images_of, naming_columns, settings, value_text
-from results.store.store import FAILED, Store, digest
+from results.store.published import store_of
+from results.store.store import FAILED, digest
 
 SECTIONS = {"model": "model.", "dataset": "dataset.", "engine": "engine.", "method": "param."}  # what a setting belongs to
+MEASURED = ("seconds", "peak_mb")  # metrics that differ from one time to the next
 BY_CONTENT = ("model.weights", "model.net.weights", "dataset.root", "param.mask_seed")  # told by hashes, by the images, by the seed
 
 Records = list[dict[str, Any]]
@@ -132,6 +134,16 @@ def _or(values: set[str], most: int = 4) -> str:
     return " or ".join(several[:most]) + (" …" if len(several) > most else "")
 
 
+def differing(then: Any, now: Any, where: str = "") -> str:
+    """The first place where two configurations behind a key differ, such as ``method.function.version``."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for name in dict.fromkeys([*now, *then]):
+            if found := differing(then.get(name), now.get(name), f"{where}.{name}" if where else name):
+                return found
+        return ""
+    return where if then != now else ""
+
+
 def run_warnings(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of a run's numbers must know: jobs on other images than others, and results that are not in the store."""
     notes = []
@@ -152,7 +164,7 @@ def incomplete(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which results of a run's jobs are not in the store: not computed yet, or deleted since."""
     names, notes = naming_columns(jobs, seeds=True), dict[str, list[str]]()
     for record in jobs:
-        store, images = Store(Path(record["store"])), images_of(record, "attribution")
+        store, images = store_of(record), images_of(record, "attribution")
         states = {name: store.states(key) for name, key in record["keys"].items()}
         broken = {image for name in PREDICTED for image, (_, failed) in states.get(name, {}).items() if failed}
         for name, there in states.items():

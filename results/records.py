@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from results.moved_modules import with_current_names
+from results.published.manifest import is_published, published_records
 from results.store.store import ImageKey, digest, write_atomically
 
 VERSION = 2
@@ -90,11 +91,13 @@ class JobRecord(BaseModel):
 
 
 def records(out: Path) -> list[dict[str, Any]]:
-    """The records of a run in the order of its sweeps, each with the path of its store and its own id, ``job``.
+    """The records of a run in the order of its sweeps, each with the path of its store and its own id, ``job``; of published rows, too.
 
     Raises ValueError where there is no run, or one that a later version of this program has written.
     """
     out = Path(out).expanduser()
+    if is_published(out):
+        return published_records(out)
     found = [JobRecord.read(path) | {"job": path.stem} for path in sorted((out / "jobs").glob("*.json"))]
     lists: dict[str, Any] = {}  # jobs on the same images share their list
     evidence: dict[str, Any] = {}

@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from results import metrics
+from results.published.manifest import is_published
 from results.records import PREDICTED, columns, images_of, records, varying
 from results.store.store import FAILED, Store, retried
-from results.tables import SharedMetricError, configuration_columns, in_method_order, means_by_image, summary_row, typed
+from results.tables import SharedMetricError, configuration_columns, in_method_order, load, means_by_image, summarise, summary_row, typed
 
 Record = Mapping[str, Any]
 NEEDED = ["image", "digest", "status", "metric", "x", "value"]
@@ -64,6 +65,8 @@ class Images:
 
 def summary(out: Path) -> pd.DataFrame:
     """What ``tables.summarise`` returns of all rows of a run, without having them at once. Raises ValueError where there is no run."""
+    if is_published(out):
+        return summarise(load(out))
     jobs = records(out)
     names = varying(jobs)
     there = [i for i, record in enumerate(jobs) if _begun(record)]

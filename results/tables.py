@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from results import metrics
 from results.records import ID_COLUMNS, PREDICTED, SECTIONS, columns, configuration, images_of, naming_columns, records, varying
 from results.statistics import Comparison, bootstrap_interval, compare_family
-from results.store.store import FAILED, Store
+from results.store.published import store_of
+from results.store.store import FAILED
 
 METHOD_ORDER = ("da_pos", "da_neg", "da_minimal", "gradient", "guided_backprop", "gradcam", "rise", "ep")  # Fig. 3, with ours
 REFERENCES = ("random", "centre", "sobel")  # know nothing of the model; listed last
@@ -74,7 +75,7 @@ def method_sort_key(name: str) -> tuple[int, str]:
 
 
 def _job_rows(record: Mapping[str, Any], names: Sequence[str], named: Sequence[str]) -> pd.DataFrame:
-    store = Store(Path(str(record["store"])))
+    store = store_of(record)
     labels = {(image, content): label for image, content, label in record["images"]}
     stored = {name: store.rows(key, images_of(record, name)) for name, key in record["keys"].items()}
     frames = [frame.assign(measure="" if name in PREDICTED else name) for name, frame in stored.items()]

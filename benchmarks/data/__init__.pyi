@@ -4,6 +4,7 @@ from .derived import correct_for_all as correct_for_all
 from .derived import mosaics as mosaics
 from .derived import select as select
 from .evidence import Evidence as Evidence
+from .listed import listed as listed
 from .photographs import ImageSet as ImageSet
 from .photographs import Mosaic as Mosaic
 from .photographs import Photograph as Photograph

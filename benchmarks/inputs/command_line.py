@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 
 from benchmarks.inputs.places import check_name, expanded
 
-GROUPS = "model|dataset|method|benchmark|engine|experiment|tracking"
+GROUPS = "model|dataset|method|benchmark|engine|experiment|board|tracking"
 # What is text whatever it looks like: 2024_11_28, 1e3, null and true are names, too.
 TEXT = re.compile(
     r"name|out|store|scale|paper_dataset|dataset(\.of)*\.(root|name|split)|model\.name|model\.net\.(architecture|checkpoint)"

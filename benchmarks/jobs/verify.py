@@ -17,10 +17,15 @@ from benchmarks.inputs.messages import cause, debugging
 from benchmarks.inputs.places import find_from
 from benchmarks.jobs.batch import image_key
 from benchmarks.jobs.resolve import make_job, resolve
+from results.comparability import MEASURED, differing
 from results.records import images_of, records
+from results.store.published import store_of
 from results.store.store import ImageKey, Store
 
-MEASURED = ("seconds", "peak_mb")  # differ from one time to the next
+UNPUBLISHED: dict[str, Any] = {  # settings that change no number, which published rows are without
+    "name": "verified", "batch_size": None, "per_method": None, "variation": None, "scale": "laptop", "shard": None, "objective": None,
+    "artefacts": [], "page": False, "measure_memory": False, "tracking": {"enabled": False},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,19 @@ class Verdict:
         return not self.reason and self.difference == 0
 
 
-def verify(out: Path, *, sample: int = 5, seed: int = 0) -> list[Verdict]:
+def verify(out: Path, *, sample: int = 5, seed: int = 0, data: Path | None = None) -> list[Verdict]:
     """Compute ``sample`` images of a run's jobs again, in a store of their own, and compare all their rows but the timings.
 
-    Raises ValueError where there is no run, and where none of the images can be computed again.
+    out: the run's folder, or the manifest of published rows, whose code is imported and run. data: the folder of images that are not
+    where they were, as of published rows, which name no folders. Raises ValueError where there is no run, and where none of the images
+    can be computed again.
     """
     jobs = records(out)
     every = [(job, i) for job in jobs for i in range(len(job["images"]))]
     if not every:
         raise ValueError(f"{out} holds no run: jobs leave their record in {out}/jobs")
     chosen = np.random.default_rng(seed).permutation(len(every))[:sample]
-    verdicts = [_again(*every[i]) for i in sorted(chosen)]
+    verdicts = [_again(_with_data(every[i][0], data), every[i][1]) for i in sorted(chosen)]
     if not any(verdict.computed for verdict in verdicts):
         raise ValueError(f"nothing of {out} can be computed again here: {verdicts[0].method} {verdicts[0].image}: {verdicts[0].reason}")
     return verdicts
@@ -65,11 +72,12 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
     image: ImageKey = (record["images"][i][0], record["images"][i][1])
     named = {"method": record["method"], "model": record["model"], "image": image[0]}
     under = {name: images_of(record, name)[i] for name in record["keys"]}
-    there = _rows(Store(Path(record["store"])), record["keys"], under)
+    there = _rows(store_of(record), record["keys"], under)
     if not len(there):
         return Verdict(**named, rows=0, difference=np.nan, reason="it was not computed", computed=False)
     with tempfile.TemporaryDirectory() as folder:
-        cfg = OmegaConf.create(record["config"] | {"store": folder, "select": {"count": None, "order": "first", "correct_for": None}})
+        here = {"store": folder, "select": {"count": None, "order": "first", "correct_for": None}}
+        cfg = OmegaConf.create(UNPUBLISHED | {"out": folder} | record["config"] | here)
         try:
             find_from(record.get("folder"), cfg)
             job = make_job(resolve(cfg))
@@ -87,8 +95,8 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
             why = f"{', '.join(changed)}: {differing(record['configs'][changed[0]], now)} changed since"
             return Verdict(**named, rows=len(there), difference=np.nan, reason=why)
         job.run()
-        here = _rows(job.store, job.keys, {name: job.stored_as(name, image) for name in job.keys})
-    both = there.merge(here, on=["metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
+        again = _rows(job.store, job.keys, {name: job.stored_as(name, image) for name in job.keys})
+    both = there.merge(again, on=["metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
     if (both["_merge"] != "both").any():
         return Verdict(**named, rows=len(both), difference=np.nan, reason="other metrics than then")
     difference = (both["value_there"] - both["value_here"]).abs()
@@ -97,14 +105,18 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
     return Verdict(**named, rows=len(both), difference=largest, reason="" if largest == 0 else "the numbers differ")
 
 
-def differing(then: Any, now: Any, where: str = "") -> str:
-    """The first place where two configurations behind a key differ, such as ``method.function.version``."""
-    if isinstance(then, dict) and isinstance(now, dict):
-        for name in dict.fromkeys([*now, *then]):
-            if found := differing(then.get(name), now.get(name), f"{where}.{name}" if where else name):
-                return found
-        return ""
-    return where if then != now else ""
+def _with_data(record: dict[str, Any], data: Path | None) -> dict[str, Any]:
+    """A record whose images, or those that its mosaics are made of, lie in another folder. Raises ValueError where they lie in none."""
+    if data is None:
+        return record
+    dataset = dict(record["config"]["dataset"])
+    if "root" in dataset:
+        dataset["root"] = str(data)
+    elif "root" in (dataset.get("of") or {}):
+        dataset["of"] = dataset["of"] | {"root": str(data)}
+    else:
+        raise ValueError(f"--data {data}: the images of {record['dataset']} are in no folder")
+    return record | {"config": record["config"] | {"dataset": dataset}}
 
 
 def _rows(store: Store, keys: dict[str, str], under: dict[str, ImageKey]) -> pd.DataFrame:

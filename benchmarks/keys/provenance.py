@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Callable
@@ -39,14 +40,21 @@ PACKAGES = (
 @lru_cache(maxsize=1)
 def provenance() -> str:
     """Where a row comes from: git revision, package versions, machine. Recorded, never part of a key."""
-    try:
-        where = Path(__file__).parent
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        revision = ""
+    revision = _git("rev-parse", "HEAD") or ""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
     packages = {name: found for name in PACKAGES if (found := _version(name))}
     machine = {"host": platform.node(), "processor": processor(), "python": platform.python_version(), "threads": torch.get_num_threads()}
-    return json.dumps({"git": revision, **packages, **machine}, sort_keys=True)
+    source = {"git": revision, "clean": None if changes is None else not changes}  # clean: every source is as in the revision
+    return json.dumps({**source, **packages, **machine, "cores": os.cpu_count()}, sort_keys=True)
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the folder of the sources; None where it says nothing of them, as of an installed package."""
+    try:
+        said = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return said.stdout.strip() if said.returncode == 0 else None
 
 
 def _version(package: str) -> str | None:

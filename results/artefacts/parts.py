@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results.records import columns, configuration, naming_columns, value_text
-from results.store.store import Arrays, ImageKey, Store, digest
+from results.store.published import store_of
+from results.store.store import Arrays, ImageKey, digest
 
 Records = list[dict[str, Any]]
 
@@ -58,7 +59,7 @@ class StoredAttribution:
 
 def stored_attributions(record: dict[str, Any]) -> Iterator[StoredAttribution]:
     """The attributions of a job, without the photographs that they are of; each part of the store is read once."""
-    store, key = Store(Path(record["store"])), record["keys"]["attribution"]
+    store, key = store_of(record), record["keys"]["attribution"]
     index = store.index(key)
     images = [(image, content) for image, content, _ in record["images"] if (image, content) in index]
     if not images:

@@ -179,7 +179,7 @@ def critical_differences(ranks: pd.Series[float], alike: Sequence[tuple[str, str
     return ax
 
 
-def to_file(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> Path:
+def to_file(figure: Figure, path: Path, metadata: Mapping[str, str | None] | None = None) -> Path:
     """Write a figure to a file of the kind that its suffix names, its letters as TrueType in PDF and PostScript."""
     with mpl.rc_context({"pdf.fonttype": 42, "ps.fonttype": 42}):  # conferences reject matplotlib's Type 3 fonts
         figure.savefig(path, dpi=200, metadata=dict(metadata) if metadata else None)

@@ -55,7 +55,9 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     directives: dict[str, str] = {}
     for token in MarkdownIt().parse(page.read_text()):
-        if token.type == "html_block" and not re.fullmatch(r"<!-- (begin: .*|end) -->\s*", token.content):  # of what a program writes
+        if token.type == "html_block" and not re.fullmatch(
+            r"<!-- (begin: .*|end|(?:rows|board): .*|end of (?:rows|board)) -->\s*", token.content
+        ):  # of what a program writes
             comment = re.fullmatch(r"<!-- (compose only|with|fails)(?:: (.*))? -->\s*", token.content)
             assert comment, f"{page.name}: {token.content!r} is no directive"
             directives = {comment[1]: comment[2] or ""}

@@ -1,0 +1,1 @@
+"""Rows behind printed numbers: published with a manifest, and read again for the tables and figures of documents."""

@@ -1,0 +1,161 @@
+"""Every table and figure between markers is what the published rows say, and a marker that cannot be obeyed is an error."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from results import tables
+from results.published import figures, pages
+from results.published.read import read_rows
+from results.published.tables import budgets, measures, methods, paired
+from tests.conftest import REPOSITORY
+
+DEMO = REPOSITORY / "docs" / "rows" / "demo.json"
+MAKE = "python -m results pages"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository with the rows of the demo and one page."""
+    (tmp_path / "docs" / "rows").mkdir(parents=True)
+    for suffix in (".json", ".parquet"):
+        shutil.copy(DEMO.with_suffix(suffix), tmp_path / "docs" / "rows")
+    return tmp_path
+
+
+def page(root: Path, *markers: str) -> Path:
+    path = root / "docs" / "page.md"
+    path.write_text("Before.\n\n" + "\n".join(f"<!-- rows: {of} -->\n<!-- end of rows -->\n\nBetween.\n" for of in markers))
+    return path
+
+
+def test_the_documents_are_made_of_their_rows():
+    found = pages.differences(REPOSITORY)
+    assert not found, f"{MAKE} makes them anew:\n" + "\n".join(found)
+
+
+def test_published_rows_are_small():
+    sizes = {path.name: path.stat().st_size for path in DEMO.parent.glob("*.parquet")}
+    assert sum(sizes.values()) < 5_000_000, sizes
+
+
+def test_a_page_is_filled_once_and_for_all_and_a_change_is_shown(root):
+    path = page(root, "demo table=methods", "demo figure=means to=images/mar.svg alt='MAR' metric=mar_holds")
+    assert len(pages.differences(root)) == 3
+    assert {one.name for one in pages.write(root)} == {"page.md", "mar.csv", "mar.svg"}
+    assert pages.differences(root) == []
+    assert pages.write(root) == []
+    text = path.read_text()
+    assert "| da\\_minimal |" in text
+    assert "![MAR](images/mar.svg)" in text
+    assert "[demo](rows/demo.json)" in text
+    assert text.count("Between.") == 2
+    path.write_text(text.replace("| da\\_minimal | 2", "| da\\_minimal | 1"))
+    (difference,) = pages.differences(root)
+    assert "-| da\\_minimal | 1" in difference
+    assert "+| da\\_minimal | 2" in difference
+
+
+def test_a_figure_of_other_data_is_found(root):
+    page(root, "demo figure=curves to=images/x.svg alt='Curves' metric=insertion_consistency")
+    pages.write(root)
+    data = root / "docs" / "images" / "x.csv"
+    data.write_text(data.read_text().replace("0.02", "0.03", 1))
+    assert len(pages.differences(root)) == 1
+    picture = data.with_suffix(".svg")
+    pages.write(root)
+    picture.write_text(picture.read_text().replace("data sha256 ", "data sha256 0"))
+    assert pages.differences(root) == ["docs/images/x.svg does not show the data of the rows"]
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ("demo", "either table=KIND or figure=KIND"),
+        ("demo table=none", "table=none: choose methods"),
+        ("none table=methods", "none.json is not there"),
+        ("demo table=methods metrics=nothing", "no such number"),
+        ("demo table=methods method=nothing", "no job has method=nothing"),
+        ("demo table=methods colour=red", "no job has a setting colour"),
+        ("demo table=paired", "paired needs reference="),
+        ("demo table=paired reference=nothing", "reference=nothing"),
+        ("demo table=paired reference=rise show=product", "choose difference or ratio"),
+        ("demo figure=means to=images/x.png alt='x'", "to=images/NAME.svg"),
+        ("table=methods demo", "a marker is"),
+    ],
+)
+def test_a_marker_that_cannot_be_obeyed_says_where_and_why(root, marker, said):
+    page(root, marker)
+    with pytest.raises(ValueError, match=r"^docs/page\.md:3: ") as error:
+        pages.made(root)
+    assert said in str(error.value)
+
+
+def test_a_marker_without_an_end_is_found_and_one_in_a_block_of_code_is_none(root):
+    path = root / "docs" / "page.md"
+    path.write_text("```text\n<!-- rows: demo table=none -->\n<!-- end of rows -->\n```\n")
+    assert pages.differences(root) == []
+    path.write_text("<!-- rows: demo table=methods -->\n")
+    with pytest.raises(ValueError, match="has no <!-- end of rows -->"):
+        pages.made(root)
+
+
+def test_numbers_of_an_earlier_version_are_said_to_be(root):
+    path = page(root, "demo table=methods method=da_pos,rise")
+    pages.write(root)
+    assert "earlier version" not in path.read_text()
+    versions = root / "benchmarks" / "keys" / "versions.json"
+    versions.parent.mkdir(parents=True)
+    versions.write_text('{"rise": {"version": "99"}, "gradcam": {"version": "99"}}')
+    assert len(pages.differences(root)) == 1
+    pages.write(root)
+    assert "**of earlier versions: rise 2, now 99**" in path.read_text()
+
+
+def test_tables_say_what_the_summary_says():
+    rows = read_rows(DEMO)
+    summary = tables.summarise(rows.frame).set_index("method")
+    table = methods(rows).set_index("method")
+    assert list(table.index) == list(summary.index)
+    for name, line in summary.iterrows():
+        assert table.loc[name, "passes"] == f"{line['queries'] + line['backwards']:.0f}"
+        assert table.loc[name, "MAR, ranking"].startswith(f"{line['mar_holds']:.3f} [{line['mar_holds_low']:.2f}, ")
+        assert table.loc[name, "n"] == line["images"]
+    certified = rows.frame[(rows.frame["method"] == "da_minimal") & (rows.frame["metric"] == "certified")]["value"]
+    assert table.loc["da_minimal", "certified"] == f"{int(certified.sum())} of {len(certified)}"
+    assert set(measures(rows)["method"]) == set(summary.index)
+
+
+def test_a_table_of_pairs_is_corrected_over_its_lines():
+    rows = read_rows(DEMO, {"method": "da_pos,rise,random"})
+    table = paired(rows, reference="random").set_index("method")
+    wide = tables.paired_values(rows.frame, "mar_holds", "method")
+    assert table.loc["da_pos", "difference"].startswith(f"{(wide['da_pos'] - wide['random']).mean():.3f} [")
+    every = tables.paired(rows.frame, "mar_holds", pairs=[("da_pos", "random"), ("rise", "random")]).set_index("a")
+    assert table["p (Holm)"].to_dict() == {name: f"{every.loc[name, 'p_holm']:.2g}" for name in ("da_pos", "rise")}
+    ratio = paired(rows, reference="random", show="ratio").set_index("method")["ratio"]
+    assert ratio["da_pos"].startswith(f"{wide['da_pos'].mean() / wide['random'].mean():.2f} [")
+
+
+def test_a_table_of_budgets_has_a_column_a_budget():
+    table = budgets(read_rows(DEMO)).set_index("method")
+    assert {"250", "251", "no budget"} <= set(table.columns)
+    assert table.loc["da_pos", "251"] != "–"
+    assert table.loc["da_minimal", "250"] != "–"
+    assert table.loc["gradcam", "no budget"].endswith(" at 2")
+
+
+def test_the_data_of_figures_are_those_of_the_tables():
+    rows = read_rows(DEMO)
+    expected = tables.curves(rows.frame, "insertion_consistency")
+    found = figures.curves(rows, metric="insertion_consistency")
+    assert found["method"].tolist() == expected["method"].tolist()
+    np.testing.assert_allclose(found["mean"], expected["mean"])
+    spent = figures.trade_off(rows)
+    assert spent[spent["method"] == "da_pos"]["passes"].tolist() == [251]
+    assert pd.Index(figures.means(rows)["method"]).is_unique
