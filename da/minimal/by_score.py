@@ -9,16 +9,14 @@ from torch import Tensor
 
 from da.arguments import SCORES, arguments
 from da.minimal.exact import Exact, smallest
-from da.minimal.region import Margins, regions
+from da.minimal.region import Accepts, regions
 from da.minimal.region import __version__ as search_version
 from da.minimal.search import Settings
 from da.passes import passes
 from da.settings import with_settings
 from da.types import Attribution, Images, Rngs, ScoreModel, Targets
 
-__version__ = f"2, search {search_version}"
-
-TINY = 1e-12  # a probability below which none is told from another
+__version__ = f"1, search {search_version}"
 
 
 @passes(lambda budget, **_: (budget, 0))
@@ -50,10 +48,10 @@ def minimal_region_by_score(
         One generator an image; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
-    criterion : {"top1", "share", "threshold"}
-        Whether the class must be the predicted one, or ``level`` is a share of the whole image's probability, or a probability.
+    criterion : {"share", "threshold"}
+        Whether ``level`` is a share of the whole image's probability, or a probability.
     level : float
-        What the region alone must have at least, above 0, at most 1; not used by ``top1``.
+        What the region alone must have at least, above 0, at most 1.
     settings : Settings
         Given field by field: those of ``da.minimal.search.Settings`` but ``rule`` are keyword arguments, such as ``budget=200``.
 
@@ -70,8 +68,8 @@ def minimal_region_by_score(
     if settings.budget < 3:
         raise ValueError(f"budget={settings.budget}: give at least 3 queries, of which one is for the whole image")
     model, images, classes, rngs = arguments(SCORES, model, images, targets, rngs, seed)
-    margins, whole = _margins(model, images, classes, criterion, level)
-    found = regions(margins, images, classes, rngs, replace(settings, budget=settings.budget - 1), whole)
+    accepts, reachable = _sufficient(model, images, classes, criterion, level)
+    found = regions(accepts, images, classes, rngs, replace(settings, budget=settings.budget - 1), reachable=reachable)
     assert found.queries is not None
     return replace(found, queries=found.queries + 1)
 
@@ -105,10 +103,10 @@ def exact_region_by_score(
         Not used: nothing is drawn.
     seed : int
         Not used: nothing is drawn.
-    criterion : {"top1", "share", "threshold"}
-        Whether the class must be the predicted one, or ``level`` is a share of the whole image's probability, or a probability.
+    criterion : {"share", "threshold"}
+        Whether ``level`` is a share of the whole image's probability, or a probability.
     level : float
-        What the region alone must have at least, above 0, at most 1; not used by ``top1``.
+        What the region alone must have at least, above 0, at most 1.
     settings : Exact
         Given field by field: those of ``da.exact_region`` but ``rule`` are keyword arguments, such as ``sp_num=12``.
 
@@ -125,31 +123,22 @@ def exact_region_by_score(
     if settings.budget < 3:
         raise ValueError(f"budget={settings.budget}: give at least 3 queries, of which one is for the whole image")
     model, images, classes, _ = arguments(SCORES, model, images, targets, rngs, seed)
-    margins, whole = _margins(model, images, classes, criterion, level)
-
-    def accepts(shown: Images, rows: Tensor) -> Tensor:
-        return margins(shown, rows) >= 0
-
-    found = smallest(accepts, images, classes, replace(settings, budget=settings.budget - 1), (whole >= 0).tolist())
+    accepts, reachable = _sufficient(model, images, classes, criterion, level)
+    found = smallest(accepts, images, classes, replace(settings, budget=settings.budget - 1), reachable)
     assert found.queries is not None
     return replace(found, queries=found.queries + 1)
 
 
-def _margins(model: ScoreModel, images: Images, classes: Tensor, criterion: str, level: float) -> tuple[Margins, Tensor]:
-    """By how much shown images have enough of the class's probability, in its logarithm, and by how much the whole ones have."""
-    if criterion not in ("top1", "share", "threshold"):
-        raise ValueError(f"criterion={criterion!r}: choose top1, share or threshold")
+def _sufficient(model: ScoreModel, images: Images, classes: Tensor, criterion: str, level: float) -> tuple[Accepts, list[bool]]:
+    """Whether shown images have enough of the class's probability, and whether the whole ones have."""
+    if criterion not in ("share", "threshold"):
+        raise ValueError(f"criterion={criterion!r}: choose share or threshold")
     if not 0 < level <= 1:
         raise ValueError(f"level={level}: a share or probability above 0, at most 1")
-    scores = model(images)
-    of_class = scores.gather(1, classes[:, None])[:, 0]
-    needed = level * of_class if criterion == "share" else torch.full_like(of_class, level)
+    whole = model(images).gather(1, classes[:, None])[:, 0]
+    needed = level * whole if criterion == "share" else torch.full_like(whole, level)
 
-    def margin(scores: Tensor, rows: Tensor) -> Tensor:
-        own = scores.gather(1, classes[rows, None])[:, 0]
-        asked = needed[rows] if criterion != "top1" else scores.scatter(1, classes[rows, None], 0).amax(1)
-        enough = own >= asked if criterion != "top1" else scores.argmax(1) == classes[rows]
-        by = own.clamp_min(TINY).log() - asked.clamp_min(TINY).log()
-        return torch.where(enough, by.clamp_min(0), by.clamp_max(-TINY))
+    def accepts(shown: Images, rows: Tensor) -> Tensor:
+        return model(shown).gather(1, classes[rows, None])[:, 0] >= needed[rows]
 
-    return lambda shown, rows: margin(model(shown), rows), margin(scores, torch.arange(len(images), device=images.device))
+    return accepts, (whole >= needed).tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from da.arguments import LABELS, arguments
 from da.fill import Fill, baseline_image, composite
 from da.minimal.cells import in_order_of_area
+from da.minimal.region import Accepts
 from da.passes import passes
 from da.settings import with_settings
 from da.superpixels import superpixels
@@ -21,7 +22,6 @@ from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, 
 __version__ = "1"
 
 TOGETHER = 16  # subsets of an image that are asked about at a time
-Accepts = Callable[[Images, Tensor], Tensor]
 MOST_SEGMENTS = 62  # a subset is the bits of one whole number
 
 

@@ -20,7 +20,7 @@ __version__ = f"1, search {search_version}"
 
 
 @passes(lambda budget, **_: (budget, 0))
-@with_settings(Settings, leave_out=("guide",))
+@with_settings(Settings)
 def reduce(
     model: LabelModel,
     images: Images,

@@ -19,11 +19,11 @@ from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, 
 
 __version__ = "12"
 
-Margins = Callable[[Images, Tensor], Tensor]
+Accepts = Callable[[Images, Tensor], Tensor]
 
 
 @passes(lambda budget, **_: (budget, 0))
-@with_settings(Settings, leave_out=("guide",))
+@with_settings(Settings)
 def minimal_region(
     model: LabelModel,
     images: Images,
@@ -82,24 +82,24 @@ def minimal_region(
     return regions(by_label(model, classes, settings.rule), images, classes, rngs, settings)
 
 
-def by_label(model: LabelModel, classes: Tensor, rule: str) -> Margins:
-    """1 where the rule holds by the predicted class, else -1."""
-    return lambda shown, rows: torch.where((model(shown) == classes[rows]) == (rule == "positive"), 1.0, -1.0)
+def by_label(model: LabelModel, classes: Tensor, rule: str) -> Accepts:
+    """Whether the rule holds by the predicted class."""
+    return lambda shown, rows: (model(shown) == classes[rows]) == (rule == "positive")
 
 
 def regions(
-    margins: Margins,
+    accepts: Accepts,
     images: Images,
     targets: Targets,
     rngs: Rngs,
     settings: Settings,
-    whole: Tensor | None = None,
+    reachable: Sequence[bool] | None = None,
     starts: Sequence[Sequence[Mask]] | None = None,
 ) -> Attribution:
     """Run every image's search side by side: one batch asks for all that still go on.
 
-    margins: of shown images ``[m, 3, h, w]`` of the rows ``[m]`` of ``images``, from 0 on where the rule holds. whole: those of the whole
-    images, where they are known. starts: of each image regions to start from, see ``search``.
+    accepts: whether the rule holds for shown images ``[m, 3, h, w]`` of the rows ``[m]`` of ``images``. reachable: whether it can hold
+    at all, where that is known beforehand. starts: of each image regions to start from, see ``search``.
     """
     n, _, h, w = images.shape
     asked = min(settings.sp_num, max(h * w // 10, 1))
@@ -107,30 +107,29 @@ def regions(
     blank = baseline_image(images, settings.fill)
     positive = settings.rule == "positive"
 
-    def ask(masks: list[Mask], rows: list[int]) -> list[float]:
+    def decide(masks: list[Mask], rows: list[int]) -> list[bool]:
         at = torch.tensor(rows, device=images.device)
         pixels = torch.from_numpy(np.stack(masks)).to(images.device)
         shown = composite(images[at], blank[at], pixels if positive else ~pixels)
-        answers: list[float] = margins(shown, at).tolist()
+        answers: list[bool] = accepts(shown, at).tolist()
         return answers
 
     # The wholly ablated image must not have the class. Shown by Pos-R's empty region, and by all that Neg-R can remove.
     everything = np.ones((h, w), bool)
-    ablated = ask([~everything if positive else everything] * n, list(range(n)))
-    statuses = [VACUOUS if positive and of >= 0 else UNSATISFIABLE if not positive and of < 0 else OK for of in ablated]
-    most = [0.0] * n if whole is None else whole.tolist()
-    statuses = [UNSATISFIABLE if of < 0 else status for of, status in zip(most, statuses, strict=True)]
+    ablated = decide([~everything if positive else everything] * n, list(range(n)))
+    statuses = [VACUOUS if positive and holds else UNSATISFIABLE if not positive and not holds else OK for holds in ablated]
+    statuses = [UNSATISFIABLE if reachable and not reachable[i] else status for i, status in enumerate(statuses)]
     found = [Found(~everything if status == VACUOUS else everything, np.zeros((h, w)), queries=1) for status in statuses]
     searches: dict[int, tuple[Search, Mask]] = {}
     for i in range(n):
         if statuses[i] == OK:
-            one = search(segments.index[i].cpu().numpy(), rngs[i], settings, () if starts is None else starts[i], most[i])
+            one = search(segments.index[i].cpu().numpy(), rngs[i], settings, () if starts is None else starts[i])
             searches[i] = one, next(one)
     while searches:
         rows = list(searches)
-        for i, margin in zip(rows, ask([searches[i][1] for i in rows], rows), strict=True):
+        for i, held in zip(rows, decide([searches[i][1] for i in rows], rows), strict=True):
             try:
-                searches[i] = searches[i][0], searches[i][0].send(margin)
+                searches[i] = searches[i][0], searches[i][0].send(held)
             except StopIteration as stop:
                 found[i] = stop.value
                 del searches[i]

@@ -1,4 +1,4 @@
-"""The search of ``da.minimal.region`` on one image: it yields a region to ask about and is sent its margin."""
+"""The search of ``da.minimal.region`` on one image: it yields a region to ask about and is sent whether the rule holds."""
 
 from __future__ import annotations
 
@@ -52,9 +52,6 @@ class Settings:
     search : int
         Queries of one search, from 2: a larger budget is divided among several, of which the smallest certified region is kept. One that
         ends early is followed by another, where as many queries are left as it took.
-    guide : float
-        Share of a search's queries during which more is asked of a region than the rule, from 0 to 1: its margin must be above one that
-        falls evenly from the whole image's to 0. Of scores alone.
     fill : str or three floats
         What replaces the rest, see ``da.fill.baseline_image``.
 
@@ -80,7 +77,6 @@ class Settings:
     descent: float = 0.6
     verify: float = 2
     search: int = 500
-    guide: float = 0.0
     fill: Fill = "black"
 
     def __post_init__(self) -> None:
@@ -97,7 +93,6 @@ class Settings:
             ("noise", self.noise >= 0, "0 or more"),
             ("descent", 0 <= self.descent <= 1, "a share from 0 to 1"),
             ("verify", self.verify > 0, "more than 0 queries"),
-            ("guide", 0 <= self.guide <= 1, "a share from 0 to 1"),
             ("search", self.search >= 2, "at least 2 queries"),
         ):
             if not valid:
@@ -128,14 +123,13 @@ class Found:
         return self.pieces == self.checked > 0
 
 
-Search = Generator[Mask, float, Found]
+Search = Generator[Mask, bool, Found]
 
 
-def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, starts: Sequence[Mask] = (), whole: float = 0.0) -> Search:
-    """One image's search: yields a region to ask about, is sent its margin, from 0 on where the rule holds, returns what was found.
+def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, starts: Sequence[Mask] = ()) -> Search:
+    """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found.
 
-    starts: regions, each in the next, of which the search starts at the smallest that holds; without any, at the whole image. whole: the
-    margin of that, for ``guide``.
+    starts: regions, each in the next, of which the search starts at the smallest that holds; without any, at the whole image.
     """
     first = Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
     yield from _start(starts, s, first)
@@ -143,7 +137,7 @@ def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings,
     while s.budget - best.queries > last:
         found, begun = replace(first, layer=first.layer.copy(), queries=best.queries), best.queries
         left = s.budget - begun
-        yield from _one_search(index, rng, replace(s, budget=s.budget if left < 1.5 * size else begun + size), found, whole)
+        yield from _one_search(index, rng, replace(s, budget=s.budget if left < 1.5 * size else begun + size), found)
         best, last = replace(min(found, best, key=_order), queries=found.queries), found.queries - begun
         if found.smallest or (found.certified and not found.changed):
             break  # nothing is left to find; in the second case, all of the image is needed
@@ -156,12 +150,12 @@ def _order(found: Found) -> tuple[bool, bool, int]:
     return not found.changed, not found.certified, int(found.region.sum())
 
 
-def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask, float, None]:
+def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Find where regions that grow begin to hold, by bisection; where none does, the whole image is the start."""
     fails, holds = -1, len(starts)
     while holds - fails > 1 and found.queries < s.budget:
         middle = (fails + holds) // 2
-        held = (yield starts[middle]) >= 0
+        held = yield starts[middle]
         found.queries += 1
         fails, holds = (fails, middle) if held else (middle, holds)
     if holds < len(starts):
@@ -169,9 +163,7 @@ def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask,
     found.layer = np.where(found.region & found.changed, 1, np.sum([np.zeros(found.region.shape), *starts], 0) / (len(starts) + 1))
 
 
-def _one_search(
-    index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, found: Found, whole: float
-) -> Generator[Mask, float, None]:
+def _one_search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Remove groups while the queries allow a check of what is left, check it, and go on with those that the check did not take.
 
     Where superpixels are not cut the check is all: it removes groups, too. Then come the unions of superpixels from the smallest on.
@@ -180,7 +172,7 @@ def _one_search(
     best, reserve, begun = None, s.verify, found.queries
     while True:
         if s.cut:
-            yield from _descend(index, need, rng, s, found, reserve, begun, whole)
+            yield from _descend(index, need, rng, s, found, reserve, begun)
         yield from _check(index, need, s, found)
         if not s.cut:
             yield from _smaller(index, s, found)
@@ -202,8 +194,7 @@ def _descend(
     found: Found,
     reserve: float,
     begun: int,
-    whole: float,
-) -> Generator[Mask, float, None]:
+) -> Generator[Mask, bool, None]:
     """Remove the most promising of random groups, again and again, while ``reserve`` queries are left for each superpixel's check."""
     shares = Cells.shares(index, found.region)
     cells = Cells.squares(found.region, s.cells, rng)
@@ -216,8 +207,7 @@ def _descend(
         group = _most_promising(of, need, orders, s.largest)
         removed = of.pixels(group)
         region = found.region & ~removed
-        asked = whole * (1 - (found.queries - begun) / (s.guide * (s.budget - begun))) if s.guide else 0.0
-        held = (yield region) >= max(asked, 0.0)
+        held = yield region
         found.queries += 1
         if held:
             found.region, found.changed = region, True
@@ -244,7 +234,7 @@ def _blame(need: Float[np.ndarray, "h w"], removed: Mask) -> None:
     need[removed] /= -np.expm1(-expected)
 
 
-def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, float, None]:
+def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Remove superpixels' shares of the region, several at a time while they are hardly needed, until each left is known to be needed."""
     shares = Cells.shares(index, found.region)
     left, known = np.ones(len(shares.areas), bool), np.zeros(len(shares.areas), bool)
@@ -258,7 +248,7 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
             group = group[:-1]  # without any the rule is known not to hold
         left[group] = False
         region = shares.pixels(np.flatnonzero(left))
-        held = (yield region) >= 0
+        held = yield region
         found.queries += 1
         if held:
             known[:] = False
@@ -271,7 +261,7 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
     found.pieces, found.checked = int(left.sum()), int((known & left).sum())
 
 
-def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, float, None]:
+def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Ask about the unions of superpixels of less area than the region, the smallest first, until one holds: there is none smaller."""
     superpixels = Cells.shares(index, np.ones(index.shape, bool))
     for area, bits in in_order_of_area(superpixels.areas.tolist()):
@@ -281,7 +271,7 @@ def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Genera
             return
         group = np.array([i for i in range(len(superpixels.areas)) if bits >> i & 1])
         region = superpixels.pixels(group)
-        held = (yield region) >= 0
+        held = yield region
         found.queries += 1
         if held:
             found.region, found.changed, found.pieces, found.checked = region, True, len(group), len(group)
