@@ -2,8 +2,8 @@
 
 A marker is a comment that no reader sees: ``<!-- rows: NAME table=methods metrics=mar method=da_pos,rise -->``, then what is made, then
 ``<!-- end of rows -->``. ``table=`` names one of ``tables.TABLES``, ``figure=`` one of ``figures.FIGURES``, which also has
-``to=images/NAME.svg`` and ``alt="what it shows"``. The other words are keywords of it, or settings that choose jobs. A board's entries
-stand between ``<!-- board: NAME -->`` and ``<!-- end of board -->``.
+``to=images/NAME.svg`` and ``alt="what it shows"``. The other words are keywords of it, ``images=1-64``, which are the first 64 in each
+job's order, or settings that choose jobs. A board's entries stand between ``<!-- board: NAME -->`` and ``<!-- end of board -->``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ MARKED = re.compile(
     rf"{FENCE}|^(?P<begin><!-- (?P<of>rows|board): (?P<text>[^\n]*?) -->\n)(.*?)^(?P<end><!-- end of (?P=of) -->)$",
     re.DOTALL | re.MULTILINE,
 )
+IMAGES = "images"  # the word that chooses some of the images
 BEGIN = re.compile(r"<!-- (rows|board): ")
 
 
@@ -136,7 +137,8 @@ def _split(function: Callable[..., Any], options: Mapping[str, str], manifest: P
     ]
     if missing := [name for name in needed if name not in keywords]:
         raise ValueError(f"{function.__name__} needs {', '.join(f'{name}=' for name in missing)}")
-    return read_rows(manifest, {name: value for name, value in options.items() if name not in own}), keywords
+    where = {name: value for name, value in options.items() if name not in own and name != IMAGES}
+    return read_rows(manifest, where, options.get(IMAGES, "")), keywords
 
 
 def differences(root: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,11 +23,15 @@ VERSIONS = Path("benchmarks") / "keys" / "versions.json"
 
 @dataclass(frozen=True)
 class Rows:
-    """Some of the published rows. frame: as ``tables.load`` gives them; records: of their jobs; manifest: of all."""
+    """Some of the published rows.
+
+    frame: as ``tables.load`` gives them; records: of their jobs; manifest: of all; part: which images of the run's order, if not all.
+    """
 
     frame: pd.DataFrame
     records: Records
     manifest: Manifest
+    part: str = ""
 
     @property
     def images(self) -> int:
@@ -34,9 +39,10 @@ class Rows:
         return len(self.frame[["image", "digest"]].drop_duplicates())
 
 
-def read_rows(path: Path, where: Mapping[str, str] | None = None) -> Rows:
+def read_rows(path: Path, where: Mapping[str, str] | None = None, part: str = "") -> Rows:
     """The published rows of the jobs whose settings are ``where`` says, such as ``{"method": "da_pos,rise", "param.k": "4"}``.
 
+    part: ``293-500``, the 293rd to the 500th image in the order of each job's selection; left out, all.
     Raises ValueError for rows that are not there or not as published, for a setting that no job has, and for a value that none has.
     """
     jobs, manifest = _read(Path(path), path.stat().st_mtime_ns if path.exists() else 0)
@@ -50,7 +56,17 @@ def read_rows(path: Path, where: Mapping[str, str] | None = None) -> Rows:
         chosen = [job for job in chosen if name in settings(job) and value_text(settings(job)[name]) in wanted]
     if not chosen:
         raise ValueError(f"{path}: no job is {' '.join(f'{name}={value}' for name, value in (where or {}).items())}")
-    return Rows(tables.load(path, chosen), chosen, manifest)
+    if part:
+        chosen = [record | {"images": _part(record["images"], part, path)} for record in chosen]
+    return Rows(tables.load(path, chosen), chosen, manifest, part)
+
+
+def _part(images: list[Any], part: str, path: Path) -> list[Any]:
+    found = re.fullmatch(r"(\d+)-(\d+)", part)
+    first, last = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= first <= last <= len(images):
+        raise ValueError(f"{path}: images={part}: give the first and the last, such as 1-{len(images)}, of the {len(images)} of each job")
+    return images[first - 1 : last]
 
 
 @lru_cache(maxsize=64)
@@ -109,7 +125,7 @@ def provenance_line(rows: Rows, link: str, current: Mapping[str, str]) -> str:
     functions = list(dict.fromkeys([*(record["method"] for record in jobs), *measures]))
     versions = [f"{name} {_version(found.functions[name])}" for name in functions]
     facts = [
-        f"n = {rows.images} images of {_listed(record['dataset'] for record in jobs)}",
+        f"n = {rows.images} images of {_listed(record['dataset'] for record in jobs)}{f', {rows.part} of the order' if rows.part else ''}",
         f"model {_listed(record['model'] for record in jobs)}",
         f"engine {_listed(record['engine'] for record in jobs)}",
         *([f"fill {', '.join(sorted(fills))}"] if fills else []),

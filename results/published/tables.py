@@ -37,6 +37,17 @@ def methods(rows: Rows, *, metrics: str = "mar,mar_holds") -> pd.DataFrame:
     return table if (table["certified"] != NOTHING).any() else table.drop(columns="certified")
 
 
+def quantiles(rows: Rows, *, metric: str = "mar", at: str = "0.1,0.25,0.5,0.75,0.9,0.95,1") -> pd.DataFrame:
+    """A line a configuration: the quantiles of a number over images."""
+    shares = [float(share) for share in at.split(",")]
+    lines = []
+    for name, group in _groups(named(rows)):
+        of = values(group, metric)
+        found = [number(one) for one in np.quantile(of, shares)] if len(of) else [NOTHING] * len(shares)
+        lines.append({"method": name} | dict(zip(at.split(","), found, strict=True)) | {"n": len(of)})
+    return pd.DataFrame(lines)
+
+
 def measures(rows: Rows, *, metrics: str = "") -> pd.DataFrame:
     """Method by measure, means with intervals; left out, all measures that rank methods."""
     frame = named(rows)
@@ -100,7 +111,7 @@ def budgets(rows: Rows, *, metric: str = "mar_holds") -> pd.DataFrame:
 
 
 Table = Callable[..., pd.DataFrame]
-TABLES: dict[str, Table] = {"methods": methods, "paired": paired, "budgets": budgets, "measures": measures}
+TABLES: dict[str, Table] = {"methods": methods, "paired": paired, "budgets": budgets, "measures": measures, "quantiles": quantiles}
 
 
 def values(group: pd.DataFrame, metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:

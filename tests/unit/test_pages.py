@@ -12,7 +12,7 @@ import pytest
 from results import tables
 from results.published import figures, pages
 from results.published.read import read_rows
-from results.published.tables import budgets, measures, methods, paired
+from results.published.tables import budgets, measures, methods, paired, quantiles
 from tests.conftest import REPOSITORY
 
 DEMO = REPOSITORY / "docs" / "rows" / "demo.json"
@@ -148,6 +148,27 @@ def test_a_table_of_budgets_has_a_column_a_budget():
     assert table.loc["da_pos", "251"] != "–"
     assert table.loc["da_minimal", "250"] != "–"
     assert table.loc["gradcam", "no budget"].endswith(" at 2")
+
+
+def test_quantiles_are_of_the_images_of_a_configuration():
+    rows = read_rows(DEMO, {"method": "da_pos,da_minimal"})
+    table = quantiles(rows, metric="mar", at="0,0.5,1").set_index("method")
+    mars = rows.frame[(rows.frame["method"] == "da_minimal") & (rows.frame["metric"] == "mar")]["value"]
+    assert table.loc["da_minimal", ["0", "0.5", "1"]].astype(float).tolist() == pytest.approx([*mars.quantile([0, 0.5, 1])], rel=0.01)
+    assert table.loc["da_minimal", "n"] == len(mars) == 7
+
+
+def test_some_of_the_images_are_those_of_the_order_of_the_run(root):
+    every, some = read_rows(DEMO), read_rows(DEMO, part="2-4")
+    order = [image for image, *_ in every.records[0]["images"]]
+    assert list(dict.fromkeys(some.frame["image"])) == order[1:4]
+    assert some.images == 3
+    path = page(root, "demo table=methods method=da_pos images=2-4")
+    pages.write(root)
+    assert "n = 3 images of demo, 2-4 of the order;" in path.read_text()
+    for wrong in ("0-3", "3-2", "2-8", "3"):
+        with pytest.raises(ValueError, match=f"images={wrong}: give the first and the last, such as 1-7"):
+            read_rows(DEMO, part=wrong)
 
 
 def test_the_data_of_figures_are_those_of_the_tables():
