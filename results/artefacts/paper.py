@@ -151,7 +151,7 @@ def fig5(run: Run) -> Iterator[Path]:
     }
     summary = tables.summarise(rows)
     lines = pd.DataFrame({"method": list(dict.fromkeys(rows["configuration"]))})
-    for column, heading in headings.items():
+    for column, heading in ((column, heading) for column, heading in headings.items() if column in summary):
         ends = (summary[name] for name in (column, f"{column}_low", f"{column}_high"))
         lines[heading] = [interval(*cell) for cell in zip(*ends, strict=True)]
     lines["images"], lines["statuses"] = summary["images"], summary["statuses"]

@@ -105,13 +105,14 @@ def draw(kind: Kind, data: str, path: Path) -> None:
     kind.draw(pd.read_csv(io.StringIO(data)), figure.subplots())
     path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
-        drawing.to_file(figure, path, {"Date": None, "Description": _stamp(data)})
+        drawing.to_file(figure, path, {"Date": None, "Description": stamp(data)})
 
 
 def shows(path: Path, data: str) -> bool:
     """Whether a figure was drawn of these data."""
-    return path.is_file() and _stamp(data) in path.read_text(encoding="utf-8")
+    return path.is_file() and stamp(data).encode() in path.read_bytes()
 
 
-def _stamp(data: str) -> str:
+def stamp(data: str) -> str:
+    """What a picture of these data says of them."""
     return f"data sha256 {hashlib.sha256(data.encode()).hexdigest()}"

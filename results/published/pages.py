@@ -2,7 +2,8 @@
 
 A marker is a comment that no reader sees: ``<!-- rows: NAME table=methods metrics=mar method=da_pos,rise -->``, then what is made, then
 ``<!-- end of rows -->``. ``table=`` names one of ``tables.TABLES``, ``figure=`` one of ``figures.FIGURES``, which also has
-``to=images/NAME.svg`` and ``alt="what it shows"``. The other words are keywords of it, ``images=1-64``, which are the first 64 in each
+``to=images/NAME.svg`` and ``alt="what it shows"``; with ``experiment=NAME`` they name a table or figure (``to=images/NAME.png``) of its
+artefacts. The other words are keywords of it, ``images=1-64``, which are the first 64 in each
 job's order, or settings that choose jobs. A board's entries stand between ``<!-- board: NAME -->`` and ``<!-- end of board -->``.
 """
 
@@ -15,14 +16,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from results.boards.ranking import section
 from results.export import to_markdown
 from results.published import figures
+from results.published.experiments import Artefacts, artefacts, write_picture
 from results.published.manifest import FOLDER, Manifest
 from results.published.places import arguments_of
 from results.published.publish import publish
@@ -34,33 +37,58 @@ MARKED = re.compile(
     rf"{FENCE}|^(?P<begin><!-- (?P<of>rows|board): (?P<text>[^\n]*?) -->\n)(.*?)^(?P<end><!-- end of (?P=of) -->)$",
     re.DOTALL | re.MULTILINE,
 )
+EXPERIMENT = "experiment"  # the word that names the experiment whose artefacts are shown
+KINDS = ("table", "figure")
 IMAGES = "images"  # the word that chooses some of the images
 BEGIN = re.compile(r"<!-- (rows|board): ")
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What a marker asks for. where: the page and line, for messages; options: of the table or figure, and settings that choose jobs."""
+    """What a marker on a page of a repository asks for. options: its words."""
 
-    where: str
     rows: str
     options: Mapping[str, str]
+    page: Path
+    root: Path
 
     @classmethod
-    def read(cls, text: str, where: str) -> Marker:
+    def read(cls, text: str, page: Path, root: Path) -> Marker:
         """Read ``NAME key=value ...``. Raises ValueError for anything else."""
         name, *words = shlex.split(text)
         if wrong := [word for word in (name, *words) if ("=" in word) == (word == name)]:
-            raise ValueError(f"{where}: {wrong[0]}: a marker is <!-- rows: NAME table=KIND key=value ... -->")
-        return cls(where, name, dict(word.split("=", 1) for word in words))
+            raise ValueError(f"{wrong[0]}: a marker is <!-- rows: NAME table=KIND key=value ... -->")
+        options = dict(word.split("=", 1) for word in words)
+        if len([name for name in KINDS if name in options]) != 1:
+            raise ValueError("a marker has either table=KIND or figure=KIND")
+        return cls(name, options, page, root)
+
+    @property
+    def manifest(self) -> Path:
+        """Of the rows."""
+        return self.root / FOLDER / f"{self.rows}.json"
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """The words that say neither what is shown nor where it goes."""
+        return {name: value for name, value in self.options.items() if name not in (*KINDS, "to", "alt")}
+
+    def read_rows(self, but: Collection[str]) -> Rows:
+        """The published rows of the images and jobs that the words choose, those of ``but`` aside."""
+        where = {name: value for name, value in self.chosen.items() if name not in but and name != IMAGES}
+        return read_rows(self.manifest, where, self.options.get(IMAGES, ""))
 
 
 @dataclass
 class Made:
-    """The files that documents are made of: text by path. figures: kind and data of each picture."""
+    """The files that documents are made of.
+
+    texts: by path; figures: of each picture what draws it to a path, and its data; artefacts: what was made of rows already.
+    """
 
     texts: dict[Path, str] = field(default_factory=dict)
-    figures: dict[Path, tuple[figures.Kind, str]] = field(default_factory=dict)
+    figures: dict[Path, tuple[Callable[[Path], object], str]] = field(default_factory=dict)
+    artefacts: dict[str, Artefacts] = field(default_factory=dict)
 
 
 def pages_of(root: Path) -> list[Path]:
@@ -88,10 +116,9 @@ def filled(text: str, page: Path, root: Path, found: Made) -> str:
         if match["of"] is None:
             return match[0]
         where = f"{name}:{text.count(chr(10), 0, match.start()) + 1}"
-        if match["of"] == "rows":
-            marker = Marker.read(match["text"], where)
         try:
-            body = _body(marker, page, root, found) if match["of"] == "rows" else section(match["text"].strip(), root, page)
+            of_rows = match["of"] == "rows"
+            body = _body(Marker.read(match["text"], page, root), found) if of_rows else section(match["text"].strip(), root, page)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         return f"{match['begin']}\n{body}\n{match['end']}"
@@ -99,27 +126,41 @@ def filled(text: str, page: Path, root: Path, found: Made) -> str:
     return MARKED.sub(fill, text)
 
 
-def _body(marker: Marker, page: Path, root: Path, found: Made) -> str:
-    options = dict(marker.options)
-    kinds = {name: options.pop(name) for name in ("table", "figure") if name in options}
-    if len(kinds) != 1:
-        raise ValueError("a marker has either table=KIND or figure=KIND")
-    ((what, kind),) = kinds.items()
-    manifest = root / FOLDER / f"{marker.rows}.json"
-    link = Path(os.path.relpath(manifest, page.parent)).as_posix()
-    if what == "table":
-        function = _named(kind, TABLES, what)
-        rows, keywords = _split(function, options, manifest)
-        return f"{to_markdown(function(rows, **keywords))}\n{provenance_line(rows, link, current_versions(root))}\n"
-    drawn = _named(kind, figures.FIGURES, what)
-    target, words = options.pop("to", ""), options.pop("alt", "")
-    if not target.endswith(".svg") or not words:
-        raise ValueError('a figure has to=images/NAME.svg and alt="what it shows"')
-    rows, keywords = _split(drawn.data, options, manifest)
-    data, picture = figures.data_text(drawn.data(rows, **keywords)), page.parent / target
+def _body(marker: Marker, found: Made) -> str:
+    link = Path(os.path.relpath(marker.manifest, marker.page.parent)).as_posix()
+    if EXPERIMENT in marker.options:
+        shown, rows = _of_experiment(marker, found)
+    elif (kind := marker.options.get("table")) is not None:
+        function = _named(kind, TABLES, "table")
+        rows, keywords = _split(function, marker)
+        shown = to_markdown(function(rows, **keywords))
+    else:
+        drawn = _named(marker.options["figure"], figures.FIGURES, "figure")
+        rows, keywords = _split(drawn.data, marker)
+        data = figures.data_text(drawn.data(rows, **keywords))
+        shown = _picture(marker, found, data, partial(figures.draw, drawn, data), ".svg")
+    return f"{shown}\n{provenance_line(rows, link, current_versions(marker.root))}\n"
+
+
+def _of_experiment(marker: Marker, found: Made) -> tuple[str, Rows]:
+    rows, key = marker.read_rows({EXPERIMENT}), f"{marker.manifest} {sorted(marker.chosen.items())}"
+    if key not in found.artefacts:
+        found.artefacts[key] = artefacts(rows, marker.options[EXPERIMENT], marker.root)
+    if (table := marker.options.get("table")) is not None:
+        return found.artefacts[key].table(table), rows
+    data, png = found.artefacts[key].figure(marker.options["figure"])
+    return _picture(marker, found, data, partial(write_picture, png, data), ".png"), rows
+
+
+def _picture(marker: Marker, found: Made, data: str, draw: Callable[[Path], object], suffix: str) -> str:
+    """Note a picture with its data and what draws it, and return what shows it on the page."""
+    target, words = marker.options.get("to", ""), marker.options.get("alt", "")
+    if not target.endswith(suffix) or not words:
+        raise ValueError(f'a figure has to=images/NAME{suffix} and alt="what it shows"')
+    picture = marker.page.parent / target
     found.texts[picture.with_suffix(".csv")] = data
-    found.figures[picture] = (drawn, data)
-    return f"![{words}]({target})\n\n{provenance_line(rows, link, current_versions(root))}\n"
+    found.figures[picture] = (draw, data)
+    return f"![{words}]({target})\n"
 
 
 def _named(name: str, known: Mapping[str, Any], what: str) -> Any:
@@ -128,17 +169,13 @@ def _named(name: str, known: Mapping[str, Any], what: str) -> Any:
     return known[name]
 
 
-def _split(function: Callable[..., Any], options: Mapping[str, str], manifest: Path) -> tuple[Rows, dict[str, str]]:
-    """The rows of the jobs that options choose, and the options that are keywords of a table or figure."""
-    own = {name for name, one in inspect.signature(function).parameters.items() if one.kind is one.KEYWORD_ONLY}
-    keywords = {name: value for name, value in options.items() if name in own}
-    needed = [
-        one.name for one in inspect.signature(function).parameters.values() if one.kind is one.KEYWORD_ONLY and one.default is one.empty
-    ]
-    if missing := [name for name in needed if name not in keywords]:
+def _split(function: Callable[..., Any], marker: Marker) -> tuple[Rows, dict[str, str]]:
+    """The rows of the jobs that a marker's words choose, and the words that are keywords of a table or figure."""
+    known = [one for one in inspect.signature(function).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    keywords = {one.name: marker.chosen[one.name] for one in known if one.name in marker.chosen}
+    if missing := [one.name for one in known if one.default is one.empty and one.name not in keywords]:
         raise ValueError(f"{function.__name__} needs {', '.join(f'{name}=' for name in missing)}")
-    where = {name: value for name, value in options.items() if name not in own and name != IMAGES}
-    return read_rows(manifest, where, options.get(IMAGES, "")), keywords
+    return marker.read_rows({one.name for one in known}), keywords
 
 
 def differences(root: Path) -> list[str]:
@@ -166,9 +203,9 @@ def write(root: Path) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             changed.append(path)
-    for picture, (kind, data) in found.figures.items():
+    for picture, (draw, data) in found.figures.items():
         if not figures.shows(picture, data):
-            figures.draw(kind, data, picture)
+            draw(picture)
             changed.append(picture)
     return changed
 

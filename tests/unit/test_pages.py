@@ -150,6 +150,32 @@ def test_a_table_of_budgets_has_a_column_a_budget():
     assert table.loc["gradcam", "no budget"].endswith(" at 2")
 
 
+def test_what_an_experiment_makes_of_rows_is_shown(root):
+    shutil.copytree(REPOSITORY / "conf" / "experiment", root / "conf" / "experiment")
+    of = "demo experiment=fig5_imagenet method=da_pos,rise"
+    path = page(root, f"{of} table=fig5_auc")
+    pages.write(root)
+    text, rows = path.read_text(), read_rows(DEMO, {"method": "rise"})
+    assert "Unmasked accuracy" in text
+    mean = rows.frame[rows.frame["metric"] == "insertion_auc"]["value"].mean()
+    assert f"| rise | {mean:.3f} " in text
+    path = page(root, f'{of} figure=fig5 to=fig5.png alt="Curves"')
+    pages.write(root)
+    assert "![Curves](fig5.png)" in path.read_text()
+    drawn = pd.read_csv(root / "docs" / "fig5.csv")
+    expected = tables.curves(read_rows(DEMO, {"method": "da_pos,rise"}).frame, "insertion_accuracy")
+    np.testing.assert_allclose(drawn["mean"], expected["mean"])
+    assert pages.differences(root) == []
+    (root / "docs" / "fig5.csv").write_text("")
+    assert len(pages.differences(root)) == 1
+    with pytest.raises(ValueError, match="table fig6 is not made of these rows; there are fig5_auc, fig5_tests"):
+        page(root, f"{of} table=fig6")
+        pages.made(root)
+    with pytest.raises(ValueError, match="experiment=none: choose agreement, "):
+        page(root, "demo experiment=none table=fig6")
+        pages.made(root)
+
+
 def test_quantiles_are_of_the_images_of_a_configuration():
     rows = read_rows(DEMO, {"method": "da_pos,da_minimal"})
     table = quantiles(rows, metric="mar", at="0,0.5,1").set_index("method")
