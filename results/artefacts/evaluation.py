@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
-from skimage.metrics import structural_similarity
 
-from da.ranking import importance_rank
-from da.rng import image_rng
 from da.types import OK
 from results import tables
-from results.artefacts.parts import Run, StoredAttribution, run_title, stored_attributions
+from results.artefacts.likeness import BETWEEN_SEEDS, TO_THE_TRAINED, TOP, alike, of_one_model, randomised
+from results.artefacts.parts import Run, run_title
 from results.export import interval, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
-from results.records import configuration, naming_columns
 from results.statistics import bootstrap_interval
+
+LIKENESSES = ("spearman", "ssim")
 
 
 @dataclass(frozen=True)
@@ -49,20 +43,16 @@ def by_configuration(run: Run, but: Sequence[str] = ()) -> list[Configuration]:
 
     but: settings that do not tell configurations apart.
     """
-    names = [name for name in naming_columns(run.records) if not name.endswith("seed") and name not in but]
-    found: dict[str, list[dict[str, Any]]] = {}
-    for record in run.records:
-        found.setdefault(configuration(record, names), []).append(record)
+    found = alike(run.records, but)
     rows = [run.rows[run.rows["job"].isin([record["job"] for record in jobs])] for jobs in found.values()]
     every = [Configuration(name, jobs, of) for (name, jobs), of in zip(found.items(), rows, strict=True) if len(of)]
     return sorted(every, key=lambda one: tables.method_sort_key(one.jobs[0]["method"]))
 
 
-def of_one_model(run: Run) -> Run:
+def of_one_model_run(run: Run) -> Run:
     """A run whose randomised networks have the name of the trained one, without the layers that are randomised."""
     base = {record["model"]: record["config"]["model"]["name"] for record in run.records}
-    records = [record | {"model": base[record["model"]]} for record in run.records]
-    return replace(run, records=records, rows=run.rows.assign(model=run.rows["model"].map(base)))
+    return replace(run, records=of_one_model(run.records), rows=run.rows.assign(model=run.rows["model"].map(base)))
 
 
 def what(run: Run) -> str:
@@ -95,7 +85,7 @@ def criteria(run: Run) -> Iterator[Path]:
     for of in by_configuration(run):
         line: dict[str, Any] = {"method": of.name}
         images = len(of.rows.loc[of.rows["value"].notna(), ["image", "digest"]].drop_duplicates())
-        for metric in dict.fromkeys(of.rows.loc[of.rows["metric"].str.startswith("mar_"), "metric"]):
+        for metric in sorted(set(of.rows.loc[of.rows["metric"].str.startswith("mar_"), "metric"])):
             found = of.values(metric)
             fewer = "" if len(found) == images else f" ({len(found)})"
             line[metric.removeprefix("mar_").replace("_", ", ")] = mean(found, 2, ends=2) + fewer
@@ -131,47 +121,39 @@ def pointing(run: Run) -> Iterator[Path]:
     yield from table(pd.DataFrame(lines), run.out / "grid_pointing", caption)
 
 
-def stability(run: Run, top: float = 0.1) -> Iterator[Path]:
+def stability(run: Run) -> Iterator[Path]:
     """How far MAR, region and map depend on the seed: per method, means over images and pairs of seeds.
 
     Parameters
     ----------
     run : Run
         A finished run, see ``results.artefacts.parts.Run``.
-    top : float
-        The share of top pixels that are compared, from 0 to 1.
 
     Yields
     ------
     Path
         Of each file that it writes.
     """
-    lines = []
+    numbers, lines = BETWEEN_SEEDS.of(run.rows, run.records), []
     for of in by_configuration(run):
-        by_image: dict[tuple[str, str], list[dict[str, NDArray[Any]]]] = {}
-        for record in of.jobs:
-            for shown in stored_attributions(record):
-                image, seed = shown.key[0], record["seed"]
-                first = {"top": top_pixels(shown.arrays["saliency"], top, image_rng(seed, "ties", image))}
-                region = {"region": np.unpackbits(shown.arrays["kept"]) > 0} if "kept" in shown.arrays and shown.status == OK else {}
-                by_image.setdefault(shown.key, []).append({"map": shown.arrays["saliency"], **first, **region})
-        regions, tops, ranks = [], [], []
-        for several in by_image.values():
-            for a, b in combinations(several, 2):
-                if "region" in a and "region" in b:
-                    regions.append(_iou(a["region"], b["region"]))
-                tops.append(_iou(a["top"], b["top"]))
-                ranks.append(spearman(a["map"], b["map"]))
+        here = numbers[numbers["job"].isin([record["job"] for record in of.jobs])]
         mar = of.rows[(of.rows["metric"] == "mar") & of.rows["value"].notna()].groupby(["image", "digest"])["value"]
-        line: dict[str, Any] = {"method": of.name, "MAR": mar.mean().mean(), "std over seeds": mar.std().mean()}
-        likenesses = {"IoU of regions": regions, f"IoU of top {100 * top:g} %": tops, "Spearman of maps": ranks}
-        line |= {name: np.nanmean(values) if np.isfinite(values).any() else np.nan for name, values in likenesses.items()}
-        lines.append(line | {"seeds": len({record["seed"] for record in of.jobs}), "images": len(by_image)})
+        line: dict[str, Any] = {"method": of.name, "MAR": mean(mar.mean().to_numpy()), "std over seeds": mar.std().mean()}
+        titles = {
+            "IoU of regions": "seeds_region_iou",
+            f"IoU of top {100 * TOP:g} %": "seeds_top_iou",
+            "Spearman of maps": "seeds_spearman",
+        }
+        for title, metric in titles.items():
+            found = here[here["metric"] == metric]
+            line[title] = mean(tables.means_by_image(tables.image_keys(found).to_numpy(), found["value"].to_numpy()), 2, ends=2)
+        images = len(of.rows[["image", "digest"]].drop_duplicates())
+        lines.append(line | {"seeds": len({record["seed"] for record in of.jobs}), "images": images})
     caption = (
-        f"The same images under several seeds: means over images and pairs of seeds. {what(run)}. Regions: of pairs that both have one. "
-        f"Ties at the edge of the top {100 * top:g} % are broken at random."
+        "The same images under several seeds: means over images and pairs of seeds, with 95 % bootstrap intervals over images. "
+        f"{what(run)}. Regions: of pairs that both have one. Ties at the edge of the top {100 * TOP:g} % are broken at random."
     )
-    yield from table(pd.DataFrame(lines).round(3).replace(-0.0, 0.0), run.out / "stability", caption)
+    yield from table(pd.DataFrame(lines).round(3), run.out / "stability", caption)
 
 
 def sanity(run: Run) -> Iterator[Path]:
@@ -192,24 +174,12 @@ def sanity(run: Run) -> Iterator[Path]:
     ValueError
         For a run without the trained model or a randomised one.
     """
-    run = of_one_model(run)
-    lines = []
-    for of in by_configuration(run, but=["model.randomise"]):
-        maps_: dict[str, dict[tuple[int, tuple[str, str]], StoredAttribution]] = {}
-        for record in of.jobs:
-            here = maps_.setdefault(json.dumps(record["config"]["model"].get("randomise")), {})
-            here |= {(record["seed"], shown.key): shown for shown in stored_attributions(record)}
-        trained = maps_.pop("null", {})
-        for layers, found in maps_.items():
-            first, last = json.loads(layers)
-            line = {"method": of.name, "mode": "independent" if first else "cascading", "layers": f"{first:g} to {last:g}", "last": last}
-            for seed, image in sorted(found.keys() & trained.keys()):
-                a, b = (shown[seed, image].arrays["saliency"] for shown in (trained, found))
-                likeness = {"spearman": spearman(a, b), "ssim": ssim(a, b)}
-                lines.append(line | {"image": image[0], "seed": seed, "status": found[seed, image].status} | likeness)
-    if not lines:
+    numbers = TO_THE_TRAINED.of(run.rows, run.records)
+    run = of_one_model_run(run)
+    frames = [_likeness_rows(of, numbers) for of in by_configuration(run, but=["model.randomise"])]
+    frame = pd.concat([one for one in frames if len(one)] or [pd.DataFrame()], ignore_index=True)
+    if frame.empty:
         raise ValueError("sanity compares with the trained model: give +model.randomise=null and at least one of [first,last]")
-    frame = pd.DataFrame(lines)
     to_csv(frame, run.out / "sanity_images.csv")
     yield run.out / "sanity_images.csv"
     frame["place"] = frame["method"].map({name: i for i, name in enumerate(dict.fromkeys(frame["method"]))})
@@ -242,27 +212,17 @@ def sanity(run: Run) -> Iterator[Path]:
         yield from save(figure, run.out / "figures" / "sanity")
 
 
-def spearman(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
-    """Spearman's rank correlation of two maps; NaN where one is constant."""
-    if a.min() == a.max() or b.min() == b.max():
-        return float("nan")
-    return float(spearmanr(a.ravel(), b.ravel()).statistic)
-
-
-def ssim(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> float:
-    """Structural similarity of two maps, each scaled to its own range; NaN where one is constant."""
-    if a.min() == a.max() or b.min() == b.max():
-        return float("nan")
-    scaled = [(m - m.min()) / (m.max() - m.min()) for m in (a, b)]
-    return float(structural_similarity(*scaled, data_range=1.0))
-
-
-def top_pixels(saliency: Float[np.ndarray, "h w"], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """The top share of the pixels, ties broken at random as in the insertion game."""
-    rank = importance_rank(torch.from_numpy(saliency)[None], [rng])[0].numpy()
-    return np.asarray(rank < round(share * saliency.size))
-
-
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    union = (a | b).sum()
-    return float((a & b).sum() / union) if union else 1.0
+def _likeness_rows(of: Configuration, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Of one configuration under each randomisation: a line an image and seed."""
+    lines = []
+    for record in of.jobs:
+        if (layers := randomised(record)) is None:
+            continue
+        first, last = layers
+        mode = {"method": of.name, "mode": "independent" if first else "cascading", "layers": f"{first:g} to {last:g}", "last": last}
+        found = numbers[numbers["job"] == record["job"]].pivot_table(index=["image", "digest"], columns="metric", values="value")
+        status = of.rows[of.rows["job"] == record["job"]].drop_duplicates(["image", "digest"]).set_index(["image", "digest"])["status"]
+        for image, said in status.items():
+            values = {name: found[f"trained_{name}"].get(image, np.nan) if f"trained_{name}" in found else np.nan for name in LIKENESSES}
+            lines.append(mode | {"image": image[0], "seed": record["seed"], "status": said} | values)
+    return pd.DataFrame(lines)

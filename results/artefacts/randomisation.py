@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from scipy.stats import entropy
 
-from results.artefacts.evaluation import by_configuration, mean, of_one_model, what
-from results.artefacts.parts import Run, stored_attributions
+from results.artefacts.evaluation import by_configuration, mean, of_one_model_run, what
+from results.artefacts.likeness import BINS, ENTROPY, randomised
+from results.artefacts.parts import Run
 from results.export import table
 
-BINS = 100
 LEARNED, RANDOM = None, [0, 1]  # values of model.randomise
 
 
@@ -38,12 +35,14 @@ def randomisation(run: Run) -> Iterator[Path]:
     ValueError
         For a run without these two.
     """
-    run, lines = of_one_model(run), []
+    numbers = ENTROPY.of(run.rows, run.records)
+    run, lines = of_one_model_run(run), []
     for of in by_configuration(run, but=["model.randomise"]):
         found: dict[str, dict[Any, float]] = {}
         for record in of.jobs:
-            here = found.setdefault(json.dumps(record["config"]["model"].get("randomise")), {})
-            here |= {(*shown.key, record["seed"]): discrete_entropy(shown.arrays["saliency"]) for shown in stored_attributions(record)}
+            here = numbers[numbers["job"] == record["job"]]
+            values = {(*image, record["seed"]): value for *image, value in here[["image", "digest", "value"]].itertuples(index=False)}
+            found.setdefault(json.dumps(randomised(record)), {}).update(values)
         learned, random = (found.get(json.dumps(layers), {}) for layers in (LEARNED, RANDOM))
         frame = pd.DataFrame({"learned": pd.Series(learned), "random": pd.Series(random)}).dropna()
         if len(frame):
@@ -60,8 +59,3 @@ def randomisation(run: Run) -> Iterator[Path]:
         "image has its mean over the seeds, and one whose learned map has a single value no rise."
     )
     yield from table(pd.DataFrame(lines).round(3), run.stem("randomisation"), caption)
-
-
-def discrete_entropy(saliency: Float[np.ndarray, "h w"]) -> float:
-    """The entropy in nats of a map's histogram of 100 bins between its least and largest value; 0 of a map with one value."""
-    return float(entropy(np.histogram(saliency.astype(np.float64), bins=BINS)[0]))  # between neighbours in float32 there are no bins

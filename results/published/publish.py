@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from results.artefacts.likeness import NEEDED_BY
 from results.comparability import MEASURED, differing, incomplete
 from results.published.manifest import FOLDER, Manifest, computed_by
 from results.published.places import portable_command, without_folders
@@ -69,6 +70,7 @@ def publish(
         every += [(run, record) for record in chosen]
     jobs = distinct(every)
     rows, provenances = collected([record for _, record in every])
+    rows = pd.concat([rows, _of_maps(jobs, rows)], ignore_index=True)
     failures = _failures(jobs, rows)
     if failures and not with_failures:
         said = "; ".join(f"{one['method']}: {one['images']} x {one['status']}" for one in failures)
@@ -157,6 +159,19 @@ def _check_agreement(key: str, rows: pd.DataFrame, jobs: Records) -> None:
         image, _, metric, _ = several.index[0]
         record = next(record for record in jobs if key in record["keys"].values())
         raise ValueError(f"the runs disagree about {metric} of {record['method']} on image {image}: compute it again in one store")
+
+
+def _of_maps(jobs: Records, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the numbers that only maps tell, such as their likeness under several seeds, of runs that have a table of them."""
+    named = dict.fromkeys(name.rpartition(".")[2] for record in jobs for name in record["config"].get("artefacts") or ())
+    found = [NEEDED_BY[name].computed(jobs) for name in named if name in NEEDED_BY]
+    if not found:
+        return rows.iloc[:0]
+    keys = {record["job"]: record["keys"]["attribution"] for record in jobs}
+    numbers = pd.concat(found, ignore_index=True)
+    numbers = numbers.assign(key=numbers["job"].map(keys), x=np.nan).drop_duplicates(["key", *AT])
+    statuses = rows[rows["metric"] == "queries"].drop_duplicates(["key", "image", "digest"])[["key", "image", "digest", "status"]]
+    return numbers.merge(statuses, on=["key", "image", "digest"], how="inner")[["key", *WITHOUT_KEY]]
 
 
 def _failures(jobs: Records, rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from benchmarks import measures
 from benchmarks.data import Evidence
 from benchmarks.models.planted import shipped
 from da.types import Attribution
-from results.artefacts.randomisation import discrete_entropy
+from results.artefacts.likeness import discrete_entropy
 from tests.conftest import REPOSITORY
 from tests.helpers import configured, rngs
 from tests.reference.measures_settings import DRAWS, NOISY, RADIUS, SHARES, SIDE, SIGMA, SIZE, STEPS, SUBSETS, TOLERANCE, K, at_points

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from benchmarks.engines.engine import torch_engine
+from results.artefacts.likeness import discrete_entropy
 from results.artefacts.parts import Run
-from results.artefacts.randomisation import discrete_entropy, randomisation
+from results.artefacts.randomisation import randomisation
 from tests.benchmarks.test_job import job, planted
 
 __all__ = ["planted"]
