@@ -62,10 +62,10 @@ def minimal_region(
     -------
     Attribution
         The region as ``kept``, its status (``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``), the queries of each image, and
-        a map that agrees with the rule: the region on top, then what was removed last, each of these steps being a region that was
-        verified; within a step, what is nearer to the steps above. Extras: ``certified`` (1: without what the region has of any one
-        superpixel, the rule is broken), ``checked`` of its ``pieces``, the superpixels that it has a share of: those known to be needed;
-        ``superpixels`` obtained.
+        a map that agrees with the rule: the sum of all regions for which the rule held, each of which has one unit, spread evenly over its
+        pixels. So the region is on top, then comes what was removed last; within a step, what is nearer to the steps above. Extras:
+        ``certified`` (1: without what the region has of any one superpixel, the rule is broken), ``checked`` of its ``pieces``, the
+        superpixels that it has a share of: those known to be needed; ``superpixels`` obtained.
 
     Raises
     ------

@@ -103,9 +103,9 @@ class Settings:
 class Found:
     """What is known of one image so far.
 
-    layer: in how many of the regions that held a pixel was; graded at the end. pieces: superpixels that the region has a share of.
-    checked: those of them without whose share the rule is known to be broken. smallest: whether no smaller union of superpixels holds.
-    start: the share of the image that a given start kept.
+    layer: the sum of the regions that held, each divided by its share of the image; graded at the end. pieces: superpixels that the
+    region has a share of. checked: those of them without whose share the rule is known to be broken. smallest: whether no smaller union of
+    superpixels holds. start: the share of the image that a given start kept.
     """
 
     region: Mask
@@ -116,6 +116,11 @@ class Found:
     changed: bool = False
     smallest: bool = False
     start: float = 1.0
+
+    def keep(self, region: Mask) -> None:
+        """Go on with a region for which the rule holds."""
+        self.region, self.changed = region, True
+        self.layer += region / region.mean()
 
     @property
     def certified(self) -> bool:
@@ -210,8 +215,7 @@ def _descend(
         held = yield region
         found.queries += 1
         if held:
-            found.region, found.changed = region, True
-            found.layer += region
+            found.keep(region)
             shares = Cells.shares(index, region)
             cells = Cells.squares(region, s.cells, rng)
         else:
@@ -252,8 +256,7 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
         found.queries += 1
         if held:
             known[:] = False
-            found.region, found.changed = region, True
-            found.layer += region
+            found.keep(region)
         else:
             left[group] = True
             known[group] |= len(group) == 1
