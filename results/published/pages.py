@@ -83,12 +83,14 @@ class Marker:
 class Made:
     """The files that documents are made of.
 
-    texts: by path; figures: of each picture what draws it to a path, and its data; artefacts: what was made of rows already.
+    texts: by path; figures: of each picture what draws it to a path, and its data; artefacts: what was made of rows already; said: what
+    each page has said of its rows.
     """
 
     texts: dict[Path, str] = field(default_factory=dict)
     figures: dict[Path, tuple[Callable[[Path], object], str]] = field(default_factory=dict)
     artefacts: dict[str, Artefacts] = field(default_factory=dict)
+    said: set[tuple[Path, str]] = field(default_factory=set)
 
 
 def pages_of(root: Path) -> list[Path]:
@@ -139,7 +141,10 @@ def _body(marker: Marker, found: Made) -> str:
         rows, keywords = _split(drawn.data, marker)
         data = figures.data_text(drawn.data(rows, **keywords))
         shown = _picture(marker, found, data, partial(figures.draw, drawn, data), ".svg")
-    return f"{shown}\n{provenance_line(rows, link, current_versions(marker.root))}\n"
+    line = provenance_line(rows, link, current_versions(marker.root))
+    again = (marker.page, line) in found.said
+    found.said.add((marker.page, line))
+    return f"{shown}\n{f'Of the same rows, [{marker.rows}]({link}).' if again else line}\n"
 
 
 def _of_experiment(marker: Marker, found: Made) -> tuple[str, Rows]:

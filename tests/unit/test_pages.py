@@ -55,6 +55,7 @@ def test_a_page_is_filled_once_and_for_all_and_a_change_is_shown(root):
     assert "![MAR](images/mar.svg)" in text
     assert "[demo](rows/demo.json)" in text
     assert text.count("Between.") == 2
+    assert text.count("n = 7 images of demo;") == text.count("Of the same rows, [demo](rows/demo.json).") == 1  # said once a page
     path.write_text(text.replace("| da\\_minimal | 2", "| da\\_minimal | 1"))
     (difference,) = pages.differences(root)
     assert "-| da\\_minimal | 1" in difference
