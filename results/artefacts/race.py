@@ -14,7 +14,7 @@ from da.ranking import prefix_shares
 from results import tables
 from results.artefacts.evaluation import Configuration, by_configuration, mean, what
 from results.artefacts.parts import Run, for_each_part
-from results.export import comparisons, table
+from results.export import comparisons, file, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
 from results.statistics import bootstrap_interval, compare_family
@@ -63,6 +63,8 @@ def race(run: Run) -> Iterator[Path]:
     if len(compared := _against_reference(curves, {name: frame for name, (_, frame) in found.items()})):
         caption = f"MAR against {REFERENCE} of no more passes: paired Wilcoxon tests over the images, corrected by Holm."
         yield from table(comparisons(compared), run.stem("race_tests"), caption)
+    to_csv(curves, file(run.stem("race_curves"), ".csv"))
+    yield file(run.stem("race_curves"), ".csv")
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     figures.trade_off(curves[curves["passes"].notna()], figure.subplots())
     yield from save(figure, run.figure("race"))
@@ -151,6 +153,8 @@ def optimality(run: Run) -> Iterator[Path]:
     gaps = pd.DataFrame(ratios).reset_index().melt(["image", "digest"], var_name="method", value_name="ratio").dropna()
     widest = gaps.sort_values("ratio", ascending=False, kind="stable").drop(columns="digest").head(20)
     yield from table(widest.round(3), run.stem("optimality_gaps"), "The images farthest from the proven minimum.")
+    to_csv(gaps, file(run.stem("optimality_images"), ".csv"))
+    yield file(run.stem("optimality_images"), ".csv")
     figure = Figure(figsize=(6, 3.5), layout="constrained")
     figures.distributions(ratios, figure.subplots(), "MAR over the proven minimum")
     yield from save(figure, run.figure("optimality"))

@@ -35,12 +35,13 @@ class Artefacts:
         return _one_of(self.tables, name, "table")
 
     def figure(self, name: str) -> tuple[str, bytes]:
-        """The data of a figure, those of the table ``NAME_curves`` or else of ``NAME``, and its PNG.
+        """The data of a figure, those of the table ``NAME_curves``, ``NAME_images`` or ``NAME``, and its PNG.
 
         Raises ValueError for one that was not made.
         """
         picture = _one_of(self.figures, name, "figure")
-        return _one_of(self.data, f"{name}_curves" if f"{name}_curves" in self.data else name, "data of the figure"), picture
+        data = next((of for of in (f"{name}_curves", f"{name}_images") if of in self.data), name)
+        return _one_of(self.data, data, "data of the figure"), picture
 
 
 def artefacts(rows: Rows, experiment: str, root: Path) -> Artefacts:
