@@ -17,6 +17,7 @@ from benchmarks.inputs.messages import cause, debugging
 from benchmarks.inputs.places import find_from
 from benchmarks.jobs.batch import image_key
 from benchmarks.jobs.resolve import make_job, resolve
+from results.artefacts.likeness import OF_MAPS
 from results.comparability import MEASURED, differing
 from results.records import images_of, records
 from results.store.published import store_of
@@ -122,4 +123,4 @@ def _with_data(record: dict[str, Any], data: Path | None) -> dict[str, Any]:
 def _rows(store: Store, keys: dict[str, str], under: dict[str, ImageKey]) -> pd.DataFrame:
     frames = [store.rows(key, [under[name]]) for name, key in keys.items()]
     rows = pd.concat([frame for frame in frames if len(frame)]) if any(map(len, frames)) else pd.DataFrame(columns=["metric", "x", "value"])
-    return rows.loc[~rows["metric"].isin(MEASURED), ["metric", "x", "value"]]
+    return rows.loc[~rows["metric"].isin((*MEASURED, *OF_MAPS)), ["metric", "x", "value"]]  # of several maps none is of one image alone

@@ -57,8 +57,9 @@ def reduce(
     Returns
     -------
     Attribution
-        As of ``minimal_region``; ``nothing_accepted`` where nothing smaller than the whole image held. Extras besides: ``start``, the share
-        of the image that the start kept; 1 where it did not hold.
+        As of ``minimal_region``; below all that was verified, what lies outside the start is in the order of the map that it is of.
+        ``nothing_accepted`` where nothing smaller than the whole image held. Extras besides: ``start``, the share of the image that the
+        start kept; 1 where it did not hold.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from da.settings import with_settings
 from da.superpixels import superpixels
 from da.types import NOTHING_ACCEPTED, OK, UNSATISFIABLE, VACUOUS, Attribution, Images, LabelModel, Rngs, Targets
 
-__version__ = "12"
+__version__ = "13"
 
 Accepts = Callable[[Images, Tensor], Tensor]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +12,9 @@ from jaxtyping import Float, Int
 from da.fill import Fill
 from da.minimal.cells import Cells, Mask, graded, in_order_of_area
 from da.superpixels import COMPACTNESS
+
+FEW = 24  # superpixels, whose unions are asked about in the order of their area
+NOTHING_NEW = 30  # groups in a row whose answers were known, after which no further ones are drawn
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Settings:
     slic_zero : bool
         Whether SLICO adapts the compactness to each superpixel, which gives nearly as many as asked.
     cut : bool
-        Whether superpixels may be cut; otherwise the region is a union of them, and of few the smallest one is found.
+        Whether superpixels may be cut; otherwise the region is a union of them, and of at most 24 the smallest union is looked for.
     needed : float
         Parts of the image that are expected to be needed at first, above 0.
     groups : int
@@ -50,8 +54,8 @@ class Settings:
     verify : float
         Queries kept back for each superpixel's check, above 0.
     search : int
-        Queries of one search, from 2: a larger budget is divided among several, of which the smallest certified region is kept. One that
-        ends early is followed by another, where as many queries are left as it took.
+        Queries of one search, from 2, about: a budget of 1.5 times as many and more is divided evenly among several, of which the smallest
+        certified region is kept. One that ends early is followed by another, where as many queries are left as it took.
     fill : str or three floats
         What replaces the rest, see ``da.fill.baseline_image``.
 
@@ -80,23 +84,24 @@ class Settings:
     fill: Fill = "black"
 
     def __post_init__(self) -> None:
-        for name, valid, needed in (
+        for name, valid, hint in (
+            ("sp_num", self.sp_num >= 1, "at least one superpixel"),
             ("rule", self.rule in ("positive", "negative"), "choose positive (Pos-R) or negative (Neg-R)"),
             ("budget", self.budget >= 2, "at least 2 queries"),
-            ("compactness", self.compactness > 0, "a number above 0"),
-            ("needed", self.needed > 0, "a number above 0"),
+            ("compactness", 0 < self.compactness < math.inf, "a number above 0"),
+            ("needed", 0 < self.needed < math.inf, "a number above 0"),
             ("groups", self.groups >= 1, "at least one group"),
             ("cells", self.cells >= 1, "at least one cell"),
             ("largest", 0 < self.largest < 1, "a share between 0 and 1"),
             ("coherent", self.coherent >= 0, "0 or more queries"),
             ("scattered", 0 <= self.scattered <= 1, "a share from 0 to 1"),
-            ("noise", self.noise >= 0, "0 or more"),
+            ("noise", 0 <= self.noise < math.inf, "0 or more"),
             ("descent", 0 <= self.descent <= 1, "a share from 0 to 1"),
-            ("verify", self.verify > 0, "more than 0 queries"),
+            ("verify", 0 < self.verify < math.inf, "more than 0 queries"),
             ("search", self.search >= 2, "at least 2 queries"),
         ):
             if not valid:
-                raise ValueError(f"{name}={getattr(self, name)!r}: give {needed}")
+                raise ValueError(f"{name}={getattr(self, name)!r}: give {hint}")
 
 
 @dataclass
@@ -105,7 +110,7 @@ class Found:
 
     layer: the sum of the regions that held, each divided by its share of the image; graded at the end. pieces: superpixels that the
     region has a share of. checked: those of them without whose share the rule is known to be broken. smallest: whether no smaller union of
-    superpixels holds. start: the share of the image that a given start kept.
+    superpixels holds. start: the share of the image that a given start kept. answers: whether each region that was asked about held.
     """
 
     region: Mask
@@ -116,6 +121,15 @@ class Found:
     changed: bool = False
     smallest: bool = False
     start: float = 1.0
+    answers: dict[bytes, bool] = field(default_factory=dict)
+
+    def holds(self, region: Mask) -> Generator[Mask, bool, bool]:
+        """Whether the rule holds for a region; it is asked about once."""
+        key = np.packbits(region).tobytes()
+        if key not in self.answers:
+            self.answers[key] = yield region
+            self.queries += 1
+        return self.answers[key]
 
     def keep(self, region: Mask) -> None:
         """Go on with a region for which the rule holds."""
@@ -138,14 +152,15 @@ def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings,
     """
     first = Found(np.ones(index.shape, bool), np.zeros(index.shape), queries=1)
     yield from _start(starts, s, first)
-    best, size, last = first, s.budget // max(1, round(s.budget / s.search)), 0
-    while s.budget - best.queries > last:
+    size = s.budget // max(1, round(s.budget / s.search)) if s.cut else s.budget
+    best, last = first, 1
+    while s.budget - best.queries >= last:
         found, begun = replace(first, layer=first.layer.copy(), queries=best.queries), best.queries
         left = s.budget - begun
         yield from _one_search(index, rng, replace(s, budget=s.budget if left < 1.5 * size else begun + size), found)
-        best, last = replace(min(found, best, key=_order), queries=found.queries), found.queries - begun
-        if found.smallest or (found.certified and not found.changed):
-            break  # nothing is left to find; in the second case, all of the image is needed
+        best, last = replace(min(found, best, key=_order), queries=found.queries), max(1, found.queries - begun)
+        if not s.cut or (found.certified and not found.changed):
+            break  # nothing is drawn; in the second case, all of the image is needed
     best.layer = graded(best.layer)
     return best
 
@@ -160,12 +175,12 @@ def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask,
     fails, holds = -1, len(starts)
     while holds - fails > 1 and found.queries < s.budget:
         middle = (fails + holds) // 2
-        held = yield starts[middle]
-        found.queries += 1
+        held = yield from found.holds(starts[middle])
         fails, holds = (fails, middle) if held else (middle, holds)
     if holds < len(starts):
-        found.region, found.changed, found.start = starts[holds], True, float(starts[holds].mean())
-    found.layer = np.where(found.region & found.changed, 1, np.sum([np.zeros(found.region.shape), *starts], 0) / (len(starts) + 1))
+        found.layer = np.sum(starts[holds:], 0) / (len(starts) + 1)
+        found.keep(starts[holds])
+        found.start = float(starts[holds].mean())
 
 
 def _one_search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, found: Found) -> Generator[Mask, bool, None]:
@@ -175,13 +190,14 @@ def _one_search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Sett
     """
     need = np.full(index.shape, s.needed / index.size)
     best, reserve, begun = None, s.verify, found.queries
-    while True:
-        if s.cut:
-            yield from _descend(index, need, rng, s, found, reserve, begun)
+    if not s.cut:
         yield from _check(index, need, s, found)
-        if not s.cut:
-            yield from _smaller(index, s, found)
-        if not found.certified or not s.cut or (best is not None and best.region is found.region):
+        yield from _smaller(index, s, found)
+        return
+    while True:
+        yield from _descend(index, need, rng, s, found, reserve, begun)
+        yield from _check(index, need, s, found)
+        if not found.certified or (best is not None and best.region is found.region):
             break
         best = replace(found, layer=found.layer.copy())
         reserve /= 2  # with a check behind it, more is dared
@@ -203,17 +219,19 @@ def _descend(
     """Remove the most promising of random groups, again and again, while ``reserve`` queries are left for each superpixel's check."""
     shares = Cells.shares(index, found.region)
     cells = Cells.squares(found.region, s.cells, rng)
-    first = begun + s.descent * (s.budget - begun)
-    while found.queries < max(first, s.budget - reserve * len(shares.areas)) and found.queries < s.budget and len(cells.areas) > 1:
+    first, known = begun + s.descent * (s.budget - begun), 0
+    while (
+        found.queries < min(s.budget, max(first, s.budget - reserve * len(shares.areas))) and len(cells.areas) > 1 and known < NOTHING_NEW
+    ):
         if found.queries - begun >= s.coherent and len(shares.areas) > 1 and rng.random() < s.scattered:
             of, orders = shares, shares.orders_by_need(need, s.groups, s.noise, rng)
         else:
             of, orders = cells, cells.orders_in_space(s.groups, rng)
         group = _most_promising(of, need, orders, s.largest)
         removed = of.pixels(group)
-        region = found.region & ~removed
-        held = yield region
-        found.queries += 1
+        region, asked = found.region & ~removed, found.queries
+        held = yield from found.holds(region)
+        known = known + 1 if found.queries == asked else 0
         if held:
             found.keep(region)
             shares = Cells.shares(index, region)
@@ -242,18 +260,17 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
     """Remove superpixels' shares of the region, several at a time while they are hardly needed, until each left is known to be needed."""
     shares = Cells.shares(index, found.region)
     left, known = np.ones(len(shares.areas), bool), np.zeros(len(shares.areas), bool)
-    while found.queries < s.budget and not known[left].all():
+    while found.queries < s.budget and left.sum() > 1 and not known[left].all():
         open_ = np.flatnonzero(left & ~known)
         needs = shares.sums(need)
         order = open_[np.lexsort((-shares.areas[open_], needs[open_]))]
         promise = np.cumsum(shares.areas[order]) * np.exp(-np.cumsum(needs[order]))
         group = order[: promise.argmax() + 1]
-        if len(group) == left.sum() > 1:
+        if len(group) == left.sum():
             group = group[:-1]  # without any the rule is known not to hold
         left[group] = False
         region = shares.pixels(np.flatnonzero(left))
-        held = yield region
-        found.queries += 1
+        held = yield from found.holds(region)
         if held:
             known[:] = False
             found.keep(region)
@@ -261,12 +278,15 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
             left[group] = True
             known[group] |= len(group) == 1
             _blame(need, shares.pixels(group))
+    known |= left.sum() == 1
     found.pieces, found.checked = int(left.sum()), int((known & left).sum())
 
 
 def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Ask about the unions of superpixels of less area than the region, the smallest first, until one holds: there is none smaller."""
     superpixels = Cells.shares(index, np.ones(index.shape, bool))
+    if len(superpixels.areas) > FEW:
+        return
     for area, bits in in_order_of_area(superpixels.areas.tolist()):
         if area >= found.region.sum():
             break
@@ -274,8 +294,7 @@ def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Genera
             return
         group = np.array([i for i in range(len(superpixels.areas)) if bits >> i & 1])
         region = superpixels.pixels(group)
-        held = yield region
-        found.queries += 1
+        held = yield from found.holds(region)
         if held:
             found.region, found.changed, found.pieces, found.checked = region, True, len(group), len(group)
             found.layer = np.where(region, found.layer.max() + 1, found.layer)

@@ -49,7 +49,7 @@ def by_configuration(run: Run, but: Sequence[str] = ()) -> list[Configuration]:
     return sorted(every, key=lambda one: tables.method_sort_key(one.jobs[0]["method"]))
 
 
-def of_one_model_run(run: Run) -> Run:
+def trained_and_randomised(run: Run) -> Run:
     """A run whose randomised networks have the name of the trained one, without the layers that are randomised."""
     base = {record["model"]: record["config"]["model"]["name"] for record in run.records}
     return replace(run, records=of_one_model(run.records), rows=run.rows.assign(model=run.rows["model"].map(base)))
@@ -147,7 +147,7 @@ def stability(run: Run) -> Iterator[Path]:
         for title, metric in titles.items():
             found = here[here["metric"] == metric]
             line[title] = mean(tables.means_by_image(tables.image_keys(found).to_numpy(), found["value"].to_numpy()), 2, ends=2)
-        images = len(of.rows[["image", "digest"]].drop_duplicates())
+        images = len(of.rows.loc[of.rows["value"].notna(), ["image", "digest"]].drop_duplicates())
         lines.append(line | {"seeds": len({record["seed"] for record in of.jobs}), "images": images})
     caption = (
         "The same images under several seeds: means over images and pairs of seeds, with 95 % bootstrap intervals over images. "
@@ -175,10 +175,10 @@ def sanity(run: Run) -> Iterator[Path]:
         For a run without the trained model or a randomised one.
     """
     numbers = TO_THE_TRAINED.of(run.rows, run.records)
-    run = of_one_model_run(run)
+    run = trained_and_randomised(run)
     frames = [_likeness_rows(of, numbers) for of in by_configuration(run, but=["model.randomise"])]
     frame = pd.concat([one for one in frames if len(one)] or [pd.DataFrame()], ignore_index=True)
-    if frame.empty:
+    if frame.empty or None not in map(randomised, run.records):
         raise ValueError("sanity compares with the trained model: give +model.randomise=null and at least one of [first,last]")
     to_csv(frame, run.out / "sanity_images.csv")
     yield run.out / "sanity_images.csv"
@@ -221,7 +221,11 @@ def _likeness_rows(of: Configuration, numbers: pd.DataFrame) -> pd.DataFrame:
         first, last = layers
         mode = {"method": of.name, "mode": "independent" if first else "cascading", "layers": f"{first:g} to {last:g}", "last": last}
         found = numbers[numbers["job"] == record["job"]].pivot_table(index=["image", "digest"], columns="metric", values="value")
-        status = of.rows[of.rows["job"] == record["job"]].drop_duplicates(["image", "digest"]).set_index(["image", "digest"])["status"]
+        status = (
+            of.rows[(of.rows["job"] == record["job"]) & of.rows["value"].notna()]
+            .drop_duplicates(["image", "digest"])
+            .set_index(["image", "digest"])["status"]
+        )
         for image, said in status.items():
             values = {name: found[f"trained_{name}"].get(image, np.nan) if f"trained_{name}" in found else np.nan for name in LIKENESSES}
             lines.append(mode | {"image": image[0], "seed": record["seed"], "status": said} | values)

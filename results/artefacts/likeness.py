@@ -1,6 +1,7 @@
 """Numbers that only maps tell: how alike they are under several seeds, and to those of the trained model, and their entropy.
 
-Each function takes a run and returns ``job, image, digest, metric, value``. Published rows have these numbers in place of the maps.
+They are rows ``job, image, digest, metric, x, value``; published rows have them in place of the maps. ``x`` of what is of two seeds is the
+second of them.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from da.types import OK
 from results.artefacts.parts import StoredAttribution, stored_attributions
 from results.records import configuration, naming_columns
 
-Records = list[dict[str, Any]]
-Numbers = Iterator[tuple[str, tuple[str, str], str, float]]  # job, image, metric, value
+Record = dict[str, Any]
+Records = list[Record]
+Numbers = Iterator[tuple[str, tuple[str, str], str, float, float]]  # job, image, metric, x, value
 
 TOP = 0.1  # the share of top pixels that is compared
 BINS = 100
-COLUMNS = ["job", "image", "digest", "metric", "value"]
+COLUMNS = ["job", "image", "digest", "metric", "x", "value"]
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,15 @@ class OfMaps:
     compute: Callable[[Records], Numbers]
 
     def of(self, rows: pd.DataFrame, records: Records) -> pd.DataFrame:
-        """The numbers that rows have already, else those of the stored maps."""
+        """The numbers that rows have already of these records, else those of the stored maps."""
         known = rows[rows["metric"].isin(self.metrics)]
-        return known[COLUMNS] if len(known) else self.computed(records)
+        of_records = known["x"].isna() | known["x"].isin([record["seed"] for record in records])
+        return known.loc[of_records, COLUMNS] if len(known) else self.computed(records)
 
     def computed(self, records: Records) -> pd.DataFrame:
         """The numbers of the stored maps."""
-        lines = [(job, *image, metric, value) for job, image, metric, value in self.compute(records) if np.isfinite(value)]
-        return pd.DataFrame(lines, columns=COLUMNS).astype({"value": float})
+        lines = [(job, *image, metric, x, value) for job, image, metric, x, value in self.compute(records) if np.isfinite(value)]
+        return pd.DataFrame(lines, columns=COLUMNS).astype({"x": float, "value": float})
 
 
 def alike(records: Records, but: Sequence[str] = ()) -> dict[str, Records]:
@@ -63,25 +66,20 @@ def alike(records: Records, but: Sequence[str] = ()) -> dict[str, Records]:
 
 
 def _between_seeds(records: Records) -> Numbers:
-    """The mean likeness of each map, of its top pixels and of its region to those of the same image under the other seeds."""
+    """The likeness of each image's maps, of their top pixels and of the regions under every two seeds."""
     for jobs in alike(records).values():
-        by_image: dict[tuple[str, str], dict[str, dict[str, NDArray[Any]]]] = {}
+        by_image: dict[tuple[str, str], list[tuple[Record, dict[str, NDArray[Any]]]]] = {}
         for record in jobs:
             for shown in stored_attributions(record):
                 top = top_pixels(shown.arrays["saliency"], TOP, image_rng(record["seed"], "ties", shown.key[0]))
                 region = {"region": np.unpackbits(shown.arrays["kept"]) > 0} if "kept" in shown.arrays and shown.status == OK else {}
-                by_image.setdefault(shown.key, {})[record["job"]] = {"map": shown.arrays["saliency"], "top": top, **region}
+                by_image.setdefault(shown.key, []).append((record, {"map": shown.arrays["saliency"], "top": top, **region}))
         for image, several in by_image.items():
-            found: dict[tuple[str, str], list[float]] = {}
-            for (one, a), (other, b) in combinations(several.items(), 2):
-                likeness = {"seeds_spearman": spearman(a["map"], b["map"]), "seeds_top_iou": iou(a["top"], b["top"])}
-                likeness |= {"seeds_region_iou": iou(a["region"], b["region"])} if "region" in a and "region" in b else {}
-                for metric, value in likeness.items():
-                    for job in (one, other):
-                        found.setdefault((job, metric), []).append(value)
-            for (job, metric), values in found.items():
-                if np.isfinite(values).any():
-                    yield job, image, metric, float(np.nanmean(values))
+            for (one, a), (other, b) in combinations(several, 2):
+                yield one["job"], image, "seeds_spearman", other["seed"], spearman(a["map"], b["map"])
+                yield one["job"], image, "seeds_top_iou", other["seed"], iou(a["top"], b["top"])
+                if "region" in a and "region" in b:
+                    yield one["job"], image, "seeds_region_iou", other["seed"], iou(a["region"], b["region"])
 
 
 def _to_the_trained(records: Records) -> Numbers:
@@ -98,19 +96,20 @@ def _to_the_trained(records: Records) -> Numbers:
 
 def _likenesses(job: str, shown: StoredAttribution, trained: StoredAttribution) -> Numbers:
     a, b = trained.arrays["saliency"], shown.arrays["saliency"]
-    yield job, shown.key, "trained_spearman", spearman(a, b)
-    yield job, shown.key, "trained_ssim", ssim(a, b)
+    yield job, shown.key, "trained_spearman", np.nan, spearman(a, b)
+    yield job, shown.key, "trained_ssim", np.nan, ssim(a, b)
 
 
 def _entropies(records: Records) -> Numbers:
     for record in records:
         for shown in stored_attributions(record):
-            yield record["job"], shown.key, "map_entropy", discrete_entropy(shown.arrays["saliency"])
+            yield record["job"], shown.key, "map_entropy", np.nan, discrete_entropy(shown.arrays["saliency"])
 
 
 BETWEEN_SEEDS = OfMaps(("seeds_region_iou", "seeds_top_iou", "seeds_spearman"), _between_seeds)
 TO_THE_TRAINED = OfMaps(("trained_spearman", "trained_ssim"), _to_the_trained)
 ENTROPY = OfMaps(("map_entropy",), _entropies)
+OF_MAPS = (*BETWEEN_SEEDS.metrics, *TO_THE_TRAINED.metrics, *ENTROPY.metrics)
 NEEDED_BY = {"stability": BETWEEN_SEEDS, "sanity": TO_THE_TRAINED, "randomisation": ENTROPY}  # by the artefact
 
 

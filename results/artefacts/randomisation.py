@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from results.artefacts.evaluation import by_configuration, mean, of_one_model_run, what
+from results.artefacts.evaluation import by_configuration, mean, trained_and_randomised, what
 from results.artefacts.likeness import BINS, ENTROPY, randomised
 from results.artefacts.parts import Run
 from results.export import table
@@ -36,7 +36,7 @@ def randomisation(run: Run) -> Iterator[Path]:
         For a run without these two.
     """
     numbers = ENTROPY.of(run.rows, run.records)
-    run, lines = of_one_model_run(run), []
+    run, lines = trained_and_randomised(run), []
     for of in by_configuration(run, but=["model.randomise"]):
         found: dict[str, dict[Any, float]] = {}
         for record in of.jobs:

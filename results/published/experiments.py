@@ -55,11 +55,16 @@ def artefacts(rows: Rows, experiment: str, root: Path) -> Artefacts:
         raise ValueError(f"experiment={experiment}: choose {known}")
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     measures = rows.records[0]["config"].get("benchmark") or {}
+    if any((record["config"].get("benchmark") or {}) != measures for record in rows.records):
+        raise ValueError(f"experiment={experiment}: the settings of measures differ between the jobs of {rows.manifest.name}: choose some")
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder), rows.frame, rows.records, settings | {"scale": "paper", "benchmark": measures})
         (run.out / "figures").mkdir()
         for name in settings["artefacts"]:
-            list(get_method(name)(run))
+            try:
+                list(get_method(name)(run))
+            except (KeyError, ValueError, IndexError) as error:
+                raise ValueError(f"experiment={experiment}: {name} cannot be made of these rows: {error}") from error
         return Artefacts(
             {file.stem: file.read_text(encoding="utf-8") for file in run.out.glob("*.md")},
             {file.stem: file.read_text(encoding="utf-8") for file in run.out.glob("*.csv")},

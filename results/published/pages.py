@@ -61,6 +61,8 @@ class Marker:
         options = dict(word.split("=", 1) for word in words)
         if len([name for name in KINDS if name in options]) != 1:
             raise ValueError("a marker has either table=KIND or figure=KIND")
+        if strange := [word for word, value in options.items() if not value or (word in ("to", "alt") and "figure" not in options)]:
+            raise ValueError(f"{strange[0]}={options[strange[0]]}: a figure alone has to= and alt=, and no word is empty")
         return cls(name, options, page, root)
 
     @property
@@ -84,13 +86,13 @@ class Made:
     """The files that documents are made of.
 
     texts: by path; figures: of each picture what draws it to a path, and its data; artefacts: what was made of rows already; said: what
-    each page has said of its rows.
+    each page has said last of its rows.
     """
 
     texts: dict[Path, str] = field(default_factory=dict)
     figures: dict[Path, tuple[Callable[[Path], object], str]] = field(default_factory=dict)
     artefacts: dict[str, Artefacts] = field(default_factory=dict)
-    said: set[tuple[Path, str]] = field(default_factory=set)
+    said: dict[tuple[Path, str], str] = field(default_factory=dict)
 
 
 def pages_of(root: Path) -> list[Path]:
@@ -142,8 +144,8 @@ def _body(marker: Marker, found: Made) -> str:
         data = figures.data_text(drawn.data(rows, **keywords))
         shown = _picture(marker, found, data, partial(figures.draw, drawn, data), ".svg")
     line = provenance_line(rows, link, current_versions(marker.root))
-    again = (marker.page, line) in found.said
-    found.said.add((marker.page, line))
+    again = found.said.get((marker.page, marker.rows)) == line
+    found.said[marker.page, marker.rows] = line
     return f"{shown}\n{f'Of the same rows, [{marker.rows}]({link}).' if again else line}\n"
 
 

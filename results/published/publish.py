@@ -169,7 +169,7 @@ def _of_maps(jobs: Records, rows: pd.DataFrame) -> pd.DataFrame:
         return rows.iloc[:0]
     keys = {record["job"]: record["keys"]["attribution"] for record in jobs}
     numbers = pd.concat(found, ignore_index=True)
-    numbers = numbers.assign(key=numbers["job"].map(keys), x=np.nan).drop_duplicates(["key", *AT])
+    numbers = numbers.assign(key=numbers["job"].map(keys)).drop_duplicates(["key", *AT])
     statuses = rows[rows["metric"] == "queries"].drop_duplicates(["key", "image", "digest"])[["key", "image", "digest", "status"]]
     return numbers.merge(statuses, on=["key", "image", "digest"], how="inner")[["key", *WITHOUT_KEY]]
 

@@ -5,6 +5,7 @@ Each takes ``Rows`` and keywords, which are texts as they stand in the marker. `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -39,9 +40,12 @@ def methods(rows: Rows, *, metrics: str = "mar,mar_holds") -> pd.DataFrame:
 
 def quantiles(rows: Rows, *, metric: str = "mar", at: str = "0.1,0.25,0.5,0.75,0.9,0.95,1") -> pd.DataFrame:
     """A line a configuration: the quantiles of a number over images."""
-    shares = [float(share) for share in at.split(",")]
+    frame, shares = named(rows), [float(share) if re.fullmatch(r"0|1|0?\.\d+", share) else np.nan for share in at.split(",")]
+    if np.isnan(shares).any():
+        raise ValueError(f"at={at}: give shares from 0 to 1, such as 0.25,0.5,0.75")
+    _check_metric(frame, metric)
     lines = []
-    for name, group in _groups(named(rows)):
+    for name, group in _groups(frame):
         of = values(group, metric)
         found = [number(one) for one in np.quantile(of, shares)] if len(of) else [NOTHING] * len(shares)
         lines.append({"method": name} | dict(zip(at.split(","), found, strict=True)) | {"n": len(of)})
@@ -133,12 +137,17 @@ def _measured(frame: pd.DataFrame, group: pd.DataFrame, metrics: Sequence[str]) 
     """Measures of a configuration under their headings. Raises ValueError for one that no configuration has."""
     found = {}
     for metric in metrics:
-        if not len(values(frame, metric)):
-            raise ValueError(f"metrics={metric}: the rows have no such number; choose {', '.join(sorted(set(frame['metric'].dropna())))}")
+        _check_metric(frame, metric)
         known, of = catalogue.metric_named(metric), values(group, metric)
         fewer = f" ({len(of)})" if 0 < len(of) < _count(group) else ""
         found[known.heading or known.title] = _interval(of, batched=known.batched) + fewer
     return found
+
+
+def _check_metric(frame: pd.DataFrame, metric: str) -> None:
+    if not len(values(frame, metric)):
+        known = sorted(set(frame.loc[frame["x"].isna(), "metric"].dropna()))
+        raise ValueError(f"metrics={metric}: the rows have no such number; choose {', '.join(known)}")
 
 
 def _count(group: pd.DataFrame) -> int:

@@ -208,6 +208,35 @@ def test_a_larger_budget_is_several_searches_of_which_the_smallest_region_is_kep
     assert holds(net, images, four.kept, "positive").all()
 
 
+@pytest.mark.parametrize("changes", [{}, {"budget": 1500}, {"cut": False}, {"rule": "negative"}])
+def test_no_region_is_asked_about_twice(changes):
+    """Where few pixels decide, searches end early, and what is left is spent on further ones."""
+    labels = Labels(PatchNet(10, 12, 2, 2))
+    found = minimal_region(labels, textured(1, 32, 32), torch.ones(1).long(), rngs=rngs(1), **settings(**changes))
+    shown = [image.numpy().tobytes() for batch in labels.shown for image in batch]
+    assert len(set(shown)) == len(shown) == found.queries.item()
+    assert found.extras["certified"] == 1
+
+
+def test_few_superpixels_are_searched_once_with_the_whole_budget():
+    """Nothing is drawn there, so that a second search would be the first one again."""
+    net, images = PatchNet(20, 24, 10, 9), textured(1, 64, 64)
+    chosen = settings(sp_num=12, slic_zero=True, cut=False)
+    several, one = (
+        minimal_region(Labels(net), images, torch.ones(1).long(), rngs=rngs(1), **chosen | {"search": search}) for search in (50, 500)
+    )
+    assert torch.equal(several.kept, one.kept)
+    assert several.queries == one.queries
+
+
+def test_a_rule_that_nothing_breaks_leaves_one_part_and_a_map():
+    """Without anything the image does not have the class, so that Neg-R holds whatever is left out."""
+    images = textured(1, 32, 32)
+    found = minimal_region(lambda shown: torch.ones(len(shown)).long(), images, torch.zeros(1).long(), rule="negative", budget=60)
+    assert torch.isfinite(found.saliency).all()
+    assert found.kept.any()
+
+
 def test_where_all_is_needed_nothing_is_accepted():
     net, images = PatchNet(0, 0, 64, 64), textured(1, 64, 64)
     found = minimal_region(Labels(net), images, torch.ones(1).long(), rngs=rngs(1), **settings(sp_num=100))
@@ -217,7 +246,15 @@ def test_where_all_is_needed_nothing_is_accepted():
 
 
 @pytest.mark.parametrize(
-    ("change", "name"), [({"rule": "both"}, "rule"), ({"budget": 1}, "budget"), ({"groups": 0}, "groups"), ({"largest": 1.0}, "largest")]
+    ("change", "name"),
+    [
+        ({"rule": "both"}, "rule"),
+        ({"budget": 1}, "budget"),
+        ({"groups": 0}, "groups"),
+        ({"largest": 1.0}, "largest"),
+        ({"sp_num": 0}, "sp_num"),
+        ({"needed": float("inf")}, "needed"),
+    ],
 )
 def test_a_value_out_of_range_is_named(change, name):
     with pytest.raises(ValueError, match=f"^{name}="):

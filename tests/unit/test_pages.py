@@ -185,6 +185,32 @@ def test_quantiles_are_of_the_images_of_a_configuration():
     assert table.loc["da_minimal", "n"] == len(mars) == 7
 
 
+def test_what_rows_a_table_is_of_is_said_again_after_others(root):
+    path = page(root, *(f"demo table=methods method=da_pos{images}" for images in ("", " images=1-2", "", "")))
+    pages.write(root)
+    assert path.read_text().count("n = 7 images of demo;") == 2
+    assert path.read_text().count("Of the same rows") == 1
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"),
+    [
+        ("table=quantiles metric=marr", "metrics=marr: the rows have no such number; choose "),
+        ("table=quantiles at=0.5,2", "at=0.5,2: give shares from 0 to 1"),
+        ("table=methods to=images/x.svg", "to=images/x.svg: a figure alone has to= and alt="),
+        ("table=methods images=", "images=: a figure alone has to= and alt=, and no word is empty"),
+        ("experiment=stability table=stability", "experiment=stability: results.artefacts.stability cannot be made of these rows: "),
+        ("experiment=grid_pointing table=grid_pointing", "results.artefacts.pointing cannot be made of these rows: 'pointing'"),
+    ],
+)
+def test_a_marker_that_cannot_be_obeyed_is_said_with_its_place(root, marker, said):
+    shutil.copytree(REPOSITORY / "conf" / "experiment", root / "conf" / "experiment")
+    page(root, f"demo {marker}")
+    with pytest.raises(ValueError, match=r"^docs/page.md:3: ") as error:
+        pages.made(root)
+    assert said in str(error.value)
+
+
 def test_some_of_the_images_are_those_of_the_order_of_the_run(root):
     every, some = read_rows(DEMO), read_rows(DEMO, part="2-4")
     order = [image for image, *_ in every.records[0]["images"]]
