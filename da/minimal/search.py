@@ -142,10 +142,11 @@ class Found:
         return self.pieces == self.checked > 0
 
 
+Index = Int[np.ndarray, "h w"]
 Search = Generator[Mask, bool, Found]
 
 
-def search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, starts: Sequence[Mask] = ()) -> Search:
+def search(index: Index, rng: np.random.Generator, s: Settings, starts: Sequence[Mask] = ()) -> Search:
     """One image's search: yields a region to ask about, is sent whether the rule holds, returns what was found.
 
     starts: regions, each in the next, of which the search starts at the smallest that holds; without any, at the whole image.
@@ -183,7 +184,7 @@ def _start(starts: Sequence[Mask], s: Settings, found: Found) -> Generator[Mask,
         found.start = float(starts[holds].mean())
 
 
-def _one_search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, found: Found) -> Generator[Mask, bool, None]:
+def _one_search(index: Index, rng: np.random.Generator, s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Remove groups while the queries allow a check of what is left, check it, and go on with those that the check did not take.
 
     Where superpixels are not cut the check is all: it removes groups, too. Then come the unions of superpixels from the smallest on.
@@ -208,13 +209,7 @@ def _one_search(index: Int[np.ndarray, "h w"], rng: np.random.Generator, s: Sett
 
 
 def _descend(
-    index: Int[np.ndarray, "h w"],
-    need: Float[np.ndarray, "h w"],
-    rng: np.random.Generator,
-    s: Settings,
-    found: Found,
-    reserve: float,
-    begun: int,
+    index: Index, need: Float[np.ndarray, "h w"], rng: np.random.Generator, s: Settings, found: Found, reserve: float, begun: int
 ) -> Generator[Mask, bool, None]:
     """Remove the most promising of random groups, again and again, while ``reserve`` queries are left for each superpixel's check."""
     shares = Cells.shares(index, found.region)
@@ -256,7 +251,7 @@ def _blame(need: Float[np.ndarray, "h w"], removed: Mask) -> None:
     need[removed] /= -np.expm1(-expected)
 
 
-def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
+def _check(index: Index, need: Float[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Remove superpixels' shares of the region, several at a time while they are hardly needed, until each left is known to be needed."""
     shares = Cells.shares(index, found.region)
     left, known = np.ones(len(shares.areas), bool), np.zeros(len(shares.areas), bool)
@@ -282,7 +277,7 @@ def _check(index: Int[np.ndarray, "h w"], need: Float[np.ndarray, "h w"], s: Set
     found.pieces, found.checked = int(left.sum()), int((known & left).sum())
 
 
-def _smaller(index: Int[np.ndarray, "h w"], s: Settings, found: Found) -> Generator[Mask, bool, None]:
+def _smaller(index: Index, s: Settings, found: Found) -> Generator[Mask, bool, None]:
     """Ask about the unions of superpixels of less area than the region, the smallest first, until one holds: there is none smaller."""
     superpixels = Cells.shares(index, np.ones(index.shape, bool))
     if len(superpixels.areas) > FEW:
