@@ -126,7 +126,7 @@ class Found:
 
     def holds(self, region: Mask) -> Generator[Mask, bool, bool]:
         """Whether the rule holds for a region; it is asked about once."""
-        key = hashlib.blake2b(np.packbits(region), digest_size=16).digest()
+        key = hashlib.blake2b(np.packbits(region).tobytes(), digest_size=16).digest()
         if key not in self.answers:
             self.answers[key] = yield region
             self.queries += 1
