@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -121,18 +122,22 @@ def regions(
     statuses = [UNSATISFIABLE if reachable and not reachable[i] else status for i, status in enumerate(statuses)]
     found = [Found(~everything if status == VACUOUS else everything, np.zeros((h, w)), queries=1) for status in statuses]
     searches: dict[int, tuple[Search, Mask]] = {}
+
+    def go_on(i: int, one: Search, step: Callable[[], Mask]) -> None:
+        try:
+            searches[i] = one, step()
+        except StopIteration as stop:
+            found[i] = stop.value
+            searches.pop(i, None)
+
     for i in range(n):
         if statuses[i] == OK:
             one = search(segments.index[i].cpu().numpy(), rngs[i], settings, () if starts is None else starts[i])
-            searches[i] = one, next(one)
+            go_on(i, one, partial(next, one))
     while searches:
         rows = list(searches)
         for i, held in zip(rows, decide([searches[i][1] for i in rows], rows), strict=True):
-            try:
-                searches[i] = searches[i][0], searches[i][0].send(held)
-            except StopIteration as stop:
-                found[i] = stop.value
-                del searches[i]
+            go_on(i, searches[i][0], partial(searches[i][0].send, held))
     names = ("pieces", "checked", *(() if starts is None else ("start",)))
     numbers = {name: [float(getattr(of, name)) for of in found] for name in names}
     numbers["certified"] = [float(of.certified) for of in found]

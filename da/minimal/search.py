@@ -160,9 +160,9 @@ def search(index: Index, rng: np.random.Generator, s: Settings, starts: Sequence
         found, begun = replace(first, layer=first.layer.copy(), queries=best.queries), best.queries
         left = s.budget - begun
         yield from _one_search(index, rng, replace(s, budget=s.budget if left < 1.5 * size else begun + size), found)
-        best, last = replace(min(found, best, key=_order), queries=found.queries), max(1, found.queries - begun)
-        if not s.cut or (found.certified and not found.changed):
-            break  # nothing is drawn; in the second case, all of the image is needed
+        best, last = replace(min(found, best, key=_order), queries=found.queries), found.queries - begun
+        if not s.cut or last == 0 or (found.certified and not found.changed):
+            break  # nothing is drawn, nothing was left to ask, or all of the image is needed
     best.layer = graded(best.layer)
     return best
 

@@ -237,6 +237,19 @@ def test_a_rule_that_nothing_breaks_leaves_one_part_and_a_map():
     assert found.kept.any()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 300)])
+@pytest.mark.parametrize("cut", [True, False])
+def test_an_image_of_few_pixels_has_an_answer(size, cut):
+    images = torch.full((1, 3, *size), 0.5)
+    found = minimal_region(lambda shown: (shown.amax((1, 2, 3)) > 0.1).long(), images, budget=200, cut=cut)
+    assert found.extras["certified"] == 1
+    assert found.extras["pieces"] == 1
+    single = size == (1, 1) or (not cut and found.extras["superpixels"] == 1)  # nothing can go
+    assert found.status == ("nothing_accepted" if single else "ok",)
+    if cut and size == (1, 9):
+        assert found.kept.sum() == 1  # any single pixel is enough
+
+
 def test_where_all_is_needed_nothing_is_accepted():
     net, images = PatchNet(0, 0, 64, 64), textured(1, 64, 64)
     found = minimal_region(Labels(net), images, torch.ones(1).long(), rngs=rngs(1), **settings(sp_num=100))
