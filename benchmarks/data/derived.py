@@ -59,8 +59,8 @@ def mosaics(of: ImageSet, *, cells: int = 2, count: int = 1000, side: int = 224,
     return ImageSet(f"{of.name}_mosaics", tuple(made.values()))
 
 
-def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int = 0) -> ImageSet:
-    """The first ``n`` photographs, or the first ``n`` of a seeded shuffle that does not depend on ``n``.
+def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int = 0, skip: int = 0) -> ImageSet:
+    """The first ``n`` photographs, or the first ``n`` of a seeded shuffle that does not depend on ``n``, after those left out.
 
     Parameters
     ----------
@@ -72,6 +72,8 @@ def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int =
         As they are, or shuffled.
     seed : int
         Of the shuffle.
+    skip : int
+        How many at the beginning of the order are left out.
 
     Returns
     -------
@@ -85,12 +87,15 @@ def select(images: ImageSet, *, n: int | None, order: str = "first", seed: int =
     """
     if order not in ("first", "random"):
         raise ValueError(f"select.order={order!r}: choose first or random")
-    if n is not None and not 1 <= n <= len(images):
-        raise ValueError(f"select.count={n}: {images.name} has {len(images)} images, give 1 to {len(images)}")
+    if not 0 <= skip < len(images):
+        raise ValueError(f"select.skip={skip}: {images.name} has {len(images)} images, give 0 to {len(images) - 1}")
+    left = len(images) - skip
+    if n is not None and not 1 <= n <= left:
+        raise ValueError(f"select.count={n}: {images.name} has {left} images{' after those left out' if skip else ''}, give 1 to {left}")
     photographs: Sequence[Photograph] = images.photographs
     if order == "random":
         photographs = sorted(photographs, key=lambda photograph: image_rng(seed, "select", photograph.id).random())
-    return replace(images, photographs=tuple(photographs[:n]))
+    return replace(images, photographs=tuple(photographs[skip:][:n]))
 
 
 def correct_for_all(images: ImageSet, classify: Sequence[Callable[[Photograph], int | None]], *, n: int | None) -> ImageSet:

@@ -34,13 +34,14 @@ SETTINGS: dict[str, Any] = {
     "per_method": dict[str, dict[str, Any]] | None,
     "variation": dict[str, Any] | None,
     "select.count": int | None,
+    "select.skip": int,
     "select.order": Literal["first", "random"],
     "select.correct_for": list[str] | None,
     "select.part": Literal["tune", "held_back"] | None,
     "objective": str | list[str] | None,
 }
 
-CLOSED = {"select": ("count", "order", "correct_for", "part"), "tracking": ("enabled", "project", "mode", "group")}
+CLOSED = {"select": ("count", "skip", "order", "correct_for", "part"), "tracking": ("enabled", "project", "mode", "group")}
 
 
 def check_settings(cfg: DictConfig) -> None:

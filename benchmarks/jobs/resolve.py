@@ -96,8 +96,9 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
             )
         cfg.benchmark[measure] = as_function(f"benchmark.{measure}", node, MEASURE)
     chosen, settings = resolved(method), resolved(cfg)
-    if settings["select"].get("part") is None:  # as jobs were recorded before there were parts
-        settings["select"].pop("part", None)
+    for rule, without in (("part", None), ("skip", 0)):  # as jobs were recorded before there were these
+        if settings["select"].get(rule) == without:
+            settings["select"].pop(rule, None)
     objectives_of(settings.get("objective"))
     # What tells methods of a sweep apart is in the method now, and the shards of a job share its record.
     settings |= {"method": chosen, "method_name": name, "per_method": None, "variation": None}

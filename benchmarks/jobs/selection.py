@@ -38,10 +38,15 @@ def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: i
     """
     images: ImageSet = instantiate(dataset)
     if not judges:
-        return part_of(select(images, n=rule["count"], order=rule["order"], seed=seed), rule.get("part"), seed)
-    shuffled = select(images, n=None, order=rule["order"], seed=seed)
+        return part_of(ordered(images, rule, seed, rule["count"]), rule.get("part"), seed)
+    shuffled = ordered(images, rule, seed)
     classifiers = [partial(class_of, model, engine) for model in judges.values()]
     return part_of(correct_for_all(shuffled, classifiers, n=rule["count"]), rule.get("part"), seed)
+
+
+def ordered(images: ImageSet, rule: Mapping[str, Any], seed: int, count: int | None = None) -> ImageSet:
+    """Images in the order of a rule, without those that it leaves out: as many, or None for all, whatever the models say of them."""
+    return select(images, n=count, order=rule["order"], seed=seed, skip=rule.get("skip", 0))
 
 
 def part_of(images: ImageSet, part: str | None, seed: int) -> ImageSet:
@@ -88,7 +93,7 @@ def accuracies(
     """Accuracy of the models that an image had to please, over the images looked at to find the chosen ones, and how many these were."""
     if not judges:
         return {}
-    every = select(instantiate(dataset), n=None, order=rule["order"], seed=seed).photographs
+    every = ordered(instantiate(dataset), rule, seed).photographs
     looked = [photograph for photograph in every[: every.index(chosen.photographs[-1]) + 1] if photograph.label is not None]
     found: dict[str, float] = {"images": len(looked)}
     for name, model in judges.items():

@@ -21,7 +21,8 @@ from benchmarks.inputs.compose import composed
 def main(folder: Path, overrides: list[str]) -> None:
     settings = composed(*overrides)
     model = instantiate(settings.model)
-    images = select(instantiate(settings.dataset), n=settings.select.count, order=settings.select.order, seed=settings.seed)
+    rule = settings.select
+    images = select(instantiate(settings.dataset), n=rule.count, order=rule.order, seed=settings.seed, skip=rule.skip)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(exported(model, batch=1), folder / "model.onnx")
     for photograph in images.photographs:

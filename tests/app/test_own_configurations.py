@@ -130,7 +130,7 @@ def test_the_line_to_run_a_failed_job_again_runs_it_alone(bench, place):
         ("benchmark=[mar] benchmark.insertion.fill=mean", "the measure insertion is not chosen: give benchmark=[mar,insertion], too"),
         ("benchmark.marr.points=4", "there is no measure marr (did you mean mar?)"),
         ("benchmark.mar.pints=4", "no key benchmark.mar.pints (did you mean points?)"),
-        ("select.cout=3", "no key select.cout (did you mean count?); select has count, order, part, correct_for"),
+        ("select.cout=3", "no key select.cout (did you mean count?); select has count, skip, order, part, correct_for"),
         ("hydra.job.nmae=3", "no key hydra.job.nmae (did you mean name?)"),
         ("hydra.nothing=3", "no key hydra.nothing; hydra has run, sweep"),
         ("+hydra.nothing=3", "no key hydra.nothing"),

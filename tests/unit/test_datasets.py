@@ -115,8 +115,15 @@ def test_selection(tmp_path):
     five, ten = (select(images, n=n, order="random", seed=1).photographs for n in (5, 10))
     assert ten[:5] == five
     assert five != select(images, n=5, order="random", seed=2).photographs
+    assert select(images, n=5, order="random", seed=1, skip=5).photographs == ten[5:]
+    assert [p.id for p in select(images, n=None, skip=18).photographs] == ["18.png", "19.png"]
     with pytest.raises(ValueError, match=r"select\.count=21.*20 images"):
         select(images, n=21)
+    with pytest.raises(ValueError, match=r"select\.count=3.*2 images after those left out"):
+        select(images, n=3, skip=18)
+    for skip in (-1, 20):
+        with pytest.raises(ValueError, match=r"select\.skip=.*give 0 to 19"):
+            select(images, n=None, skip=skip)
     with pytest.raises(ValueError, match=r"select\.order"):
         select(images, n=1, order="last")
 
