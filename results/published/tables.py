@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from results import tables
 from results.export import NOTHING, interval, number
 from results.published.read import Rows, named, names_of
 from results.records import settings
-from results.statistics import Comparison, bootstrap_interval, bootstrap_of, compare_family
+from results.statistics import Comparison, bootstrap_interval, bootstrap_of, compare, holm
 
 CERTIFIED = ("region_minimal", "certified")  # what says that a region is certified: a measure of anybody's, or the method itself
 BUDGETS = ("budget", "masks", "samples", "iterations")  # hyper-parameters that say how many passes a method may take
@@ -63,34 +64,53 @@ def measures(rows: Rows, *, metrics: str = "") -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def paired(rows: Rows, *, reference: str, metric: str = "mar_holds", show: str = "difference") -> pd.DataFrame:
+def paired(rows: Rows, *, reference: str, metric: str = "mar_holds", show: str = "difference", apart: str = "") -> pd.DataFrame:
     """Each configuration against one, on the images that both have: difference or ratio of means, p corrected by Holm over the table.
 
-    reference: the configuration, by its name in the table. show: ``difference``, or ``ratio`` of the means.
+    reference: the configuration, by its name in the table. show: ``difference``, or ``ratio`` of the means. apart: ``model``, ``dataset``
+    or both with a comma, each of whose values is compared for itself.
     """
     if show not in ("difference", "ratio"):
         raise ValueError(f"show={show}: choose difference or ratio")
-    wide = tables.paired_values(named(rows), metric, "configuration")
-    if reference not in wide:
-        raise ValueError(f"reference={reference}: no configuration of that name has {metric}; choose {', '.join(map(str, wide.columns))}")
-    by_name = {str(name): wide[name].to_numpy(dtype=float) for name in wide}
-    pairs = [(name, reference) for name in by_name if name != reference]
-    lines = []
-    for (name, _), found in compare_family(by_name, pairs).items():
-        both = wide[[name, reference]].dropna().to_numpy(dtype=float)
-        lines.append(
-            {
-                "method": name,
-                f"mean {metric}": number(both[:, 0].mean()) if len(both) else NOTHING,
-                f"of {reference}": number(both[:, 1].mean()) if len(both) else NOTHING,
-                show: _difference(found) if show == "difference" else _ratio(both),
-                "p (Holm)": NOTHING if np.isnan(found.p_holm) else f"{found.p_holm:.2g}",
-                "effect": f"{found.effect:z.2f}",
-                "n": found.n,
-                "verdict": {"A smaller": f"{name} smaller", "B smaller": f"{reference} smaller"}.get(found.verdict, found.verdict),
-            }
-        )
+    lines, compared = list[dict[str, Any]](), list[Comparison]()
+    for where, some in _apart(rows, [name for name in apart.split(",") if name]):
+        wide = tables.paired_values(named(some), metric, "configuration")
+        if reference not in wide:
+            known = ", ".join(map(str, wide.columns))
+            raise ValueError(f"reference={reference}: no configuration of that name has {metric}; choose {known}")
+        for name in (str(name) for name in wide if name != reference):
+            both = wide[[name, reference]].dropna().to_numpy(dtype=float)
+            compared.append(compare(both[:, 0], both[:, 1]))
+            lines.append(
+                where
+                | {
+                    "method": name,
+                    f"mean {metric}": number(both[:, 0].mean()) if len(both) else NOTHING,
+                    f"of {reference}": number(both[:, 1].mean()) if len(both) else NOTHING,
+                    show: _difference(compared[-1]) if show == "difference" else _ratio(both),
+                }
+            )
+    for line, found, p in zip(lines, compared, holm([found.p for found in compared]), strict=True):
+        line["p (Holm)"] = NOTHING if np.isnan(p) else f"{p:.2g}"
+        line |= {"effect": f"{found.effect:z.2f}", "n": found.n}
+        verdict = replace(found, p_holm=p).verdict
+        line["verdict"] = {"A smaller": f"{line['method']} smaller", "B smaller": f"{reference} smaller"}.get(verdict, verdict)
     return pd.DataFrame(lines)
+
+
+def _apart(rows: Rows, names: Sequence[str]) -> list[tuple[dict[str, Any], Rows]]:
+    """The rows of each model, data set, or pair of them."""
+    if wrong := [name for name in names if name not in ("model", "dataset")]:
+        raise ValueError(f"apart={wrong[0]}: choose model, dataset or model,dataset")
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for record in rows.records:
+        groups.setdefault(tuple(str(record[name]) for name in names), []).append(record)
+    found = []
+    for of, chosen in groups.items():
+        jobs = {record["job"] for record in chosen}
+        frame = rows.frame[rows.frame["job"].isin(jobs)]
+        found.append((dict(zip(names, of, strict=True)), replace(rows, frame=frame, records=chosen)))
+    return found
 
 
 def budgets(rows: Rows, *, metric: str = "mar_holds") -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from results import tables
 from results.published import figures, pages
 from results.published.read import read_rows
 from results.published.tables import budgets, measures, methods, paired, quantiles
+from results.statistics import compare, holm
 from tests.conftest import REPOSITORY
 
 DEMO = REPOSITORY / "docs" / "rows" / "demo.json"
@@ -141,6 +143,25 @@ def test_a_table_of_pairs_is_corrected_over_its_lines():
     assert table["p (Holm)"].to_dict() == {name: f"{every.loc[name, 'p_holm']:.2g}" for name in ("da_pos", "rise")}
     ratio = paired(rows, reference="random", show="ratio").set_index("method")["ratio"]
     assert ratio["da_pos"].startswith(f"{wide['da_pos'].mean() / wide['random'].mean():.2f} [")
+
+
+def test_pairs_of_several_models_are_apart_and_corrected_together():
+    rows = read_rows(DEMO, {"method": "da_pos,rise,random"})
+    other = [record | {"job": f"{record['job']}'", "model": "other"} for record in rows.records if record["method"] != "da_pos"]
+    frame = rows.frame[rows.frame["method"] != "da_pos"]
+    both = replace(rows, frame=pd.concat([rows.frame, frame.assign(job=frame["job"] + "'")]), records=[*rows.records, *other])
+    with pytest.raises(ValueError, match="several values of model"):
+        paired(both, reference="random")
+    alone, table = paired(rows, reference="random"), paired(both, reference="random", apart="model")
+    assert table["model"].tolist() == ["efficientnet_lite0", "efficientnet_lite0", "other"]
+    same = [name for name in alone if name not in ("p (Holm)", "verdict")]
+    pd.testing.assert_frame_equal(table.loc[:1, same], alone[same])
+    assert table.loc[2, same].tolist() == alone.set_index("method", drop=False).loc["rise", same].tolist()
+    values = tables.paired_values(rows.frame, "mar_holds", "method")
+    p = [compare(values[name].to_numpy(), values["random"].to_numpy()).p for name in ("da_pos", "rise", "rise")]
+    assert table["p (Holm)"].tolist() == [f"{one:.2g}" for one in holm(p)]
+    with pytest.raises(ValueError, match="apart=seed: choose model, dataset or model,dataset"):
+        paired(both, reference="random", apart="seed")
 
 
 def test_a_table_of_budgets_has_a_column_a_budget():
