@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "per_method": dict[str, dict[str, Any]] | None,
     "variation": dict[str, Any] | None,
     "select.count": int | None,
-    "select.skip": int,
+    "select.skip": int | None,
     "select.order": Literal["first", "random"],
     "select.correct_for": list[str] | None,
     "select.part": Literal["tune", "held_back"] | None,

@@ -96,8 +96,8 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
             )
         cfg.benchmark[measure] = as_function(f"benchmark.{measure}", node, MEASURE)
     chosen, settings = resolved(method), resolved(cfg)
-    for rule, without in (("part", None), ("skip", 0)):  # as jobs were recorded before there were these
-        if settings["select"].get(rule) == without:
+    for rule in ("part", "skip"):  # as jobs were recorded before there were these
+        if not settings["select"].get(rule):
             settings["select"].pop(rule, None)
     objectives_of(settings.get("objective"))
     # What tells methods of a sweep apart is in the method now, and the shards of a job share its record.

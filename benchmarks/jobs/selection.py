@@ -46,7 +46,7 @@ def selected_images(dataset: Mapping[str, Any], rule: Mapping[str, Any], seed: i
 
 def ordered(images: ImageSet, rule: Mapping[str, Any], seed: int, count: int | None = None) -> ImageSet:
     """Images in the order of a rule, without those that it leaves out: as many, or None for all, whatever the models say of them."""
-    return select(images, n=count, order=rule["order"], seed=seed, skip=rule.get("skip", 0))
+    return select(images, n=count, order=rule["order"], seed=seed, skip=rule.get("skip") or 0)
 
 
 def part_of(images: ImageSet, part: str | None, seed: int) -> ImageSet:
