@@ -150,10 +150,15 @@ def _version(several: list[str]) -> str:
 
 def _computed_by(found: Manifest) -> list[str]:
     torch = sorted({str(one["torch"]) for one in found.computed_by if "torch" in one})
-    revisions = dict.fromkeys(
-        f"{one['git'][:10] or 'unknown'}{' with changes that are not in it' if one['clean'] is False else ''}" for one in found.computed_by
+    revisions = list(
+        dict.fromkeys(
+            f"{one['git'][:10] or 'unknown'}{' with changes that are not in it' if one['clean'] is False else ''}"
+            for one in found.computed_by
+        )
     )
-    return [f"torch {', '.join(torch)}", f"revision {', '.join(revisions)}"]
+    changed = sum("changes" in one for one in revisions)
+    several = f"{len(revisions)} revisions{f' ({changed} with changes that are not in them)' if changed else ''}"
+    return [f"torch {', '.join(torch)}", f"revision {', '.join(revisions)}" if len(revisions) < 3 else several]
 
 
 def _machines(found: Manifest) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from results import tables
 from results.published import figures, pages
-from results.published.read import read_rows
+from results.published.read import provenance_line, read_rows
 from results.published.tables import budgets, measures, methods, paired, quantiles
 from results.statistics import compare, holm
 from tests.conftest import REPOSITORY
@@ -118,6 +118,18 @@ def test_numbers_of_an_earlier_version_are_said_to_be(root):
     assert len(pages.differences(root)) == 1
     pages.write(root)
     assert "**of earlier versions: rise 2, now 99**" in path.read_text()
+
+
+def test_few_revisions_are_named_and_many_are_counted():
+    rows = read_rows(DEMO, {"method": "da_pos"})
+    found = {}
+    for several in (["a" * 40], ["a" * 40, "b" * 40], ["a" * 40, "b" * 40, "c" * 40]):
+        computed = [{"git": one, "clean": one[0] != "a", "torch": "2"} for one in several]
+        line = provenance_line(replace(rows, manifest=rows.manifest.model_copy(update={"computed_by": computed})), "x.json", {})
+        found[len(several)] = next(word for word in line.split("; ") if "revision" in word)
+    assert found[1] == f"revision {'a' * 10} with changes that are not in it"
+    assert found[2] == f"{found[1]}, {'b' * 10}"
+    assert found[3] == "3 revisions (1 with changes that are not in them)"
 
 
 def test_tables_say_what_the_summary_says():
