@@ -1,3 +1,4 @@
+from .cifar10_resnet import cifar10_resnet as cifar10_resnet
 from .classifier import Model as Model
 from .classifier import Normalised as Normalised
 from .classifier import build as build

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,6 +19,7 @@ __all__ = ["RANDOM", "StateDict", "WeightsError", "fit", "load", "read_state", "
 
 StateDict = dict[str, Tensor]
 RANDOM = "random"
+COUNTER = "num_batches_tracked"  # of a batch normalisation, which changes no answer
 
 
 class WeightsError(ValueError):
@@ -44,7 +45,7 @@ def load(net: nn.Module, weights: str | None, *, url: str | None = None, unused:
             f"the weights {file} are not in torch's cache and could not be downloaded from {url} ({error}): "
             f"fetch that file on another machine and pass model.weights=/path/to/{file}"
         ) from None
-    return fit(net, _without(state, unused), url)
+    return fit(net, fitting(net.state_dict(), _without(state, unused), url), url)
 
 
 def read_state(path: Path) -> StateDict:
@@ -137,17 +138,22 @@ def _states(where: str, found: Any) -> Iterator[tuple[str, StateDict]]:
 def _without_prefix(own: Mapping[str, Any], state: StateDict) -> Iterator[tuple[str, StateDict]]:
     """A state dict as it is, and by the network's names: what stands before these there, such as ``module.``, or lacks before them."""
     yield "", state
-    first = max(own, key=len, default="")
+    first = _longest(own)
     for prefix in sorted({name.removesuffix(first) for name in state if name.endswith(f".{first}")}):
         yield prefix, {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    first = max(state, key=len)
+    first = _longest(state)
     for prefix in sorted({name.removesuffix(first) for name in own if name.endswith(f".{first}")}):
         yield "", {f"{prefix}{name}": tensor for name, tensor in state.items()}
 
 
+def _longest(names: Iterable[str]) -> str:
+    """The longest name, but for those of counters, which files of old versions of PyTorch have not."""
+    return max((name for name in names if not name.endswith(COUNTER)), key=len, default="")
+
+
 def _differences(own: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[list[str], list[str], list[str]]:
     """Names that a state dict lacks, has in another shape, and has too many."""
-    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith("num_batches_tracked"))
+    missing = sorted(name for name in own.keys() - state.keys() if not name.endswith(COUNTER))
     shared = [name for name in own.keys() & state.keys() if isinstance(own[name], Tensor)]
     return missing, sorted(name for name in shared if own[name].shape != state[name].shape), sorted(state.keys() - own.keys())
 

@@ -44,7 +44,7 @@ def test_models_instantiate_or_say_what_is_missing(name, monkeypatch, tmp_path):
     assert isinstance(error, WeightsError)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg16", "resnet18", "resnet50", "cifar100_vgg16"])
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg16", "resnet18", "resnet50", "cifar100_vgg16", "cifar10_resnet32"])
 def test_gradcams_layer_is_there_and_spatial(name):
     model = instantiate(configured(f"model={name}", "model.weights=random").model)
     size = model.preprocessing.size
@@ -52,7 +52,8 @@ def test_gradcams_layer_is_there_and_spatial(name):
     layer = model.module.get_submodule(model.gradcam_layer)
     layer.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape[-2:]))
     model.module(torch.rand(1, 3, size, size))
-    expected = {"alexnet": 13, "vgg11": 14, "vgg16": 14, "resnet18": 7, "resnet50": 7, "cifar100_vgg16": 2}[name]
+    known = {"alexnet": 13, "vgg11": 14, "vgg16": 14, "resnet18": 7, "resnet50": 7, "cifar100_vgg16": 2, "cifar10_resnet32": 8}
+    expected = known[name]
     assert shapes == [(expected, expected)]
 
 

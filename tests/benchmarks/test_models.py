@@ -18,6 +18,7 @@ from benchmarks.data.sets import demo, wnid_folder
 from benchmarks.engines.engine import torch_engine
 from benchmarks.engines.views import LabelView
 from benchmarks.inputs.messages import cause
+from benchmarks.models.cifar10_resnet import cifar10_resnet
 from benchmarks.models.classifier import Normalised, build, class_names
 from benchmarks.models.networks import timm_net
 from benchmarks.models.weights import WeightsError, read_state, state_sha256
@@ -59,6 +60,28 @@ def test_the_normalisation_is_the_one_the_weights_were_trained_with(lite0, share
     assert accuracy(usual) < ours - 0.06
 
 
+def test_a_file_of_an_old_version_without_the_counters_of_batch_normalisation_loads_behind_its_prefix(tmp_path):
+    net = cifar10_resnet(20, weights="random")
+    state = {f"module.{name}": value + 1 for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+    torch.save({"state_dict": state}, tmp_path / "old.th")
+    for name, value in cifar10_resnet(20, weights=str(tmp_path / "old.th")).state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(value, state[f"module.{name}"])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("depth", "parameters", "expected"), [(20, 0.27, 0.8), (32, 0.46, 0.81), (44, 0.66, 0.79), (56, 0.85, 0.83)])
+def test_the_published_residual_networks_of_cifar10_load(depth, parameters, expected, shared):
+    (file,) = (shared / "weights" / "cifar10-resnets").glob(f"resnet{depth}-*.th")
+    model = loaded(f"model=cifar10_resnet{depth}", f"model.weights={file}")
+    assert sum(one.numel() for one in model.module.parameters()) / 1e6 == pytest.approx(parameters, abs=0.006)
+    images = instantiate(configured("dataset=cifar10_folder", f"dataset.root={shared}/data/cifar10-test").dataset)
+    photographs = images.photographs[::4]  # 50 of each class, compressed once more by their publisher
+    view = LabelView(torch_engine(model, batch=100, device="cpu"))
+    found = view(torch.stack([one.tensor(model.preprocessing) for one in photographs])).tolist()
+    right = [label == one.label for label, one in zip(found, photographs, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(expected, abs=0.005)
+
+
 def test_imagenet_and_cifar_class_names():
     imagenet, cifar = class_names("imagenet"), class_names("cifar100")
     assert (len(imagenet), imagenet[285], imagenet[967]) == (1000, "Egyptian cat", "espresso")
@@ -68,10 +91,10 @@ def test_imagenet_and_cifar_class_names():
         class_names("imagenet22k")
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg16", "resnet18", "resnet50", "cifar100_vgg16"])
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg16", "resnet18", "resnet50", "cifar100_vgg16", "cifar10_resnet56"])
 def test_missing_weights_say_which_file_and_where(name, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"the weights \S+\.pth? .*https://.*model\.weights=/path/to/"):
+    with pytest.raises(ValueError, match=r"the weights \S+\.p?th? .*https://.*model\.weights=/path/to/"):
         loaded(f"model={name}")
 
 
