@@ -57,6 +57,8 @@ def arguments(
         targets = (answer if asked == LABELS else checked_scores(answer).argmax(1)).to(images.device)
     if not isinstance(targets, Tensor) or targets.is_floating_point() or targets.shape != (n,):
         raise ValueError(f"targets: give one class an image, a tensor of whole numbers of shape [{n}]")
+    if n and int(targets.min()) < 0:
+        raise ValueError(f"targets: {int(targets.min())} is no class: they are counted from 0, not from the last")
     if rngs is None:
         rngs = [image_rng(seed, "method", hashlib.sha256(image.cpu().numpy().tobytes()).hexdigest()) for image in images]
     if not isinstance(rngs, Sequence) or len(rngs) != n or not all(isinstance(rng, np.random.Generator) for rng in rngs):

@@ -123,6 +123,7 @@ WRONG = {
         "one class an image, a tensor of whole numbers of shape [2]",
     ),
     "targets of floats": (lambda: walk(targets=torch.ones(2)), ValueError, "one class an image, a tensor of whole numbers of shape [2]"),
+    "the last class": (lambda: walk(targets=torch.tensor([1, -1])), ValueError, "targets: -1 is no class: they are counted from 0"),
     "a list of targets": (lambda: walk(targets=[1, 1]), ValueError, "one class an image, a tensor of whole numbers of shape [2]"),
     "too few generators": (lambda: walk(rngs=[np.random.default_rng(0)]), ValueError, "[numpy.random.default_rng(i) for i in range(2)]"),
     "one generator": (lambda: walk(rngs=np.random.default_rng(0)), ValueError, "[numpy.random.default_rng(i) for i in range(2)]"),
