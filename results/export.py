@@ -30,7 +30,9 @@ PLAIN |= set("ƒ‐‑‒–—―‖‘’“”†‡•…‰※⁄←→™�
 
 
 def interval(value: float, low: float, high: float, digits: int = 3, ends: int | None = None) -> str:
-    """``0.154 [0.12, 0.19]``: a mean to ``digits`` decimals, its interval to ``ends``, left out one fewer; a dash where there is no value.
+    """``0.154 [0.12, 0.19]``: a mean to ``digits`` decimals and its interval to ``ends``; a dash where there is no value.
+
+    ends: left out, one fewer, and as many for a mean below 0.1: ``0.022 [0.018, 0.028]``.
 
     Without an interval, such as for a single image, the mean alone.
     """
@@ -38,7 +40,7 @@ def interval(value: float, low: float, high: float, digits: int = 3, ends: int |
         return NOTHING
     if pd.isna(low) or pd.isna(high):
         return f"{value:z.{digits}f}"
-    ends = max(digits - 1, 0) if ends is None else ends
+    ends = max(digits - (abs(value) >= 0.1), 0) if ends is None else ends
     return f"{value:z.{digits}f} [{low:z.{ends}f}, {high:z.{ends}f}]"
 
 

@@ -30,8 +30,9 @@ from tests.unit.test_results import frame as results_frame
 TABLE = pd.DataFrame({"method": ["da_pos", "a|b"], "MAR": ["0.154 [0.12, 0.19]", "–"], "n": [32, None]})  # 32.0
 
 
-def test_intervals_are_one_decimal_shorter_than_the_mean():
+def test_intervals_are_one_decimal_shorter_than_a_mean_that_is_not_small():
     assert interval(0.1543, 0.1249, 0.191) == "0.154 [0.12, 0.19]"
+    assert interval(0.0224, 0.0175, 0.0281) == "0.022 [0.018, 0.028]"
     assert interval(-0.0001, -0.0021, 0.0004, ends=3) == "0.000 [-0.002, 0.000]"
     assert [number(value) for value in (1.23456, 0.00123456, 5001, 7.0, -0.0, float("nan"))] == ["1.23", "0.00123", "5001", "7", "0", "–"]
     assert [number(value) for value in (99.94, 99.96, -99.97, 501.0000000001, 1e-10)] == ["99.9", "100", "-100", "501", "1.00e-10"]
