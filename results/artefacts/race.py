@@ -141,9 +141,9 @@ def optimality(run: Run) -> Iterator[Path]:
         ratio = (mar / proven).dropna()
         bound = (mar / lower[lower > 0]).dropna()
         ratios[of.name] = ratio
-        line: dict[str, Any] = {"method": of.name, "proven": len(ratio), "ratio": mean(ratio.to_numpy(), 2), "median": ratio.median()}
+        line: dict[str, Any] = {"method": of.name, "proven": len(ratio), "ratio": mean(ratio.to_numpy(), 2, 2), "median": ratio.median()}
         line |= {"minimum reached": f"{100 * (ratio < 1 + 1e-9).mean():.0f} %" if len(ratio) else "–", "largest": ratio.max()}
-        lines.append(line | {"of lower bound": mean(bound.to_numpy(), 2), "images": len(bound)})
+        lines.append(line | {"of lower bound": mean(bound.to_numpy(), 2, 2), "images": len(bound)})
     caption = (
         f"MAR over the proven minimum of the same partition, mean and 95 % bootstrap interval, and over its lower bound where it is not "
         f"proven; {wide['superpixels'].min():g} to {wide['superpixels'].max():g} segments; images that a method cuts in another number of "
