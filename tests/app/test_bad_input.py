@@ -35,7 +35,7 @@ BENCHMARKS = [
     ("method=da_poss", 2, "no such method (did you mean da_pos?); choose from ablation_cam"),
     ("metod=da_pos", 2, "there is no key metod (did you mean method?)"),
     ("method.itrations=3", 2, "there is no key method.itrations (did you mean iterations?); method has rule, k"),
-    ("experiment=fig4 dataset.root=photos", 2, "no key dataset.root unless dataset is one of cifar100, cifar100_folder, image_folder"),
+    ("experiment=fig4 dataset.root=photos", 2, "no key dataset.root unless dataset is one of cifar100, cifar100_folder, cifar10_folder"),
     ("method=da_pos per_method={centr:{a:1}}", 1, "no such method (did you mean centre?)"),
     ("-m method=da_pos,rise method.masks=3", 2, "for one method of a sweep: per_method={NAME: {masks: VALUE}}"),
     ("method.k=three", 1, "method.k='three': give a whole number"),
