@@ -25,16 +25,19 @@ BUDGETS = ("budget", "masks", "samples", "iterations")  # hyper-parameters that 
 COSTS = ("queries", "backwards")
 
 
-def methods(rows: Rows, *, metrics: str = "mar,mar_holds") -> pd.DataFrame:
-    """A line a configuration: passes, each measure with its interval, how many images have a certificate, how many there are."""
-    frame = named(rows)
+def methods(rows: Rows, *, metrics: str = "mar,mar_holds", apart: str = "") -> pd.DataFrame:
+    """A line a configuration: passes, each measure with its interval, how many images have a certificate, how many there are.
+
+    apart: ``model``, ``dataset`` or both with a comma, each of whose values has its own lines.
+    """
     lines = []
-    for name, group in _groups(frame):
-        line: dict[str, Any] = {"method": name, "passes": passes(group)}
-        line |= _measured(frame, group, metrics.split(","))
-        certified = next((of for metric in CERTIFIED if len(of := values(group, metric))), None)
-        line["certified"] = NOTHING if certified is None else f"{int(certified.sum())} of {len(certified)}"
-        lines.append(line | {"n": _count(group)})
+    for where, some in _apart(rows, apart):
+        for name, group in _groups(named(some)):
+            line: dict[str, Any] = where | {"method": name, "passes": passes(group)}
+            line |= _measured(rows.frame, group, metrics.split(","))
+            certified = next((of for metric in CERTIFIED if len(of := values(group, metric))), None)
+            line["certified"] = NOTHING if certified is None else f"{int(certified.sum())} of {len(certified)}"
+            lines.append(line | {"n": _count(group)})
     table = pd.DataFrame(lines)
     return table if (table["certified"] != NOTHING).any() else table.drop(columns="certified")
 
@@ -67,13 +70,12 @@ def measures(rows: Rows, *, metrics: str = "") -> pd.DataFrame:
 def paired(rows: Rows, *, reference: str, metric: str = "mar_holds", show: str = "difference", apart: str = "") -> pd.DataFrame:
     """Each configuration against one, on the images that both have: difference or ratio of means, p corrected by Holm over the table.
 
-    reference: the configuration, by its name in the table. show: ``difference``, or ``ratio`` of the means. apart: ``model``, ``dataset``
-    or both with a comma, each of whose values is compared for itself.
+    reference: the configuration, by its name in the table. show: ``difference``, or ``ratio`` of the means. apart: as of ``methods``.
     """
     if show not in ("difference", "ratio"):
         raise ValueError(f"show={show}: choose difference or ratio")
     lines, compared = list[dict[str, Any]](), list[Comparison]()
-    for where, some in _apart(rows, [name for name in apart.split(",") if name]):
+    for where, some in _apart(rows, apart):
         wide = tables.paired_values(named(some), metric, "configuration")
         if reference not in wide:
             known = ", ".join(map(str, wide.columns))
@@ -98,8 +100,9 @@ def paired(rows: Rows, *, reference: str, metric: str = "mar_holds", show: str =
     return pd.DataFrame(lines)
 
 
-def _apart(rows: Rows, names: Sequence[str]) -> list[tuple[dict[str, Any], Rows]]:
-    """The rows of each model, data set, or pair of them."""
+def _apart(rows: Rows, apart: str) -> list[tuple[dict[str, Any], Rows]]:
+    """The rows of each model, data set, or pair of them; of ``""`` all."""
+    names = [name for name in apart.split(",") if name]
     if wrong := [name for name in names if name not in ("model", "dataset")]:
         raise ValueError(f"apart={wrong[0]}: choose model, dataset or model,dataset")
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}

@@ -169,6 +169,9 @@ def test_pairs_of_several_models_are_apart_and_corrected_together():
     same = [name for name in alone if name not in ("p (Holm)", "verdict")]
     pd.testing.assert_frame_equal(table.loc[:1, same], alone[same])
     assert table.loc[2, same].tolist() == alone.set_index("method", drop=False).loc["rise", same].tolist()
+    many = methods(both, apart="model")
+    pd.testing.assert_frame_equal(many[many["model"] == "efficientnet_lite0"].drop(columns="model"), methods(rows))
+    assert many.loc[many["model"] == "other", "method"].tolist() == ["rise", "random"]
     values = tables.paired_values(rows.frame, "mar_holds", "method")
     p = [compare(values[name].to_numpy(), values["random"].to_numpy()).p for name in ("da_pos", "rise", "rise")]
     assert table["p (Holm)"].tolist() == [f"{one:.2g}" for one in holm(p)]
