@@ -1,13 +1,14 @@
 """A page about each method, made of its code, its configuration and the boards: ``python -m benchmarks.tools.card [METHOD ...]``.
 
-Writes ``docs/cards``. Nothing on a page is typed: what it lacks is to be written where it belongs, in the docstring, the configuration or
-an entry of a board.
+Writes ``docs/cards``. Nothing on a page is typed: what it lacks is to be written where it belongs, in the docstring, the configuration,
+an entry of a board or published rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,9 @@ from results.boards.board import FOLDER, Board
 from results.boards.entry import Entry, by_image, passes, scores
 from results.boards.ranking import entries_of, rank_text, ranked
 from results.export import NOTHING, interval, number, to_markdown
-from results.published.read import current_versions, outdated
+from results.published.experiments import artefacts
+from results.published.manifest import FOLDER as PUBLISHED
+from results.published.read import current_versions, outdated, provenance_line, read_rows
 from results.store.store import FAILED
 
 CARDS = Path("docs") / "cards"
@@ -37,6 +40,11 @@ SEES: dict[type, str] = {LabelModel: "the predicted class only", ScoreModel: "pr
 NETWORK = "the network: its gradients and layers"
 PHOTOGRAPHS = "demo_insertion"  # the board whose images are looked at one by one
 WORST = 5
+MEASURED = {  # published rows of an experiment of that name: the table of it that has a line a method, and what it says
+    "runtime": ("runtime", "Time and memory"),
+    "stability": ("stability", "Stability over seeds"),
+    "sanity": ("sanity", "Sanity: likeness to the trained network's map as layers are randomised"),
+}
 
 
 def methods() -> list[str]:
@@ -63,6 +71,7 @@ def card(name: str, root: Path) -> str:
         _section("Choices and deviations", said.get("Notes", "The docstring states none.")),
         _section("On the boards", on_boards(name, root)),
         _section(f"The {WORST} photographs on which it does worst", worst(name, root)),
+        *(_section(title, text) for title, text in measured(name, root)),
         _section("References", said.get("References", "None: it is a reference that knows nothing of the model, or this project's own.")),
         "Made by `python -m benchmarks.tools.card` of the function, its configuration and the entries of the boards.",
     ]
@@ -77,19 +86,18 @@ def docstring(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
 
 
 def hyperparameters(configuration: str, documented: str) -> str:
-    """Each value of a configuration file with what the docstring says of it, and the file's comment."""
+    """Each value of a configuration file with what the docstring says of it, or the file's comment."""
     lines = []
     meaning = dict(_parameters(documented))
     for found in re.finditer(r"^([a-z]\w*): *(.*?)(?: +# *(.*))?$", configuration, re.MULTILINE):
         name, value, comment = found.groups()
         if name != "defaults":
             kind, words = meaning.get(name, ("", ""))
-            note = f" ({comment})" if comment else ""
-            lines.append({"name": f"`{name}`", "default": f"`{value}`", "type": kind, "meaning": f"{words}{note}".strip()})
+            lines.append({"name": f"`{name}`", "default": f"`{value}`", "type": kind, "meaning": words or comment or ""})
     if not lines:
         return "None."
     table = to_markdown(pd.DataFrame(lines).map(lambda cell: cell.replace("|", "\\|")), escape=False)
-    return f"{table}\nThe values are those of `conf/method`, where a comment is the file's; on the command line `method.NAME=VALUE`."
+    return f"{table}\nThe values are those of `conf/method`; on the command line `method.NAME=VALUE`."
 
 
 def _parameters(section: str) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -169,6 +177,29 @@ def on_boards(name: str, root: Path) -> str:
     table = to_markdown(pd.DataFrame(lines))
     note = f"Means over images with 95 % bootstrap intervals. Seconds of an image on {'; '.join(machines)}."
     return f"{table}\n{note} [Leaderboard](../leaderboard.md)."
+
+
+@lru_cache(maxsize=8)
+def _published(root: Path) -> dict[str, tuple[str, pd.DataFrame, str]]:
+    """Of the experiments that each method's card shows and that are published: a heading, a table, and what is said of its rows."""
+    found = {}
+    for experiment, (table, title) in MEASURED.items():
+        if (path := root / PUBLISHED / f"{experiment}.json").is_file():
+            rows = read_rows(path)
+            lines = pd.read_csv(io.StringIO(artefacts(rows, experiment, root).data[table]), dtype=str, keep_default_na=False)
+            said = provenance_line(rows, f"../{PUBLISHED.name}/{path.name}", current_versions(root))
+            found[experiment] = (title, lines, said)
+    return found
+
+
+def measured(name: str, root: Path) -> list[tuple[str, str]]:
+    """The lines of a method in tables of published experiments, each under its heading."""
+    found = []
+    for title, table, said in _published(root).values():
+        lines = table[table["method"] == name].drop(columns="method")
+        if len(lines):
+            found.append((title, f"{to_markdown(lines)}\n{said}"))
+    return found
 
 
 def worst(name: str, root: Path) -> str:
