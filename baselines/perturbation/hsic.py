@@ -72,7 +72,8 @@ def hsic(
 
     Notes
     -----
-    Deviations from the paper: each image has masks of its own.
+    Deviations from the paper: each image has masks of its own, and what is explained is the probability, where the authors' code explains
+    logits. The median of an even number of values is the mean of the middle two, not the lower one.
     """
     if masks < 2:
         raise ValueError(f"masks={masks}: give at least 2")

@@ -72,7 +72,8 @@ def sobol(
     Notes
     -----
     Deviations from the paper: the second sequence is asked about only where it replaces a cell, as the estimator needs no more
-    (``designs * (cells ** 2 + 1)`` queries in place of ``+ 2``); sequences are scrambled, each image's by itself.
+    (``designs * (cells ** 2 + 1)`` queries in place of ``+ 2``); sequences are scrambled, each image's by itself; what is explained is the
+    probability, where the authors' code explains logits.
     """
     if designs < 2 or designs & (designs - 1):
         raise ValueError(f"designs={designs}: give a power of two from 2, which a Sobol sequence needs to be balanced")

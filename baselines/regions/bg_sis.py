@@ -73,7 +73,8 @@ def bg_sis(
     Notes
     -----
     Deviations from the paper: one set of pixels an image, not the further ones that are disjoint from it. Ties of the gradient are broken
-    by a random order of the pixels, where the authors' code adds noise of variance 1e-12.
+    by a random order of the pixels, where the authors' code adds noise of variance 1e-12 to it: where the network is sure, gradients are
+    smaller than that, and their first rounds are random. Rounds are of equal size, where theirs leave a smaller last one.
     """
     needed = Criterion(criterion, level)
     model, images, targets, rngs = arguments(MODULE, model, images, targets, rngs, seed)

@@ -105,7 +105,8 @@ def igos_pp(
     Notes
     -----
     Deviations from the paper: noise is drawn once an iteration, for all integrals and steps that are tried, so that backtracking compares
-    like with like; what it compares is what the gradient is of. Colours count in their mean square for edges.
+    like with like; what it compares is what the gradient is of, where the authors' code has the scores twice. Colours count in their mean
+    square for edges.
     """
     for name, value, valid in (
         ("size", size, size >= 2),

@@ -98,8 +98,9 @@ def sag(
     Notes
     -----
     Deviations from the paper: the authors order the patches by a map of I-GOS, which needs gradients; their patches are enlarged with soft
-    edges, here each pixel belongs to one; they ask again about sets that they have met, which takes more queries and changes nothing; and
-    have no budget. Their published script replaces the rest by black, the paper by a blurred image.
+    edges, here each pixel belongs to one; a set that their beam holds several times counts once here, which takes fewer queries and leaves
+    room for others; they have no budget, and end after the round in which they have more than ten roots, where the search here ends with
+    the last of ``roots``. Their published script replaces the rest by black, the paper by a blurred image.
     """
     needed = Criterion(criterion, level)
     for name, value, least in (("beams", beams, 1), ("successors", successors, 1), ("roots", roots, 1), ("overlap", overlap, 0)):
