@@ -88,12 +88,16 @@ def band(curve: pd.DataFrame, ax: Axes, label: str) -> Axes:
 
 
 def trade_off(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """MAR against passes on logarithmic axes, a line a method. frame: ``method, passes, mar, low, high``, in the order of passes."""
+    """MAR against passes on logarithmic axes, a line with a band a method. frame: ``method, passes, mar, low, high``, by rising passes."""
     groups = dict(tuple(frame.groupby("method", sort=False)))
     for style in styles([str(name) for name in groups]):
         of = groups[style.name]
-        ax.plot(of["passes"].clip(lower=1), of["mar"], **style.of_line())
-        ax.vlines(of["passes"].clip(lower=1), of["low"], of["high"], colors=[style.colour], linewidth=0.8)
+        passes = of["passes"].clip(lower=1)
+        ax.plot(passes, of["mar"], **style.of_line())
+        if len(of) > 1:
+            ax.fill_between(passes, of["low"], of["high"], color=style.colour, alpha=0.12 if len(groups) < 5 else 0.06, linewidth=0)
+        else:
+            ax.vlines(passes, of["low"], of["high"], colors=[style.colour], linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="passes an image", ylabel="MAR")
     ax.grid(which="both", alpha=0.2)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
