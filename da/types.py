@@ -28,6 +28,7 @@ OK = "ok"
 VACUOUS = "vacuous"  # Pos-R: the wholly ablated image already has class y
 UNSATISFIABLE = "unsatisfiable"  # Neg-R: even the wholly ablated image still has class y
 NOTHING_ACCEPTED = "nothing_accepted"
+MOST_SHOWN = 8  # images in the text of an attribution
 STATED_QUERIES = "stated_queries"  # extra of what was made elsewhere: the passes that it is said to have taken, in place of counted ones
 
 
@@ -70,7 +71,7 @@ class Trace:
     share: Float[Tensor, "n steps"] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Attribution:
     """What a method says of ``n`` images.
 
@@ -102,6 +103,15 @@ class Attribution:
     trace: Trace | None = None
     targets: Targets | None = None
     negative: bool = False
+
+    def __repr__(self) -> str:
+        n, h, w = self.saliency.shape
+        said = [f"n={n}", f"{h} x {w}"]
+        if self.kept is not None:
+            said.append("kept " + ", ".join(f"{share:.1%}" for share in self.kept.float().mean((1, 2)).tolist()[:MOST_SHOWN]))
+        if self.status is not None:
+            said.append("status " + ", ".join(self.status[:MOST_SHOWN]))
+        return f"Attribution({'; '.join(said)}{', ...' if n > MOST_SHOWN else ''})"
 
     def rule(self, class_names: Sequence[str] | None = None) -> str:
         """The rule of each image in words.

@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from da.plot import grid_of_pictures as grid_of_pictures
 from da.plot import heat_map as heat_map
@@ -99,6 +100,10 @@ def trade_off(frame: pd.DataFrame, ax: Axes) -> Axes:
         else:
             ax.vlines(passes, of["low"], of["high"], colors=[style.colour], linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="passes an image", ylabel="MAR")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     ax.grid(which="both", alpha=0.2)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), **LEGEND)
     return ax

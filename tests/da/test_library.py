@@ -17,6 +17,7 @@ from torch import nn
 
 import baselines
 import da
+from da.types import Attribution
 from tests.conftest import REPOSITORY
 from tests.helpers import PatchNet, rngs, textured
 
@@ -71,6 +72,13 @@ def test_a_negative_rule_says_what_must_be_absent():
     found = da.minimal_region(da.label_model(PatchNet(20, 24, 14, 14)), images, rule="negative", budget=200)
     assert re.fullmatch(r"If .* absent, then the image is not classified present\.", found.rule(NAMES))
     assert found.plot(images).axes[1].get_title().startswith("if absent: ")
+
+
+def test_an_attribution_in_words_is_a_line_whatever_its_size():
+    few = Attribution(torch.zeros(2, 4, 4), kept=torch.eye(4, dtype=torch.bool).expand(2, 4, 4), status=("ok", "vacuous"))
+    assert repr(few) == "Attribution(n=2; 4 x 4; kept 25.0%, 25.0%; status ok, vacuous)"
+    many = Attribution(torch.zeros(100, 4, 4), status=("ok",) * 100)
+    assert repr(many) == f"Attribution(n=100; 4 x 4; status {', '.join(['ok'] * 8)}, ...)"
 
 
 def test_a_map_alone_is_shown_and_has_no_rule():
