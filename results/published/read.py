@@ -58,6 +58,8 @@ def read_rows(path: Path, where: Mapping[str, str] | None = None, part: str = ""
         raise ValueError(f"{path}: no job is {' '.join(f'{name}={value}' for name, value in (where or {}).items())}")
     if part:
         chosen = [record | {"images": _part(record["images"], part, path)} for record in chosen]
+        if all(record["images"] == chosen[0]["images"] for record in chosen):  # however many more each job has
+            chosen = [record | {"config": record["config"] | {"select": {}}} for record in chosen]
     return Rows(tables.load(path, chosen), chosen, manifest, part)
 
 

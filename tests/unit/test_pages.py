@@ -12,6 +12,7 @@ import pytest
 
 from results import tables
 from results.published import figures, pages
+from results.published.experiments import artefacts
 from results.published.read import provenance_line, read_rows
 from results.published.tables import budgets, measures, methods, paired, quantiles
 from results.statistics import compare, holm
@@ -258,6 +259,15 @@ def test_some_of_the_images_are_those_of_the_order_of_the_run(root):
     for wrong in ("0-3", "3-2", "2-8", "3"):
         with pytest.raises(ValueError, match=f"images={wrong}: give the first and the last, such as 1-7"):
             read_rows(DEMO, part=wrong)
+
+
+def test_jobs_of_more_images_are_of_one_table_where_all_have_the_same_ones():
+    path = REPOSITORY / "docs" / "rows" / "race_first.json"
+    every, some = (artefacts(read_rows(path, part=part), "race", REPOSITORY).tables for part in ("", "1-24"))
+    assert "race" not in every  # a table a number of images
+    assert "| rex " in some["race"]
+    assert "| da\\_pos iterations=499 |" in some["race"]
+    assert read_rows(path, part="1-24").images == 24
 
 
 def test_the_data_of_figures_are_those_of_the_tables():
