@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from results import tables
-from results.records import PREDICTED, columns, configuration, images_of, naming_columns, settings, value_text
+from results.naming import columns, configuration, naming_columns, value_text
+from results.records import PREDICTED, images_of, settings
 from results.store.published import store_of
 from results.store.store import FAILED, digest
 

@@ -14,7 +14,8 @@ import pandas as pd
 from results import comparability, metrics, tables
 from results.comparability import Side
 from results.export import comparisons, number, to_csv, to_markdown
-from results.records import ID_COLUMNS, no_run_error, records, settings, varying
+from results.naming import varying
+from results.records import ID_COLUMNS, no_run_error, records, settings
 
 CAPTION = (
     "A - B over the images that both have: mean and 95 % bootstrap interval; paired Wilcoxon tests, corrected by Holm. Effect: the "

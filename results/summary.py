@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from results import metrics
+from results.naming import columns, varying
 from results.published.manifest import is_published
-from results.records import PREDICTED, columns, images_of, records, varying
+from results.records import PREDICTED, images_of, records
 from results.store.store import FAILED, Store, retried
 from results.tables import SharedMetricError, configuration_columns, in_method_order, load, means_by_image, summarise, summary_row, typed
 

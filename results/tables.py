@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from results import metrics
-from results.records import ID_COLUMNS, PREDICTED, SECTIONS, columns, configuration, images_of, naming_columns, records, varying
+from results.naming import SECTIONS, columns, configuration, naming_columns, varying
+from results.records import ID_COLUMNS, PREDICTED, images_of, records
 from results.statistics import Comparison, bootstrap_interval, compare_family
 from results.store.published import store_of
 from results.store.store import FAILED
@@ -33,7 +34,7 @@ def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: S
     """Every row of a run: one an image, method, metric and x, with the configuration that made it.
 
     jobs: records of the run, left out all of them. among: further records, such as another run's, that its jobs are told apart from.
-    Columns: ``NAMED``, ``seed``, the settings that differ between jobs (``records.varying``), ``job`` (the record's id), ``configuration``
+    Columns: ``NAMED``, ``seed``, the settings that differ between jobs (``naming.varying``), ``job`` (the record's id), ``configuration``
     (in words, the same under every seed), ``image``, ``digest`` of its content, ``status`` of its attribution, ``label``,
     ``prediction``, ``confidence``, ``measure`` (empty: of the attribution),
     ``metric``, ``x``, ``value``. Raises ValueError where there is no run.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from results import tables
-from results.records import configuration, naming_columns
+from results.naming import configuration, naming_columns
 
 LOG = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ from results.figures.matplotlib import save
 from results.metrics import CATALOGUE
 from results.metrics import metric_named as metric_of
 from results.moved_modules import current_name
-from results.records import configuration, naming_columns, no_run_error, records
+from results.naming import configuration, naming_columns
+from results.records import no_run_error, records
 from results.store.store import unpacked
 from results.summary import summary as summary_of
 

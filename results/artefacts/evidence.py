@@ -20,7 +20,7 @@ from results.export import table
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
 from results.metrics import metric_named
-from results.records import configuration, naming_columns
+from results.naming import configuration, naming_columns
 from results.statistics import bootstrap_interval
 
 SCORES = ("mass", "rank", "told", "recall", "precision")

@@ -23,7 +23,7 @@ from da.ranking import importance_rank
 from da.rng import image_rng
 from da.types import OK
 from results.artefacts.parts import StoredAttribution, stored_attributions
-from results.records import configuration, naming_columns
+from results.naming import configuration, naming_columns
 
 Record = dict[str, Any]
 Records = list[Record]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from results.records import columns, configuration, naming_columns, value_text
+from results.naming import columns, configuration, naming_columns, value_text
 from results.store.published import store_of
 from results.store.store import Arrays, ImageKey, digest
 

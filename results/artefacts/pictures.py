@@ -18,7 +18,8 @@ from results import tables
 from results.artefacts.parts import ExplainedImage, Records, Run, for_each_part
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
-from results.records import ID_COLUMNS, configuration, naming_columns
+from results.naming import configuration, naming_columns
+from results.records import ID_COLUMNS
 from results.store.store import unpacked
 
 STATES = 6  # of a walk, in Fig. 2

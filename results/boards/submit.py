@@ -12,8 +12,9 @@ import yaml
 
 from results.boards.board import Board
 from results.boards.entry import ENTRY, ROWS, Entry, refusals
+from results.naming import configuration, naming_columns
 from results.published.publish import NAME, publish
-from results.records import PREDICTED, configuration, naming_columns, records
+from results.records import PREDICTED, records
 from results.store.files import write_atomically
 
 Records = list[dict[str, Any]]

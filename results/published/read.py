@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from results import tables
+from results.naming import configuration, naming_columns, value_text
 from results.published.manifest import Manifest
-from results.records import configuration, naming_columns, records, settings, value_text
+from results.records import records, settings
 
 Records = list[dict[str, Any]]
 

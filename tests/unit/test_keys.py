@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.jobs.resolve import make_job, resolve
 from benchmarks.keys import identity, sources
-from results.records import columns, configuration, naming_columns, records, varying
+from results.naming import columns, configuration, naming_columns, varying
+from results.records import records
 from tests.conftest import REPOSITORY
 from tests.helpers import configured, forget_sources
 
@@ -50,6 +51,12 @@ def test_columns_are_the_settings_in_which_jobs_differ():
     assert varying([job("a", fill=[0.5], size=64), job("a", fill=[0.5], size=32)]) == ["model.size"]
     jobs = [job("a", k=4), job("a", k=0.1), job("b", size=32)]
     assert [configuration(one, naming_columns(jobs)) for one in jobs] == ["a k=4 model.size=64", "a k=0.1 model.size=64", "b model.size=32"]
+
+
+def test_a_job_is_named_by_what_differs_between_jobs_of_its_own_method():
+    jobs = [job("a", masks=4), job("a", masks=8), job("b", masks=4), job("c", masks=None)]
+    assert [configuration(one, naming_columns(jobs)) for one in jobs] == ["a masks=4", "a masks=8", "b", "c"]
+    assert [columns(one, naming_columns(jobs))["param.masks"] for one in jobs] == [4, 8, 4, "null"]
 
 
 def test_records_of_a_later_form_are_refused(tmp_path):
