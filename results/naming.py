@@ -29,6 +29,10 @@ class Varying(str):
         of.owners, of.exact = frozenset(owners), exact
         return of
 
+    def __getnewargs__(self) -> tuple[str, frozenset[Any], bool]:  # type: ignore[override]
+        """What a copy is made of, in this process or another."""
+        return str(self), self.owners, self.exact
+
 
 def varying(jobs: Sequence[Record], *, seeds: bool = True) -> list[str]:
     """The settings that differ between jobs, besides ``NAMED`` and the seed, in the order of the configuration.

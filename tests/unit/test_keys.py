@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,13 @@ def test_a_job_is_named_by_what_differs_between_jobs_of_its_own_method():
     jobs = [job("a", masks=4), job("a", masks=8), job("b", masks=4), job("c", masks=None)]
     assert [configuration(one, naming_columns(jobs)) for one in jobs] == ["a masks=4", "a masks=8", "b", "c"]
     assert [columns(one, naming_columns(jobs))["param.masks"] for one in jobs] == [4, 8, 4, "null"]
+
+
+def test_a_name_is_copied_and_sent_to_another_process_with_what_it_knows():
+    jobs = [job("a", k=1), job("a", k="1"), job("b", k=2)]
+    (name,) = varying(jobs)
+    for copied in (copy.deepcopy(name), pickle.loads(pickle.dumps(name))):
+        assert [configuration(one, [copied]) for one in jobs] == ["a k=1", 'a k="1"', "b"]
 
 
 def test_records_of_a_later_form_are_refused(tmp_path):
