@@ -105,13 +105,12 @@ class Attribution:
     negative: bool = False
 
     def __repr__(self) -> str:
-        n, h, w = self.saliency.shape
-        said = [f"n={n}", f"{h} x {w}"]
+        said = ["saliency " + " x ".join(map(str, self.saliency.shape))]
         if self.kept is not None:
-            said.append("kept " + ", ".join(f"{share:.1%}" for share in self.kept.float().mean((1, 2)).tolist()[:MOST_SHOWN]))
+            said.append("kept " + ", ".join(f"{mask.float().mean():.1%}" for mask in self.kept[:MOST_SHOWN]))
         if self.status is not None:
             said.append("status " + ", ".join(self.status[:MOST_SHOWN]))
-        return f"Attribution({'; '.join(said)}{', ...' if n > MOST_SHOWN else ''})"
+        return f"Attribution({'; '.join(said)}{', ...' if len(self.saliency) > MOST_SHOWN else ''})"
 
     def rule(self, class_names: Sequence[str] | None = None) -> str:
         """The rule of each image in words.

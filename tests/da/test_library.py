@@ -76,9 +76,11 @@ def test_a_negative_rule_says_what_must_be_absent():
 
 def test_an_attribution_in_words_is_a_line_whatever_its_size():
     few = Attribution(torch.zeros(2, 4, 4), kept=torch.eye(4, dtype=torch.bool).expand(2, 4, 4), status=("ok", "vacuous"))
-    assert repr(few) == "Attribution(n=2; 4 x 4; kept 25.0%, 25.0%; status ok, vacuous)"
+    assert repr(few) == "Attribution(saliency 2 x 4 x 4; kept 25.0%, 25.0%; status ok, vacuous)"
     many = Attribution(torch.zeros(100, 4, 4), status=("ok",) * 100)
-    assert repr(many) == f"Attribution(n=100; 4 x 4; status {', '.join(['ok'] * 8)}, ...)"
+    assert repr(many) == f"Attribution(saliency 100 x 4 x 4; status {', '.join(['ok'] * 8)}, ...)"
+    object.__setattr__(few, "saliency", torch.zeros(2, 3, 4, 4))  # as of a method that returns another shape
+    assert repr(few).startswith("Attribution(saliency 2 x 3 x 4 x 4; kept ")
 
 
 def test_a_map_alone_is_shown_and_has_no_rule():
