@@ -75,6 +75,31 @@ def test_where_passes_are_not_known_the_table_says_so_and_loses_no_image(tmp_pat
     assert {tested["A"], tested["B"]} == {"gradcam", "da_minimal"}
 
 
+def test_a_method_is_compared_with_one_that_could_spend_no_more(tmp_path):
+    n = 12
+    passes = {"da_minimal": (98, 2), "larger": (484, 16), "da_reduce": (470, 30), "few": (30, 0), "between": (300, 0)}
+    numbers = {
+        name: {
+            "mar": [0.1 + i / 100 for i in range(n)],
+            "mar_first": [1.0] * n,
+            "queries": [mean + rest, *[mean - rest / (n - 1)] * (n - 1)],
+        }
+        for name, (mean, rest) in passes.items()
+    }
+    of = run(tmp_path, {name: {key: [float(value) for value in values] for key, values in of.items()} for name, of in numbers.items()})
+    for record in of.records:
+        if record["method"] in ("da_minimal", "larger"):
+            record["parameters"] = {"budget": 100 if record["method"] == "da_minimal" else 500}
+            record["method"] = "da_minimal"
+    list(race(of))
+    tested = {line["A"]: line["B"] for line in pd.read_csv(tmp_path / "race_tests.csv").to_dict("records")}
+    assert tested == {
+        "da_reduce": "da_minimal budget=500",  # 470 on average, but 500 of an image, as that one
+        "few": "da_minimal budget=100",  # the one that took fewest
+        "between": "da_minimal budget=100",
+    }
+
+
 def test_over_the_proven_minimum_only_images_of_the_same_partition_count(tmp_path):
     of = run(
         tmp_path,

@@ -24,6 +24,8 @@ def test_a_card_says_what_a_method_sees_and_lacks():
     gradient = card("gradcam", REPOSITORY)
     assert "| sees of the model | the network: its gradients and layers |" in gradient
     assert "| refused on ONNX | needs " in gradient
+    assert "## Stability over seeds" in card("da_minimal", REPOSITORY)
+    assert "## Stability over seeds" not in gradient  # it has no line in the published table
     assert "Deviations from the paper: noise is drawn once an iteration" in card("igos_pp", REPOSITORY)
 
 

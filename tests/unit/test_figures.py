@@ -86,6 +86,16 @@ def test_a_point_without_an_interval_has_no_band():
     assert [said for said, _ in curve.customdata] == [" [0, 0.2]", "", " [0.2, 0.4]", " [0.3, 0.5]"]
 
 
+def test_mar_against_passes_has_a_band_a_line_and_plain_ticks():
+    frame = pd.DataFrame({"method": ["a", "a", "b"], "passes": [50, 500, 2], "mar": [0.2, 0.02, 0.5], "low": 0.01, "high": 0.6})
+    ax = figures.trade_off(frame, Figure().subplots())
+    band, point = ax.collections
+    assert band.get_paths()[0].get_extents().x1 == 500
+    assert [tuple(end) for end in point.get_segments()[0]] == [(2, 0.01), (2, 0.6)]
+    ax.figure.canvas.draw()
+    assert {"10", "100", "500"} <= {label.get_text() for label in ax.get_xticklabels()}
+
+
 def test_a_difference_without_a_test_is_a_point_that_says_so():
     tested = {"a": "x", "b": "y", "difference": -0.1, "low": -0.2, "high": 0.0, "p_holm": 0.0123, "effect": -0.001, "n": 9}
     untested = {"a": "z", "b": "y", "difference": 2.0, "low": np.nan, "high": np.nan, "p_holm": np.nan, "effect": np.nan, "n": 7}
