@@ -23,10 +23,10 @@ reproduction: $(STAMP)  ## tables and figures of README.md and docs from the row
 unit: $(STAMP)  ## the tests that take no time: a minute on 2 cores
 	$(PYTEST) tests/unit
 
-test: $(STAMP)  ## the tests but the long ones, with those of make unit: six minutes
+test: $(STAMP)  ## the tests but the long ones, with those of make unit: eight minutes
 	$(PYTEST) -m "not slow and not slurm and not ray and not cuda"
 
-test-all: $(STAMP)  ## the long tests, which make test leaves out: experiments, kills, a browser, notebooks, packages; 18 minutes
+test-all: $(STAMP)  ## the long tests, which make test leaves out: experiments, kills, a browser, notebooks, packages; 25 minutes
 	$(PYTEST) -m "slow and not slurm and not ray and not cuda"
 
 check: $(STAMP)  ## style and types

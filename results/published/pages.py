@@ -40,6 +40,7 @@ MARKED = re.compile(
 EXPERIMENT = "experiment"  # the word that names the experiment whose artefacts are shown
 KINDS = ("table", "figure")
 IMAGES = "images"  # the word that chooses some of the images
+OF_FILES = (".root", ".maps", ".masks", ".boxes")  # the ends of settings that name folders
 BEGIN = re.compile(r"<!-- (rows|board): ")
 
 
@@ -227,7 +228,10 @@ def recompute(root: Path, names: Sequence[str] = ()) -> Iterator[str]:
     known = {path: Manifest.read(path) for path in chosen}
     for found in known.values():
         for command in found.commands:
-            arguments_of(command)  # what is missing is said before anything is computed
+            for word in arguments_of(command):  # what is missing is said before anything is computed
+                name, _, place = word.partition("=")
+                if name.endswith(OF_FILES) and place != "null" and not (root / place).exists():
+                    raise ValueError(f"{found.name} needs {word}, which is not there: {command}")
     for path, found in known.items():
         for command in found.commands:
             yield command

@@ -10,6 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
+from benchmarks.inputs.compose import composed
 from benchmarks.inputs.messages import cause
 from benchmarks.inputs.parameters import given_by_the_harness
 from benchmarks.models.weights import WeightsError
@@ -88,3 +89,10 @@ def test_every_configuration_binds_to_its_function_and_states_every_hyper_parame
 def test_experiments_compose(name):
     cfg = configured(f"experiment={name}")
     assert cfg.name == name
+
+
+@pytest.mark.parametrize("passes", [50, 500])
+def test_in_the_race_a_start_is_counted(passes):
+    cfg = composed("experiment=race", "scale=paper", f"passes={passes}", "method=da_reduce")
+    plain, with_backward = get_method(cfg.method.start_from._target_).passes()
+    assert cfg.per_method.da_reduce.budget + plain + 2 * with_backward == passes

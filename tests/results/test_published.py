@@ -12,12 +12,14 @@ import pytest
 
 from benchmarks.data.sets import demo
 from results.published.manifest import Manifest
+from results.published.pages import recompute
 from results.published.places import arguments_of, portable_command, without_folders
 from results.published.publish import publish
 from results.records import records
 from results.summary import summary
 from results.tables import curves, load, paired
 from tests.commands import command
+from tests.conftest import REPOSITORY
 
 SMALL = ("model=planted_cnn", "page=false")
 
@@ -168,6 +170,20 @@ def test_folders_are_left_out_of_texts():
     assert without_folders({"a": ["/home/me/x.png", "error: no such file: '/home/me/my data/x.png'"]})["a"][0] == "x.png"
     for text in ("https://example.org/a/b", "shard=1/4", "a/b", "conf/model/x.yaml", "1 / 2", "/"):
         assert without_folders(text) == text
+
+
+def test_what_a_command_needs_is_missed_before_anything_is_computed(tmp_path):
+    rows = tmp_path / "docs" / "rows"
+    rows.mkdir(parents=True)
+    for suffix in (".json", ".parquet"):
+        shutil.copy((REPOSITORY / "docs" / "rows" / "demo").with_suffix(suffix), rows)
+    of = json.loads((rows / "demo.json").read_text())
+    of["commands"].append("python -m benchmarks method=precomputed method.maps=mine/maps")
+    (rows / "demo.json").write_text(json.dumps(of))
+    with pytest.raises(ValueError, match=r"demo needs method\.maps=mine/maps, which is not there"):
+        next(recompute(tmp_path))
+    (tmp_path / "mine" / "maps").mkdir(parents=True)
+    assert next(recompute(tmp_path)) == of["commands"][0]
 
 
 def test_the_command_publishes_and_says_why_not(folder, tmp_path):
