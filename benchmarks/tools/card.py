@@ -73,7 +73,7 @@ def card(name: str, root: Path) -> str:
         _section(f"The {WORST} photographs on which it does worst", worst(name, root)),
         *(_section(title, text) for title, text in measured(name, root)),
         _section("References", said.get("References", "None: it is a reference that knows nothing of the model, or this project's own.")),
-        "Made by `python -m benchmarks.tools.card` of the function, its configuration and the entries of the boards.",
+        "Made by `python -m benchmarks.tools.card` of the function, its configuration, the entries of the boards and published rows.",
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
