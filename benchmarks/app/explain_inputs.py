@@ -13,6 +13,7 @@ from benchmarks.data.decoding import checked_range
 from benchmarks.data.demo_pictures import unreadable
 from benchmarks.data.sets import Photograph, demo
 from benchmarks.inputs import own_folders
+from benchmarks.inputs.compose import before_loading
 
 
 def load_photograph(photo: Path, value_range: Sequence[float] | None = None) -> Photograph:
@@ -28,7 +29,8 @@ def load_photograph(photo: Path, value_range: Sequence[float] | None = None) -> 
 def input_files(cfg: DictConfig) -> list[Path]:
     """The files that are read: those that the configuration names, such as weights, and the user's own configurations."""
     found: list[Path] = []
-    nodes: list[Any] = [OmegaConf.to_container(cfg[name], resolve=True, throw_on_missing=False) for name in ("model", "method", "engine")]
+    known = before_loading(cfg)
+    nodes: list[Any] = [OmegaConf.to_container(known[name], resolve=True, throw_on_missing=False) for name in ("model", "method", "engine")]
     while nodes:
         node = nodes.pop()
         nodes += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []

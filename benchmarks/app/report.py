@@ -17,6 +17,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 
 from benchmarks.app.pictures import ForPage, pictured
+from benchmarks.inputs.compose import before_loading
 from da.rule import picture
 from da.types import OK
 from results import comparability, tables, tracking
@@ -63,7 +64,7 @@ def write(out: Path, cfg: DictConfig) -> None:
     of_sweep = OmegaConf.masked_copy(
         cfg, [str(name) for name in cfg if name not in ("model", "dataset", "method", "engine")]
     )  # may lack values
-    of_sweep._set_parent(cfg)
+    of_sweep._set_parent(before_loading(cfg))
     settings = OmegaConf.to_container(of_sweep, resolve=True, throw_on_missing=False)
     assert isinstance(settings, dict)
     run = Run(out, rows, jobs, {str(name): value for name, value in settings.items()}, pictures=pictured)

@@ -24,6 +24,18 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=given)
 
 
+STATED = ("size", "crop_pct", "interpolation", "mean", "std", "gradcam_layer")  # by the model, once it is loaded
+
+
+def before_loading(cfg: DictConfig) -> DictConfig:
+    """A copy that resolves although its model is not loaded: what the model will state, and its configuration leaves out, is None."""
+    known = cfg.copy()
+    OmegaConf.set_struct(known, False)
+    if not OmegaConf.is_missing(known, "model"):
+        known.model = OmegaConf.merge(dict.fromkeys(STATED), known.model)
+    return known
+
+
 def resolved(cfg: DictConfig) -> dict[str, Any]:
     """A configuration as plain Python, interpolations resolved."""
     found: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]

@@ -78,15 +78,17 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
     for group in ("model", "engine", "dataset", "method", "benchmark"):
         _rename(cfg, group)
     expand_paths(cfg)
-    check_given(cfg, "model", "engine", "dataset", "benchmark")
+    for group in ("model", "engine", "dataset"):
+        check_given(group, cfg[group])
     cfg.engine, said = fastest_engine(cfg.engine, cfg.model)
     for where in ("model", "engine", "dataset"):
         check_node(where, cfg[where])
     model_json, engine_json = as_json(cfg.model), as_json(cfg.engine)
     model, _ = load(model_json, engine_json)
     state_model(cfg, model)
+    check_given("benchmark", cfg.benchmark)  # only now: a measure may refer to what the model states
     method, name = chosen_method(cfg, overrides, choice)
-    check_given(method, where="method.")
+    check_given("method", method)
     method = as_function("method", method, METHOD)
     for measure, node in (cfg.benchmark or {}).items():
         if measure == "_target_" or not isinstance(node, DictConfig) or "_target_" not in node:
@@ -155,11 +157,11 @@ def _rename(cfg: DictConfig, group: str) -> None:
         cfg[group] = with_current_names(OmegaConf.to_container(node))
 
 
-def check_given(node: DictConfig, *groups: str, where: str = "") -> None:
-    """Raises ValueError for a value that must be given and is not, in these groups of a configuration, or in all of it."""
-    for key in sorted(OmegaConf.missing_keys(node)):
-        if not groups or key.split(".")[0] in groups:
-            raise ValueError(f"{where}{key} is not given: add {where}{key}=VALUE")
+def check_given(where: str, node: DictConfig | None) -> None:
+    """Raises ValueError for a value that must be given and is not, in this part of a configuration."""
+    for key in sorted(OmegaConf.missing_keys(node or {})):
+        name = f"{where}.{key.removeprefix(f'{where}.')}"
+        raise ValueError(f"{name} is not given: add {name}=VALUE")
 
 
 def check_node(where: str, node: DictConfig) -> None:

@@ -162,3 +162,21 @@ def test_keys_that_are_not_there(bench, given, message):
     code, _, err = bench("method=sobel", given, *FEW)
     assert code == 1
     assert message in err
+
+
+@pytest.mark.slow
+def test_a_model_that_states_itself_needs_no_key_for_what_methods_and_measures_refer_to(bench, place):
+    recorded = "_target_: benchmarks.models.build\nname: mine\nclasses: imagenet\nweights: random\n"
+    own(
+        place / "conf",
+        model__mine=recorded
+        + "net:\n  _target_: benchmarks.models.torchvision_net\n  architecture: shufflenet_v2_x0_5\n  weights: random\n",
+    )
+    few = ["select.count=1", "benchmark.mar.points=2", "++per_method={rise: {masks: 8}, hsic: {masks: 8}, ep: {iterations: 1}}"]
+    code, _, err = bench("-m", "method=rise,hsic,ep,gradcam", "benchmark=[mar,eclique]", *few, "name=own", model="model=mine")
+    assert code == 0, err
+    settings = [json.loads(path.read_text())["parameters"] for path in (place / "runs/own/jobs").glob("*.json")]
+    assert [one["fill"] for one in settings if "masks" in one] == [[0.485, 0.456, 0.406]] * 2
+    assert len(settings) == 4
+    code, _, err = called("da", "coffee", "--config-dir", "conf", "--model", "mine", "--method", "rise", "--masks", "8", cwd=place)
+    assert code == 0, err
