@@ -54,7 +54,7 @@ def table1(run: Run) -> Iterator[Path]:
             {
                 "model": model,
                 "parameters, M": round(record["model_parameters"] / 1e6, 2) if record else np.nan,
-                "accuracy": accuracy.get(model, np.nan),
+                "accuracy": round(accuracy.get(model, np.nan), 3),
                 "paper": line["paper"],
                 "ours": interval(line["ours"], line["low"], line["high"]),
                 "images": len(record["images"]) if record else 0,

@@ -57,6 +57,8 @@ def artefacts(rows: Rows, experiment: str, root: Path) -> Artefacts:
     measures = rows.records[0]["config"].get("benchmark") or {}
     if any((record["config"].get("benchmark") or {}) != measures for record in rows.records):
         raise ValueError(f"experiment={experiment}: the settings of measures differ between the jobs of {rows.manifest.name}: choose some")
+    of_run = {name: value for name, value in rows.records[0]["config"].items() if name in ("models", "pairs")}
+    settings = {name: value for name, value in settings.items() if "${" not in str(value)} | of_run  # a scale's values are those of no run
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder), rows.frame, rows.records, settings | {"scale": "paper", "benchmark": measures})
         (run.out / "figures").mkdir()

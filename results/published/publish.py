@@ -41,6 +41,7 @@ KEPT: tuple[str, ...] = (
 )
 KEPT += ("dataset_sha256", "accuracy", "job", "place")  # of a job's record
 SETTINGS = ("method_name", "method", "model", "dataset", "engine", "select", "benchmark", "seed")  # of its configuration
+SETTINGS += ("models", "pairs")  # those of table1
 AT = ["image", "digest", "metric", "x"]  # what a number is of
 
 
