@@ -86,10 +86,11 @@ def resolve(given: DictConfig, overrides: Sequence[str] = (), choice: str | None
     model_json, engine_json = as_json(cfg.model), as_json(cfg.engine)
     model, _ = load(model_json, engine_json)
     state_model(cfg, model)
-    check_given("benchmark", cfg.benchmark)  # only now: a measure may refer to what the model states
     method, name = chosen_method(cfg, overrides, choice)
     check_given("method", method)
     method = as_function("method", method, METHOD)
+    cfg.method = method  # with what is given by per_method: a measure may refer to it, and to what the model states
+    check_given("benchmark", cfg.benchmark)
     for measure, node in (cfg.benchmark or {}).items():
         if measure == "_target_" or not isinstance(node, DictConfig) or "_target_" not in node:
             raise ValueError(

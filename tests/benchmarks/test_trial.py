@@ -42,3 +42,9 @@ def test_no_method_as_shipped_is_refused_and_none_is_computed(name):
         handle.remove()
     read = "layer" in config.method or "layer" in config.method.get("start_from", {})
     assert len(shown) <= read  # one pass, in which DeepLift shows the image and its reference
+
+
+@pytest.mark.parametrize("given", ["per_method={sag: {fill: black}}", "variation={fill: black}", "method.fill=black"])
+def test_a_measure_that_refers_to_the_method_sees_what_it_is_given(given):
+    config = resolve(configured(*SMALL, "method=sag", "benchmark=[certificate]", given))
+    assert config.method["fill"] == config["benchmark"]["certificate"]["fill"] == "black"
