@@ -11,6 +11,7 @@ from results.records import ID_COLUMNS, Record, as_json, settings
 SECTIONS = ("param", "method", "model", "dataset", "engine", "select", "benchmark")  # other settings: a column where jobs differ in it
 SOURCES = ("seed", "model", "dataset", "engine", "select", "param", "method", "benchmark")  # what a setting may only repeat, first to last
 ABSENT = object()
+TARGET = "_target_"  # the function of a configured part, such as the method that another one starts from
 
 
 class Varying(str):
@@ -73,7 +74,7 @@ def configuration(record: Record, names: Sequence[str]) -> str:
     of_job = settings(record)
     own = [name for name in names if name in of_job and (not isinstance(name, Varying) or _owner(name, of_job) in name.owners)]
     words = {name: as_json(of_job[name]) if isinstance(name, Varying) and name.exact else value_text(of_job[name]) for name in own}
-    said = [f"{name.removeprefix('param.')}={value}" for name, value in words.items() if name != "method"]
+    said = [f"{name.removeprefix('param.').removesuffix(f'.{TARGET}')}={value}" for name, value in words.items() if name != "method"]
     return " ".join([str(of_job["method"]), *said])
 
 
@@ -93,8 +94,13 @@ def _section(name: str) -> str:
 
 
 def _owner(name: str, of_job: Mapping[str, Any]) -> Any:
-    """Among which jobs a setting can differ: those with the same model, data set, engine or method; None for a job it does not concern."""
-    section = _section(name)
+    """Among which jobs a setting can differ: those with the same model, data set, engine or method; None for a job it does not concern.
+
+    One of a configured part: those with the same function there.
+    """
+    section, part = _section(name), name.rpartition(".")[0]
+    if section == "param" and part != section and not name.endswith(f".{TARGET}"):
+        return of_job.get("method"), of_job.get(f"{part}.{TARGET}")
     if section == "benchmark" and name != "benchmark":
         measure = name.split(".")[1]
         return measure if any(other.startswith(f"benchmark.{measure}.") for other in of_job) else None

@@ -53,6 +53,10 @@ def test_columns_are_the_settings_in_which_jobs_differ():
     assert varying([job("a", fill=[0.5], size=64), job("a", fill=[0.5], size=32)]) == ["model.size"]
     jobs = [job("a", k=4), job("a", k=0.1), job("b", size=32)]
     assert [configuration(one, naming_columns(jobs)) for one in jobs] == ["a k=4 model.size=64", "a k=0.1 model.size=64", "b model.size=32"]
+    rise = {"_target_": "m.rise", "cells": 7}
+    jobs = [job("a", start=start) for start in (rise | {"masks": 1}, rise | {"masks": 2}, {"_target_": "m.gradcam", "layer": "net"})]
+    names = [configuration(one, naming_columns(jobs)) for one in jobs]
+    assert names == ["a start=m.rise start.masks=1", "a start=m.rise start.masks=2", "a start=m.gradcam"]
 
 
 def test_a_job_is_named_by_what_differs_between_jobs_of_its_own_method():
