@@ -40,8 +40,7 @@ KEPT: tuple[str, ...] = (
     "weights_sha256",
 )
 KEPT += ("dataset_sha256", "accuracy", "job", "place")  # of a job's record
-SETTINGS = ("method_name", "method", "model", "dataset", "engine", "select", "benchmark", "seed")  # of its configuration
-SETTINGS += ("models", "pairs")  # those of table1
+SETTINGS = ("method_name", "method", "model", "dataset", "engine", "select", "benchmark", "seed", "models", "pairs")  # of its configuration
 AT = ["image", "digest", "metric", "x"]  # what a number is of
 
 
