@@ -14,6 +14,8 @@ import benchmarks.inputs.resolvers  # noqa: F401 (configurations use them)
 from benchmarks.inputs.command_line import as_given
 from benchmarks.inputs.own_folders import CONFIGURATIONS
 
+STATED = ("size", "crop_pct", "interpolation", "mean", "std", "gradcam_layer")  # by the model, once it is loaded
+
 
 def composed(*overrides: str) -> DictConfig:
     """The application's configuration with overrides, inside the application or anywhere else."""
@@ -22,9 +24,6 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", overrides=given)
     with initialize_config_dir(CONFIGURATIONS, version_base="1.3"):
         return compose("config", overrides=given)
-
-
-STATED = ("size", "crop_pct", "interpolation", "mean", "std", "gradcam_layer")  # by the model, once it is loaded
 
 
 def before_loading(cfg: DictConfig) -> DictConfig:

@@ -10,9 +10,10 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
-from benchmarks.inputs.compose import composed
+from benchmarks.inputs.compose import before_loading, composed
 from benchmarks.inputs.messages import cause
 from benchmarks.inputs.parameters import given_by_the_harness
+from benchmarks.jobs.resolve import state_model
 from benchmarks.models.weights import WeightsError
 from tests.conftest import REPOSITORY
 from tests.helpers import configured
@@ -89,6 +90,15 @@ def test_every_configuration_binds_to_its_function_and_states_every_hyper_parame
 def test_experiments_compose(name):
     cfg = configured(f"experiment={name}")
     assert cfg.name == name
+
+
+def test_what_may_be_referred_to_before_a_model_is_loaded_is_what_it_states():
+    cfg = configured("model=planted_cnn")
+    OmegaConf.set_struct(cfg, False)
+    cfg.model = {"name": "mine"}
+    stated = set(before_loading(cfg).model)
+    state_model(cfg, instantiate(configured("model=planted_cnn").model))
+    assert stated == set(cfg.model)
 
 
 @pytest.mark.parametrize("passes", [50, 500])

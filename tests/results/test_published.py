@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 import shutil
@@ -11,10 +12,12 @@ import pandas as pd
 import pytest
 
 from benchmarks.data.sets import demo
+from results.published.experiments import artefacts
 from results.published.manifest import Manifest
 from results.published.pages import recompute
 from results.published.places import arguments_of, portable_command, without_folders
 from results.published.publish import publish
+from results.published.read import read_rows
 from results.records import records
 from results.summary import summary
 from results.tables import curves, load, paired
@@ -210,3 +213,14 @@ def test_rows_are_recomputed_by_their_commands(copy):
     pd.testing.assert_frame_equal(load(rows / "p.json")[~timed], before[~timed])
     said = command("results", "pages", "--recompute", "--check", cwd=copy)
     assert (said.returncode, said.stderr.count("\n")) == (2, 1)
+
+
+def test_table_1_compares_the_pairs_of_its_own_run(tmp_path):
+    models = ("models=[planted_cnn,planted_confounded]", "pairs=[[planted_confounded,planted_cnn]]")
+    few = ("scale=smoke", "dataset=planted", "select.count=3", "select.correct_for=null", "benchmark.mar.points=2", "page=false")
+    said = command("benchmarks", "-m", "experiment=table1", *models, *few, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    publish([tmp_path / "runs" / "table1"], "t", tmp_path)
+    made = artefacts(read_rows(tmp_path / "t.json"), "table1", REPOSITORY)
+    tested = pd.read_csv(io.StringIO(made.data["table1_tests"]))
+    assert tested[["A", "B"]].to_numpy().tolist() == [["planted_confounded", "planted_cnn"]]
