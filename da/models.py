@@ -32,7 +32,7 @@ class _Asked:
             raise ValueError(f"batch={batch}: at least 1 image at a time")
         self.network, self.batch = network, batch
         self.mean, self.std = (None if values is None else _colour(name, values) for name, values in (("mean", mean), ("std", std)))
-        self.queries = 0
+        self.queries, self.repeats = 0, False
 
     def answers(self, images: Images) -> list[Tensor]:
         """What the network returns for each batch, without the rows that are padding."""
@@ -44,7 +44,14 @@ class _Asked:
                 if self.mean is not None and self.std is not None:
                     mean, std = (padded.new_tensor(values).view(1, 3, 1, 1) for values in (self.mean, self.std))
                     padded = (padded - mean) / std
-                answer = _tensor(self.network(padded if weights is None else padded.to(weights)))
+                shown = padded if weights is None else padded.to(weights)
+                answer = _tensor(self.network(shown))
+                if not self.repeats and not _alike(answer, _tensor(self.network(shown))):
+                    raise ValueError(
+                        "the network's answers to the same images differ, asked twice: it has chance in it, such as a dropout that "
+                        "evaluation mode does not switch off (functional.dropout without training=self.training)"
+                    )
+                self.repeats = True
                 if answer.shape[:1] != (self.batch,):
                     raise TypeError(f"the network returned shape {[*answer.shape]} for {self.batch} images: give {ANSWERS}")
                 answers.append(answer[: len(part)].to(images.device))
@@ -98,14 +105,15 @@ def label_model(network: Network, *, mean: Sequence[float] | None = None, std: S
     Returns
     -------
     LabelView
-        A callable from images ``[m, 3, h, w]`` in [0, 1] to classes ``[m]``, which counts its ``queries``.
+        A callable from images ``[m, 3, h, w]`` in [0, 1] to classes ``[m]``, which counts its ``queries``. The first batch of all is asked
+        twice, and counted once, to see that the answers repeat.
 
     Raises
     ------
     TypeError
         For what cannot be called and, once asked, for answers that are neither scores nor classes.
     ValueError
-        For a mean, std or batch out of range.
+        For a mean, std or batch out of range and, once asked, for answers that differ when the same images are shown again.
     """
     return LabelView(network, mean, std, batch)
 
@@ -173,6 +181,12 @@ def _tensor(answer: Any) -> Tensor:
     except (TypeError, ValueError):
         given = type(answer).__name__
         raise TypeError(f"the network returned {given}: give {ANSWERS}, such as lambda images: net(images).logits") from None
+
+
+def _alike(answer: Tensor, again: Tensor) -> bool:
+    """Whether two answers are equal but for the rounding of a device: within a hundredth of the largest."""
+    largest = float(answer[torch.isfinite(answer)].abs().max()) if answer.is_floating_point() and torch.isfinite(answer).any() else 0.0
+    return answer.shape == again.shape and torch.allclose(answer, again.to(answer), rtol=0, atol=largest / 100, equal_nan=True)
 
 
 def _classes(answer: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def test_five_lines_give_a_rule_and_a_picture_for_each_image():
     model = da.label_model(net)
     found = da.dynamic_ablation(model, images)
     figure = found.plot(images, NAMES)
-    assert model.queries == net.queries == 2 * (1 + 500 + 1)  # for the class, the paper's iterations, and the premise
+    assert model.queries == 2 * (1 + 500 + 1)  # for the class, the paper's iterations, and the premise
+    assert net.queries == model.queries + 1  # the first image once more, to see that the answers repeat
     assert found.status == ("ok", "ok")
     assert found.kept[:, 20:34, 24:38].all()
     for line, kept in zip(found.rule(NAMES).splitlines(), found.kept, strict=True):
@@ -245,3 +246,25 @@ def test_the_defaults_of_a_function_are_those_of_its_configuration(path):
         key for key, value in values.items() if value != (list(defaults[key]) if isinstance(defaults[key], tuple) else defaults[key])
     }
     assert differing == OTHERWISE.get(path.stem, set())
+
+
+@pytest.mark.parametrize("view", [da.label_model, da.score_model])
+def test_a_network_whose_answers_differ_from_pass_to_pass_is_refused(view):
+    class Dropping(nn.Module):
+        def forward(self, images):
+            return nn.functional.dropout(images, 0.3).mean((2, 3))  # training is its default
+
+    with pytest.raises(ValueError, match=r"asked twice.*training=self\.training"):
+        view(Dropping())(textured(1, 32, 32))
+
+
+def test_answers_that_differ_by_rounding_alone_are_taken():
+    calls = []
+
+    def classify(images):
+        calls.append(len(images))
+        return torch.tensor([[2.0, 1.0, -torch.inf]]) + 1e-6 * len(calls)
+
+    model = da.label_model(classify)
+    assert model(textured(2, 32, 32)).tolist() == [0, 0]
+    assert (model.queries, len(calls)) == (2, 3)
