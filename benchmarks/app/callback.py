@@ -105,8 +105,7 @@ class Report(Callback):
             with suppress(OSError):  # the jobs will say so
                 write_atomically(out / PLAN, json.dumps(left, indent=1).encode())
         for reason, count in wrong.items():
-            said = f" {count} of {len(given)} jobs cannot run: {reason}"
-            current().console.print(Text.assemble(("error:", "red"), said), soft_wrap=True)
+            current().error(reason, f"{count} of {len(given)} jobs cannot run: ")
         if jobs:
             self._show(jobs)
 
@@ -153,8 +152,11 @@ class Report(Callback):
             worked = sum(not failure["rows"] for failure in failed) < len(jobs)  # else, what lies there is of another command
             if worked and any((out / "jobs").glob("*.json")):
                 self._report(out, OmegaConf.merge(config, {"name": self.names.get(out, config.name)}))
+            commands = dict[str, list[str]]()
             for failure in failed:
-                said = f" {failure['error']}\n  again: {failure['command']}"
+                commands.setdefault(failure["error"], []).append(failure["command"])
+            for error, again in commands.items():
+                said = "".join([f" {error}", *(f"\n  again: {command}" for command in again)])
                 session.console.print(Text.assemble(("failed:", "red"), said), soft_wrap=True)
 
 

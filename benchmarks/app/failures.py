@@ -48,7 +48,7 @@ def fail(out: Path, error: Exception, overrides: list[str] | None) -> None:
             raise
     if debugging():
         session.say(content["traceback"])
-    session.console.print(Text.assemble(("error:", "red"), f" {message}"), soft_wrap=True)
+    session.error(message)
 
 
 def forget(out: Path) -> None:

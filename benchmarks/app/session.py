@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from benchmarks.app.progress import Progressing, bar
 
@@ -18,7 +19,7 @@ class Session:
 
     started: when the sweep, or its only job, was started, in seconds since 1970. is_worker: whether another process reports on the jobs of
     this one. runs: the folders of the runs that it reports on; a name can be swept, too. unwritten: failures that could not be recorded.
-    sweep: what reports on a sweep that goes on, with its configuration.
+    sweep: what reports on a sweep that goes on, with its configuration. errors: what has been said of why jobs fail.
     """
 
     started: float = 0.0
@@ -26,6 +27,7 @@ class Session:
     runs: tuple[Path, ...] = ()
     unwritten: list[dict[str, Any]] = field(default_factory=list)
     sweep: tuple[Any, Any] | None = None
+    errors: set[str] = field(default_factory=set)
 
     @cached_property
     def console(self) -> Console:
@@ -36,6 +38,12 @@ class Session:
     def bar(self) -> Progressing:
         """The progress of all jobs of this process."""
         return bar(self.console)
+
+    def error(self, message: str, said: str = "") -> None:
+        """Print why a job fails, once, however many fail by it. said: words before it."""
+        if message not in self.errors:
+            self.errors.add(message)
+            self.console.print(Text.assemble(("error:", "red"), f" {said}{message}"), soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line that is not wrapped."""
