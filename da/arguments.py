@@ -32,14 +32,14 @@ DIFFERENT_IN_TRAINING = (_BatchNorm, _DropoutNd)
 def arguments(
     asked: str, model: Any, images: Images, targets: Targets | None, rngs: Rngs | None, seed: int
 ) -> tuple[Any, Images, Targets, Rngs]:
-    """What a method is to work with: a model whose answers are checked, images, the classes to explain, and a generator an image.
+    """What a method is to work with: a model whose answers are checked, images, the classes to explain, and a generator per image.
 
     Parameters
     ----------
     asked : str
         What the method asks of the model: ``LABELS``, ``SCORES`` or ``MODULE``.
     model, images, targets, rngs, seed
-        As the method was given them. Without targets: the model's own predictions, one query an image. Without generators: one of each
+        As the method was given them. Without targets: the model's own predictions, one query per image. Without generators: one of each
         image, by the seed and what is in the image, so that its numbers do not depend on the others.
 
     Raises
@@ -62,7 +62,7 @@ def arguments(
     if rngs is None:
         rngs = [image_rng(seed, "method", hashlib.sha256(image.cpu().numpy().tobytes()).hexdigest()) for image in images]
     if not isinstance(rngs, Sequence) or len(rngs) != n or not all(isinstance(rng, np.random.Generator) for rng in rngs):
-        raise ValueError(f"rngs: give one generator an image, {n} in all, such as [numpy.random.default_rng(i) for i in range({n})]")
+        raise ValueError(f"rngs: give one generator per image, {n} in all, such as [numpy.random.default_rng(i) for i in range({n})]")
     return model, images, targets.long(), rngs
 
 

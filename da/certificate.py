@@ -77,7 +77,7 @@ def certify(
     Returns
     -------
     list of Certificate
-        One an image. Queries: one, and one for each superpixel that the region has a share of.
+        One per image. Queries: one, and one for each superpixel that the region has a share of.
 
     Raises
     ------

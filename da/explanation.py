@@ -132,7 +132,7 @@ def explain(
     Returns
     -------
     list of Explanation
-        One an image.
+        One per image.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def disjoint_regions(
     Returns
     -------
     list of Explanation
-        One an image.
+        One per image.
 
     Raises
     ------

@@ -30,7 +30,7 @@ class ShownFigure(Figure):
 
 
 def rows_of_pictures(images: Images, found: Attribution, names: Sequence[str]) -> Figure:
-    """A row an image: the image, what is kept of it, and the map, each under its title. names: of the classes.
+    """A row per image: the image, what is kept of it, and the map, each under its title. names: of the classes.
 
     Raises ValueError for other images than those explained.
     """

@@ -123,7 +123,7 @@ class Attribution:
         Returns
         -------
         str
-            A line an image.
+            A line per image.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Attribution:
         return "\n".join(text(mask, _name(target, class_names), sign) for mask, target in pairs)
 
     def plot(self, images: Images, class_names: Sequence[str] | None = None) -> Figure:
-        """Draw a row an image: the image, the kept region where there is one, and the map.
+        """Draw a row per image: the image, the kept region where there is one, and the map.
 
         Parameters
         ----------

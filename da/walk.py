@@ -60,7 +60,7 @@ def dynamic_ablation(
     targets : Tensor [n], optional
         The class y to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image; left out, made of ``seed`` and the image's content.
+        One generator per image; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     rule : {"positive", "negative"}
@@ -87,7 +87,7 @@ def dynamic_ablation(
     Returns
     -------
     Attribution
-        The sum of the accepted masks divided by its maximum as the saliency, the last accepted mask as ``kept``, and a status an image:
+        The sum of the accepted masks divided by its maximum as the saliency, the last accepted mask as ``kept``, and a status per image:
         ``ok``, ``vacuous``, ``unsatisfiable`` or ``nothing_accepted``. Extras: ``accepted`` masks and ``superpixels`` obtained.
 
     Raises

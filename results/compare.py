@@ -27,9 +27,9 @@ CAPTION = (
 class Comparison:
     """What was found.
 
-    differences: one line a metric and pair of configurations, ``metric, a, b, mean_a, mean_b`` and the columns of ``tables.paired``.
-    images: one line a metric, pair and image, ``metric, a, b, image, value_a, value_b, difference``, the largest differences first. notes:
-    what else differs between the sides, and which images are not in both. sides: what was compared, two by two.
+    differences: one line per metric and pair of configurations, ``metric, a, b, mean_a, mean_b`` and the columns of ``tables.paired``.
+    images: one line per metric, pair and image, ``metric, a, b, image, value_a, value_b, difference``, the largest differences first.
+    notes: what else differs between the sides, and which images are not in both. sides: what was compared, two by two.
     """
 
     differences: pd.DataFrame

@@ -12,7 +12,7 @@ PROBABILITY = "share of images, or probability"
 
 @dataclass(frozen=True)
 class Metric:
-    """One number an image.
+    """One number per image.
 
     title: in tables and charts; heading: in the table that a run prints, empty where it is not in it. better: ``smaller``, ``larger``, or
     empty where neither is known to be. by_request: shown only where it is asked for. cost: what an attribution took, rather than how good
@@ -39,14 +39,14 @@ CATALOGUE = {
         Metric("insertion_consistency_auc", "insertion AUC, consistency", "larger", PROBABILITY, "insertion AUC, own class"),
         Metric("eclique_insertion_auc", "insertion AUC as in eclique/RISE", "larger", PROBABILITY),
         Metric("eclique_deletion_auc", "deletion AUC as in eclique/RISE", "smaller", PROBABILITY),
-        Metric("region_share", "share of the certified region", "smaller", SHARE, by_request=True),
+        Metric("region_share", "share of the image in the region", "smaller", SHARE, by_request=True),
         Metric("region_holds", "region satisfies the rule", "larger", PROBABILITY),
         Metric("region_minimal", "region is 1-minimal over superpixels", "larger", PROBABILITY),
         Metric("removable", "removable share of the region", "smaller", "share of the region"),
         Metric("grid_pointing", "grid pointing game", "larger", "share of positive attribution", "grid pointing"),
-        Metric("queries", "forward passes", "smaller", "an image", by_request=True, cost=True),
-        Metric("backwards", "backward passes", "smaller", "an image", by_request=True, cost=True),
-        Metric("seconds", "seconds", "smaller", "an image", by_request=True, cost=True, batched=True),
+        Metric("queries", "forward passes", "smaller", "per image", by_request=True, cost=True),
+        Metric("backwards", "backward passes", "smaller", "per image", by_request=True, cost=True),
+        Metric("seconds", "seconds", "smaller", "per image", by_request=True, cost=True, batched=True),
     )
 }
 EVIDENCE = {  # of known evidence, where there is any
@@ -54,7 +54,7 @@ EVIDENCE = {  # of known evidence, where there is any
     for metric in (
         Metric("evidence_mass", "relevance mass in the evidence", "larger", "share of positive attribution", "mass"),
         Metric("evidence_rank", "top pixels in the evidence", "larger", "share of pixels", "rank"),
-        Metric("evidence_told", "evidence told from the rest", "larger", "share of images", "told"),
+        Metric("evidence_told", "evidence above distractors", "larger", "share of images", "told"),
         Metric("evidence_recall", "recall of the region", "larger", "share of the evidence", "recall"),
         Metric("evidence_precision", "precision of the region", "larger", "share of the region", "precision"),
         Metric("evidence_share", "the evidence's share of the image", "", SHARE, by_request=True),

@@ -89,7 +89,7 @@ class Comparison:
 
 
 def compare(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> Comparison:
-    """Compare paired values ``[n]``, one an image; a pair with a value that is not finite is left out.
+    """Compare paired values ``[n]``, one per image; a pair with a value that is not finite is left out.
 
     No pairs: all NaN. A single pair: no interval, p is 1. No differences: p is 1 and the effect 0. Images without a difference count in
     the mean and its interval, not in the test and the effect (Wilcoxon's treatment of zeros). What is zero and what is tied is decided up
@@ -138,7 +138,7 @@ def compare_family(
 ) -> dict[tuple[str, str], Comparison]:
     """Compare configurations two by two, each on the images both have, with Holm's correction over all the pairs.
 
-    values: by configuration, one value an image in one common order, NaN where an image has none. pairs: those to compare, fixed before
+    values: by configuration, one value per image in one common order, NaN where an image has none. pairs: those to compare, fixed before
     looking at the values; left out, every pair in the order given.
 
     Raises KeyError for a pair that is not there and ValueError for values of different lengths.

@@ -24,7 +24,7 @@ PLAN = "plan.json"  # what a sweep is going to do, written in the run's folder w
 
 @dataclass(frozen=True)
 class Status:
-    """A run's jobs and images. An image counts once a job: with two methods it is two images.
+    """A run's jobs and images. An image counts once per job: with two methods it is two images.
 
     jobs: of the sweep, begun: those that have left their record. done: images with all their results. running: claimed by a live process.
     failed: stored with an error, to be tried again by the same command. left: neither, those of jobs that have not begun among them.

@@ -35,7 +35,7 @@ NEEDED = ["image", "digest", "status", "metric", "x", "value"]
 class Columns:
     """Rows of one key, each image's from one part, ordered by image.
 
-    place: of the image in the record. status: without its details. metric: index in ``Names``, 0 where it is not one number an image.
+    place: of the image in the record. status: without its details. metric: index in ``Names``, 0 where it is not one number per image.
     """
 
     place: NDArray[np.int64]

@@ -31,7 +31,7 @@ class SharedMetricError(ValueError):
 
 
 def load(out: Path, jobs: Sequence[Mapping[str, Any]] | None = None, *, among: Sequence[Mapping[str, Any]] = ()) -> pd.DataFrame:
-    """Every row of a run: one an image, method, metric and x, with the configuration that made it.
+    """Every row of a run: one per image, method, metric and x, with the configuration that made it.
 
     jobs: records of the run, left out all of them. among: further records, such as another run's, that its jobs are told apart from.
     Columns: ``NAMED``, ``seed``, the settings that differ between jobs (``naming.varying``), ``job`` (the record's id), ``configuration``
@@ -159,7 +159,7 @@ def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a configuration: mean and 95 % interval over images of each metric, and how many attributions had which status.
+    """One line per configuration: mean and 95 % interval over images of each metric, and how many attributions had which status.
 
     Under several seeds an image has the mean of its values, so that the interval remains one over images. ``images``: how many have an
     attribution, ``METRIC_n``: how many have a value of a metric. Images whose computation failed have no values and are counted in
@@ -192,7 +192,7 @@ def image_keys(rows: pd.DataFrame) -> pd.Series[str]:
 def summary_row(named: Mapping[str, Any], attributions: pd.DataFrame, values: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """A configuration's line of a summary, of the images that did not fail.
 
-    attributions: rows ``image, seed, status``, of which the first of each attribution counts. values: of each metric, one an image
+    attributions: rows ``image, seed, status``, of which the first of each attribution counts. values: of each metric, one per image
     that has it.
     """
     first = attributions.drop_duplicates([name for name in ("image", "seed") if name in attributions])
@@ -213,7 +213,7 @@ def summary_row(named: Mapping[str, Any], attributions: pd.DataFrame, values: Ma
 
 
 def curves(rows: pd.DataFrame, metric: str = "insertion_accuracy") -> pd.DataFrame:
-    """A metric against x: mean and 95 % interval over images, one line a configuration and x."""
+    """A metric against x: mean and 95 % interval over images, one line per configuration and x."""
     lines = []
     by = configuration_columns(rows)
     for values, group in rows[rows["metric"] == metric].groupby(by, dropna=False, sort=False):
@@ -256,7 +256,7 @@ def paired(rows: pd.DataFrame, metric: str, of: str = "method", pairs: Sequence[
 
 
 def paired_values(rows: pd.DataFrame, metric: str, of: str) -> pd.DataFrame:
-    """The values of a metric, one line an image and one column a value of ``of``, NaN where an image has none; see ``paired``."""
+    """The values of a metric, one line per image and one column a value of ``of``, NaN where an image has none; see ``paired``."""
     chosen = rows[(rows["metric"] == metric) & rows["value"].notna()]
     chosen = chosen.assign(**{of: chosen[of].astype(str), "pair": pairing(chosen)})
     seeded = [name for name in ("seed",) if name in chosen]

@@ -45,7 +45,7 @@ def cam(
     targets : Tensor [n], optional
         The class to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image; left out, made of ``seed`` and the image's content.
+        One generator per image; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     variant : str
@@ -91,7 +91,7 @@ def cam(
     with ExitStack() as stack, feature_maps(own, layer, images[:1]) as maps, torch.enable_grad():
         for redirected in (redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO())):
             stack.enter_context(redirected)
-        explain = kinds[variant](model=_Network(own, maps), target_layers=[maps[0]])  # it prints a progress bar an image
+        explain = kinds[variant](model=_Network(own, maps), target_layers=[maps[0]])  # it prints a progress bar per image
         maps[0].register_forward_hook(_apart)  # after the package's hooks
         stack.callback(_forget, explain)
         for image, target, rng in zip(images, targets.tolist(), rngs, strict=True):

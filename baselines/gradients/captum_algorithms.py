@@ -76,7 +76,7 @@ def captum(
     targets : Tensor [n], optional
         The class to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image; left out, made of ``seed`` and the image's content.
+        One generator per image; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     algorithm : str
@@ -95,7 +95,7 @@ def captum(
     Attribution
         The map as ``saliency``. Where there is a baseline and a value for each pixel, ``incompleteness`` in ``extras``: how far the values'
         sum is from the difference of the logits, as a share of that difference, or of what rounding the values can make where that is
-        more: two further forward passes an image. One is spent on finding the axes of a layer.
+        more: two further forward passes per image. One is spent on finding the axes of a layer.
 
     Raises
     ------

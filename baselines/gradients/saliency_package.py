@@ -25,7 +25,7 @@ def xrai(
 ) -> Attribution:
     """Regions by their Integrated Gradients, the densest first: XRAI of the package ``saliency`` (the extra ``saliency``).
 
-    2 ``steps`` passes an image, each forward and backward: the gradients are those from a darkest and a brightest image. The regions
+    2 ``steps`` passes per image, each forward and backward: the gradients are those from a darkest and a brightest image. The regions
     are Felzenszwalb's segments at several scales.
 
     Parameters
@@ -78,7 +78,7 @@ def blur_ig(
 ) -> Attribution:
     """Gradients along a path on which the image comes out of a blur: Blur IG of the package ``saliency`` (the extra ``saliency``).
 
-    ``steps`` passes an image, each forward and backward; the magnitude of the sum over the channels.
+    ``steps`` passes per image, each forward and backward; the magnitude of the sum over the channels.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def guided_ig(
 ) -> Attribution:
     """Gradients along a path that goes where they are small first: Guided IG of the package ``saliency`` (the extra ``saliency``).
 
-    ``steps`` passes an image, each forward and backward; the magnitude of the sum over the channels. Version 0.2.1 of the package asks
+    ``steps`` passes per image, each forward and backward; the magnitude of the sum over the channels. Version 0.2.1 of the package asks
     NumPy for what version 2.4 no longer has: there it is refused.
 
     Parameters

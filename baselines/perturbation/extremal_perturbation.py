@@ -228,7 +228,7 @@ def perturber(images: Images, s: Settings) -> Perturb:
 
 
 def gaussian(images: Float[Tensor, "m c h w"], sigma: float, border: Border) -> Float[Tensor, "m c h w"]:
-    """Gaussian blur, cut at four sigma. border: the colour around the image, a number a channel, or ``reflect``."""
+    """Gaussian blur, cut at four sigma. border: the colour around the image, a number per channel, or ``reflect``."""
     if sigma <= 0:
         return images
     mode, colour = ("reflect", 0.0) if isinstance(border, str) else ("constant", images.new_tensor(list(border)).view(1, -1, 1, 1))

@@ -107,7 +107,7 @@ def kernel_shap(
     targets : Tensor [n], optional
         The class to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image; left out, made of ``seed`` and the image's content.
+        One generator per image; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     samples : int

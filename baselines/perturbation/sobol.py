@@ -44,13 +44,13 @@ def sobol(
     targets : Tensor [n], optional
         The class to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image, by which its sequence is scrambled; left out, made of ``seed`` and the image's content.
+        One generator per image, by which its sequence is scrambled; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     cells : int
         Side of the grid, from 2 to 102.
     designs : int
-        Rows of the sequence, a power of two from 2: each takes one score query and one a cell.
+        Rows of the sequence, a power of two from 2: each takes one score query and one per cell.
     fill : str or three floats
         What shows where a mask is 0, see ``da.fill.baseline_image``; the model's mean colour, which is zero after normalisation, is the
         authors'.

@@ -41,7 +41,7 @@ def bg_sis(
     targets : Tensor [n], optional
         The class to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image, by which pixels of equal gradients are chosen; left out, made of ``seed`` and the image's content.
+        One generator per image, by which pixels of equal gradients are chosen; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     steps : int

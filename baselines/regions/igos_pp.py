@@ -61,7 +61,7 @@ def igos_pp(
     targets : Tensor [n], optional
         The class to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image, of the noise; left out, made of ``seed`` and the image's content.
+        One generator per image, of the noise; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     size : int

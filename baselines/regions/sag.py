@@ -74,7 +74,7 @@ def sag(
     overlap : int
         Patches that two roots may have in common and still count as diverse, from 0.
     budget : int
-        Queries an image at most, from ``2 * cells ** 2 + 2``: the search ends there.
+        Queries per image at most, from ``2 * cells ** 2 + 2``: the search ends there.
     fill : str or three floats
         What replaces the rest, see ``da.fill.baseline_image``.
 

@@ -46,7 +46,7 @@ Record = dict[str, Any]
 def write(out: Path, cfg: DictConfig) -> None:
     """Write ``rows.parquet``, ``summary.csv`` and figures of a run, print the short table, and mirror to W&B if asked.
 
-    Of a run with more than ``MOST_RESULTS`` images, counted once a job, only the summary.
+    Of a run with more than ``MOST_RESULTS`` images, counted once per job, only the summary.
     """
     jobs = records(out)
     if (results := sum(len(record["images"]) for record in jobs)) > MOST_RESULTS:

@@ -1,4 +1,4 @@
-"""Where in an image lies what its class depends on: known of drawn images, said by masks and boxes of photographs."""
+"""Where in an image lies what its class depends on: known of synthetic images, said by masks and boxes of photographs."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def planted(
     distractors: int = 3,
     confounded: float = 0.1,
 ) -> ImageSet:
-    """Drawn images of 64 x 64 pixels and 10 classes, whose parts, and so what decides their class, lie at known places.
+    """Synthetic images of 64 x 64 pixels and 10 classes, whose parts, and so what decides their class, lie at known places.
 
     A part is a disc or a square with a pattern in a colour. Which pattern goes with which colour makes a class; distractors are the
     patterns and colours of the classes, put together otherwise. Part of the background, the ground, has one of ten textures of its own.
@@ -85,7 +85,7 @@ def planted(
 
 @dataclass(frozen=True)
 class Planted(Photograph):
-    """A drawn image with its evidence; drawn when it is needed.
+    """A synthetic image with its evidence; drawn when it is needed.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ Y, X = np.mgrid[:SIDE, :SIDE].astype(float)
 
 @dataclass(frozen=True)
 class Scene:
-    """A drawn image.
+    """A synthetic image.
 
     picture: its pixels. label: the class that its parts have. parts: where each is; groups: which of them stand for one another, so that
     one of each group is needed. absent: the pixels without the parts, all else the same. ground: where it is; ground_class: which class

@@ -34,7 +34,7 @@ def or_torch(engine: DictConfig, model: DictConfig) -> tuple[DictConfig, str]:
 def fastest_engine(engine: DictConfig, model: DictConfig) -> tuple[DictConfig, str]:
     """The fastest engine in place of ``engine=auto``, and what was found; another engine as it is, and nothing.
 
-    The choice is measured once a machine with its packages, model and batch, and then kept in the user's cache, so that a sweep, its
+    The choice is measured once per machine with its packages, model and batch, and then kept in the user's cache, so that a sweep, its
     shards and its repetitions use one engine and find each other's results. Raises ValueError where none of the candidates runs.
     """
     if "candidates" not in engine:

@@ -16,7 +16,7 @@ from benchmarks.jobs.resolve import ResolvedConfig, shard_of
 
 @dataclass(frozen=True)
 class JobCost:
-    """One job. passes: forward passes an image, gradients: those with a backward pass; None where the method is not known."""
+    """One job. passes: forward passes per image, gradients: those with a backward pass; None where the method is not known."""
 
     model: str
     engine: str

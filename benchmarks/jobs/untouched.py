@@ -107,7 +107,7 @@ class Values:
     copies: list[Tensor]
 
 
-KEPT: WeakKeyDictionary[nn.Module, Values] = WeakKeyDictionary()  # so that they are copied once a model, not once a call
+KEPT: WeakKeyDictionary[nn.Module, Values] = WeakKeyDictionary()  # so that they are copied once per model, not once a call
 
 
 class State:

@@ -51,7 +51,7 @@ def region_certificate(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken.
+        One generator per image, by which ties are broken.
     rule : {"positive", "negative"}
         Pos-R: the region alone has the class; Neg-R: without it the class is lost.
     sp_num : int

@@ -61,7 +61,7 @@ def rise_metrics(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken.
+        One generator per image, by which ties are broken.
     step : int
         Pixels a step on a 224 x 224 image, from 1, scaled with the area for other sizes.
     endpoints : str

@@ -59,7 +59,7 @@ def known_evidence(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken.
+        One generator per image, by which ties are broken.
     evidence : sequence of Evidence or None
         What is known of each image, given by the harness: of ``dataset=planted``, and of photographs with masks or boxes.
     fills : sequence of str or three floats

@@ -30,7 +30,7 @@ def fill_names(fills: Sequence[Fill], where: str) -> list[str]:
 class Removal:
     """Images without some of their pixels.
 
-    images: ``[n, 3, h, w]``. fill: of ``da.fill.baseline_image``, or ``"road"``. rngs: one generator an image, by which the noise of
+    images: ``[n, 3, h, w]``. fill: of ``da.fill.baseline_image``, or ``"road"``. rngs: one generator per image, by which the noise of
     ROAD is drawn, once for all the masks of an image. Raises ValueError for an unknown fill; name: what it is called there.
     """
 

@@ -50,7 +50,7 @@ def pixel_flipping(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken and noise is drawn.
+        One generator per image, by which ties are broken and noise is drawn.
     fills : sequence of str or three floats
         What replaces removed pixels, see ``da.fill.baseline_image``; ``"road"`` imputes them.
     steps : int
@@ -124,7 +124,7 @@ def remove_and_debias(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken and noise is drawn.
+        One generator per image, by which ties are broken and noise is drawn.
     shares : sequence of float
         Removed fractions of the pixels, rising, between 0 and 1.
     target : {"predicted", "label"}

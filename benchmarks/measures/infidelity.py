@@ -53,7 +53,7 @@ def infidelity(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which perturbations are drawn.
+        One generator per image, by which perturbations are drawn.
     draws : int
         Perturbations an image, from 1.
     perturbation : {"square", "noise"}

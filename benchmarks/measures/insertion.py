@@ -57,7 +57,7 @@ def insertion_game(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken.
+        One generator per image, by which ties are broken.
     shares : sequence of float
         Kept fractions of the pixels, rising, from 0 to 1.
     fill : str or three floats

@@ -58,7 +58,7 @@ def iterative_removal(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken and noise is drawn.
+        One generator per image, by which ties are broken and noise is drawn.
     sp_num : int
         Superpixels asked of SLIC, see ``da.certify``.
     compactness : float

@@ -53,7 +53,7 @@ def localisation(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken.
+        One generator per image, by which ties are broken.
     evidence : sequence of Evidence or None
         The masks, given by the harness: of ``dataset=planted``, and of photographs with masks or boxes.
     tolerance : float

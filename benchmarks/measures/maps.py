@@ -65,7 +65,7 @@ def area_under(curve: Float[Tensor, "n s"], x: Sequence[float]) -> Float[Tensor,
 
 
 def one_number_each(values: Mapping[str, Float[Tensor, " n"]], saliency: Saliency) -> pd.DataFrame:
-    """Rows ``image, metric, x, value`` with one number an image and metric, NaN where the map has values that are not finite."""
+    """Rows ``image, metric, x, value`` with one number per image and metric, NaN where the map has values that are not finite."""
     whole = torch.isfinite(saliency).flatten(1).all(1).cpu()
     rows = []
     for metric, of in values.items():
@@ -75,7 +75,7 @@ def one_number_each(values: Mapping[str, Float[Tensor, " n"]], saliency: Salienc
 
 
 def curve_each(metric: str, curve: Float[Tensor, "n s"], x: Sequence[float], saliency: Saliency) -> pd.DataFrame:
-    """Rows ``image, metric, x, value`` of a curve an image, NaN where the map has values that are not finite."""
+    """Rows ``image, metric, x, value`` of a curve per image, NaN where the map has values that are not finite."""
     whole = torch.isfinite(saliency).flatten(1).all(1).tolist()
     rows = [(i, metric, at, v if whole[i] else np.nan) for i, of in enumerate(curve.tolist()) for at, v in zip(x, of, strict=True)]
     return pd.DataFrame(rows, columns=["image", "metric", "x", "value"])

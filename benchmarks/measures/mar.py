@@ -47,7 +47,7 @@ def minimum_attribution_ratio(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken.
+        One generator per image, by which ties are broken.
     smallest : float
         The smallest share of the pixels that is tried, between 0 and 1.
     points : int

@@ -49,7 +49,7 @@ def max_sensitivity(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which the noise is drawn.
+        One generator per image, by which the noise is drawn.
     explain : callable
         From other versions of the images to their maps by the same method, given by the harness.
     draws : int

@@ -54,7 +54,7 @@ def faithfulness_correlation(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which subsets and noise are drawn.
+        One generator per image, by which subsets and noise are drawn.
     size : int
         Pixels of a subset in a 224 x 224 image, from 1 and fewer than it has, in proportion in other sizes.
     draws : int
@@ -124,7 +124,7 @@ def sensitivity_n(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which subsets and noise are drawn.
+        One generator per image, by which subsets and noise are drawn.
     shares : sequence of float
         Sizes of the subsets as fractions of the pixels, rising, between 0 and 1.
     draws : int

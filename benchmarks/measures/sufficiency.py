@@ -51,7 +51,7 @@ def sufficient_shares(
     attribution : Attribution
         What the method said of the images.
     rngs : sequence of numpy.random.Generator
-        One generator an image, by which ties are broken.
+        One generator per image, by which ties are broken.
     criteria : mapping of str to float or None
         ``top1`` (the class is still the predicted one), ``share`` (it has at least this share of the whole image's probability),
         ``threshold`` (at least this probability).

@@ -97,12 +97,12 @@ class Outputs:
         one = shape[1:] in ([], [1]) or all(side == 1 for side in shape[1:])
         if one and self.kind != "sigmoid":
             return (
-                f"model {self.name} returns one score an image and has {self.classes} class names: give two names, model.classes=[no,yes], "
+                f"model {self.name} returns one score per image and has {self.classes} class names: give two, model.classes=[no,yes], "
                 "and model.outputs=sigmoid: a score below 0 is the first class, one above the second (probabilities, where it is in [0, 1])"
             )
         if self.kind == "sigmoid":
             return (
-                f"model.outputs=sigmoid is for one score an image, and model {self.name} returns scores of shape {shape} for {images} "
+                f"model.outputs=sigmoid is for one score per image, and model {self.name} returns scores of shape {shape} for {images} "
                 "images: leave it out, or, where several labels may hold, return the score of one"
             )
         return (

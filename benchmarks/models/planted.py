@@ -1,4 +1,4 @@
-"""Small networks for the drawn images of ``dataset=planted``; their weights are inside this package."""
+"""Small networks for the synthetic images of ``dataset=planted``; their weights are inside this package."""
 
 from __future__ import annotations
 

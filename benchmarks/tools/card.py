@@ -30,6 +30,7 @@ from results.boards.board import FOLDER, Board
 from results.boards.entry import Entry, by_image, passes, scores
 from results.boards.ranking import entries_of, rank_text, ranked
 from results.export import NOTHING, interval, number, to_markdown
+from results.naming import value_text
 from results.published.experiments import artefacts
 from results.published.manifest import FOLDER as PUBLISHED
 from results.published.read import current_versions, outdated, provenance_line, read_rows
@@ -40,7 +41,7 @@ SEES: dict[type, str] = {LabelModel: "the predicted class only", ScoreModel: "pr
 NETWORK = "the network: its gradients and layers"
 PHOTOGRAPHS = "demo_insertion"  # the board whose images are looked at one by one
 WORST = 5
-MEASURED = {  # published rows of an experiment of that name: the table of it that has a line a method, and what it says
+MEASURED = {  # published rows of an experiment of that name: the table of it that has a line per method, and what it says
     "runtime": ("runtime", "Time and memory"),
     "stability": ("stability", "Stability over seeds"),
     "sanity": ("sanity", "Sanity: likeness to the trained network's map as layers are randomised"),
@@ -220,8 +221,14 @@ def _section(title: str, body: str) -> str:
 
 def index(names: Sequence[str], root: Path) -> str:
     """The page that lists the cards."""
-    known = {name: str(yaml.safe_load((Path(CONFIGURATIONS) / "method" / f"{name}.yaml").read_text())["_target_"]) for name in names}
-    lines = [f"| [{name}]({name}.md) | {docstring(get_method(target))[0].splitlines()[0]} |" for name, target in known.items()]
+    known = {name: yaml.safe_load((Path(CONFIGURATIONS) / "method" / f"{name}.yaml").read_text()) for name in names}
+    lines = []
+    for name, given in known.items():
+        function = get_method(str(given["_target_"]))
+        others = [other for other in known.values() if other["_target_"] == given["_target_"] and other is not given]
+        differs = [key for key, value in given.items() if "$" not in str(value) and any(value != other.get(key) for other in others)]
+        settings = f" With {', '.join(f'`{key}={value_text(given[key])}`' for key in differs)}." if differs else ""
+        lines.append(f"| [{name}]({name}.md) | {docstring(function)[0].splitlines()[0]}{settings} |")
     said = "What each method asks of a model, what it costs, how it is set up, where it departs from its paper, and how it does."
     return f"# Cards of methods\n\n{said}\n\n| method | |\n| --- | --- |\n" + "\n".join(lines) + "\n"
 

@@ -85,7 +85,7 @@ class Setup:
     images: Images
     targets: Targets
     timer: Timer
-    size: int  # queries an image and round
+    size: int  # queries per image and round
     device: str = "auto"
 
     def floor(self) -> int:

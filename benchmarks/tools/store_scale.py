@@ -22,7 +22,7 @@ SUMMARISE = "import sys; from pathlib import Path; from results.summary import s
 
 
 def synthetic(root: Path, *, images: int, methods: int, settings: int, seed: int = 0) -> None:
-    """Write a run of ``methods`` x ``settings`` jobs on ``images`` images, one row an image and job, and its store, a part a key."""
+    """Write a run of ``methods`` x ``settings`` jobs on ``images`` images, one row per image and job, and its store, a part a key."""
     rng = np.random.default_rng(seed)
     digests = [rng.bytes(8).hex() for _ in range(images)]
     names = [f"ILSVRC2012_val_{i:08d}" for i in range(images)]

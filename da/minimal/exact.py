@@ -40,7 +40,7 @@ class Exact:
     compactness : float
         Of SLIC, above 0.
     budget : int
-        Queries an image at most, from 2.
+        Queries per image at most, from 2.
     fill : str or three floats
         What replaces ablated pixels, see ``da.fill.baseline_image``.
 

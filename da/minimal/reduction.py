@@ -48,7 +48,7 @@ def reduce(
         What a method found: its ``kept`` where it ends in a mask, else its map. A tensor of booleans is a region, of numbers a map. In a
         configuration another method, which is run first; its passes are counted, and are not of the budget.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image, by which a map's ties are broken; left out, made of ``seed`` and the image's content.
+        One generator per image, by which a map's ties are broken; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     settings : Settings

@@ -34,7 +34,7 @@ def minimal_region(
     seed: int = 0,
     settings: Settings,
 ) -> Attribution:
-    """Find a region that decides the class and is 1-minimal over superpixels, within ``budget`` label queries an image.
+    """Find a region that decides the class and is 1-minimal over superpixels, within ``budget`` label queries per image.
 
     The region begins as the whole image. Again and again, of many random groups of its parts the most promising one is removed: the
     expected gain in the logarithm of the area, where parts that are needed are a Poisson process whose density is uniform at first and
@@ -53,7 +53,7 @@ def minimal_region(
     targets : Tensor [n], optional
         The class to explain of each image; left out, the model's own prediction.
     rngs : sequence of numpy.random.Generator, optional
-        One generator an image; left out, made of ``seed`` and the image's content.
+        One generator per image; left out, made of ``seed`` and the image's content.
     seed : int
         Of the generators, where ``rngs`` is left out.
     settings : Settings

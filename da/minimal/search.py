@@ -27,7 +27,7 @@ class Settings:
     rule : str
         ``"positive"``, Pos-R: the region alone has class y; ``"negative"``, Neg-R: without it the class is not y.
     budget : int
-        Queries an image at most, from 2.
+        Queries per image at most, from 2.
     sp_num : int
         Superpixels asked of SLIC, fewer where they would have less than 10 pixels.
     compactness : float

@@ -33,7 +33,7 @@ class Configuration:
     rows: pd.DataFrame
 
     def values(self, metric: str) -> NDArray[np.float64]:
-        """One value an image that has one: its mean over the seeds."""
+        """One value per image that has one: its mean over the seeds."""
         known = self.rows[(self.rows["metric"] == metric) & self.rows["value"].notna()]
         return tables.per_image(known)
 
@@ -213,7 +213,7 @@ def sanity(run: Run) -> Iterator[Path]:
 
 
 def _likeness_rows(of: Configuration, numbers: pd.DataFrame) -> pd.DataFrame:
-    """Of one configuration under each randomisation: a line an image and seed."""
+    """Of one configuration under each randomisation: a line per image and seed."""
     lines = []
     for record in of.jobs:
         if (layers := randomised(record)) is None:

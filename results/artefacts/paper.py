@@ -94,7 +94,7 @@ def table2(run: Run) -> Iterator[Path]:
     joined = joined[joined["ours"].notna()] if run.settings.get("scale") != "paper" else joined
     shown = joined.assign(ours=[interval(line["ours"], line["low"], line["high"]) for line in joined.to_dict("records")])
     setup = next((line["setup"] for line in joined.to_dict("records") if pd.notna(line["paper"])), "")
-    caption = f"MAR, seconds and queries an image by circles k and superpixels asked for, the paper's numbers beside ours ({setup})."
+    caption = f"MAR, seconds and queries per image by circles k and superpixels asked for, the paper's numbers beside ours ({setup})."
     yield from table(shown.drop(columns=["low", "high", "setup"]), run.stem("table2"), caption)
     grid = joined[joined["metric"] == "mar"]
     columns = [name for name in ("50", "100", "500", "1000", "pixels") if name in set(grid["sp_num"])]

@@ -89,7 +89,7 @@ class Run:
     rows : pandas.DataFrame
         Of all its jobs.
     records : list of dict
-        One a job.
+        One per job.
     settings : dict
         The application's configuration, such as ``models`` and ``pairs`` of Table 1.
     part : str

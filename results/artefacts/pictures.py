@@ -27,7 +27,7 @@ STATES = 6  # of a walk, in Fig. 2
 
 @for_each_part()
 def fig1(run: Run) -> Iterator[Path]:
-    """Fig. 1: image, kept region, map; a row an image.
+    """Fig. 1: image, kept region, map; a row per image.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def fig2(run: Run) -> Iterator[Path]:
 
 @for_each_part("method", "param")
 def fig3(run: Run) -> Iterator[Path]:
-    """Fig. 3: one row an image, one column a method.
+    """Fig. 3: one row per image, one column per method.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def fig3(run: Run) -> Iterator[Path]:
 
 @for_each_part("model")
 def fig4(run: Run) -> Iterator[Path]:
-    """Fig. 4: one row an image, one column a model.
+    """Fig. 4: one row per image, one column per model.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def one_seed(records: Records) -> Records:
 
 
 def maps(run: Run, records: Records, columns: Sequence[str], *, words: bool = True) -> Figure | None:
-    """A row an image: the image and then each job's map, blank where it failed; None where all did.
+    """A row per image: the image and then each job's map, blank where it failed; None where all did.
 
     words: the class over each image, else over each map.
     """

@@ -52,9 +52,9 @@ def race(run: Run) -> Iterator[Path]:
         lines.append(line | {"images": len(frame), "statuses": ", ".join(f"{count} {status}" for status, count in statuses.items())})
     curves = pd.DataFrame(lines).sort_values(["method", "passes"], key=_in_order, ignore_index=True)
     caption = (
-        f"MAR of each method's region, or of the smallest sufficient share of its map, against passes an image (forward and backward; of a "
-        f"map with the shares that were tried; none where they are not known of all images, which the figure leaves out): mean and 95 % "
-        f"bootstrap interval, median. {what(run)}."
+        f"MAR of each method's region, or of the smallest sufficient share of its map, against passes per image (forward and backward; of "
+        f"a map with the shares that were tried; none where they are not known of all images, which the figure leaves out): mean and "
+        f"95 % bootstrap interval, median. {what(run)}."
     )
     shown = curves.assign(
         passes=curves["passes"].round(),

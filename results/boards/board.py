@@ -19,7 +19,7 @@ class Board(BaseModel):
     """The part ``board`` of ``conf/board/NAME.yaml``; the rest of the file is how a run for it is configured.
 
     version: raised where anything below changes, since entries of another version are of another task. task: in a sentence. score: the
-    number that ranks, one an image. better: ``smaller`` or ``larger``. worst: what counts for an image that failed, or has no number.
+    number that ranks, one per image. better: ``smaller`` or ``larger``. worst: what counts for an image that failed, or has no number.
     requires: a number that must be 1 for the score of an image to count, else it is the worst. also: further numbers that are shown.
     budget: forward and backward passes that an image may take, none where they are free. measure: its name in a run. definition: its
     function, version and every setting. model: its name, the hash of its weights and what it is shown. images: the file of the list.

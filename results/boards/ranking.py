@@ -31,7 +31,7 @@ def entries_of(board: Board, root: Path) -> list[Entry]:
 
 
 def ranked(board: Board, entries: list[Entry]) -> pd.DataFrame:
-    """A line an entry, the best first: ``entry, mean, low, high, rank, rank_low, rank_high`` and the entry's position in ``entries``.
+    """A line per entry, the best first: ``entry, mean, low, high, rank, rank_low, rank_high`` and the entry's position in ``entries``.
 
     Ranks count from 1, equal means share their mean rank. Intervals are 95 % bootstraps over images, which all entries share.
     """
@@ -85,7 +85,7 @@ def section(name: str, root: Path, page: Path) -> str:
         f"model {board.model['name']}",
         f"measure {function['name']} {function['version']}",
         f"score {board.score}, {board.better} is better",
-        f"at most {board.budget} passes an image" if board.budget else "passes are free",
+        f"at most {board.budget} passes per image" if board.budget else "passes are free",
         *([f"an image whose {board.requires} is not 1 counts as {board.worst:g}"] if board.requires else []),
     ]
     said = f"{board.task}\n\n{'; '.join(facts)}.\n"

@@ -86,7 +86,9 @@ def curves(rows: pd.DataFrame) -> Chart:
             [tables.mean_curve(group, "x").assign(configuration=name) for name, group in of.groupby("configuration", sort=False)]
         )
         views.append(View(metric.replace("_", " "), plots.lines(lines, x, y), lines))
-    return Chart("curves", "Curves", "Means over images against the share of pixels, one line a configuration, with 95 % intervals.", views)
+    return Chart(
+        "curves", "Curves", "Means over images against the share of pixels, one line per configuration, with 95 % intervals.", views
+    )
 
 
 def ablation_curves(rows: pd.DataFrame) -> Chart:

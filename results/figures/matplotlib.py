@@ -99,7 +99,7 @@ def trade_off(frame: pd.DataFrame, ax: Axes) -> Axes:
             ax.fill_between(passes, of["low"], of["high"], color=style.colour, alpha=0.12 if len(groups) < 5 else 0.06, linewidth=0)
         else:
             ax.vlines(passes, of["low"], of["high"], colors=[style.colour], linewidth=0.8)
-    ax.set(xscale="log", yscale="log", xlabel="passes an image", ylabel="MAR")
+    ax.set(xscale="log", yscale="log", xlabel="passes per image", ylabel="MAR")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")

@@ -24,7 +24,7 @@ def style(place: int) -> tuple[str, str, str]:
 
 
 def lines(numbers: pd.DataFrame, x: str, y: str, *, markers: bool = False) -> go.Figure:
-    """Means with bands, one line a configuration (``configuration, x, mean, low, high, images``)."""
+    """Means with bands, one line per configuration (``configuration, x, mean, low, high, images``)."""
     figure = go.Figure(layout={"template": "none"})
     for i, (name, line) in enumerate(numbers.groupby("configuration", sort=False)):
         (colour, dash, symbol), group = style(i), str(name)

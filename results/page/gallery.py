@@ -47,7 +47,7 @@ GallerySource = Callable[[Mapping[str, Any], Collection[ImageKey]], Iterable[Gal
 
 @dataclass
 class Gallery:
-    """A row an image, a column a configuration.
+    """A row per image, a column per configuration.
 
     columns: what is common to a column. rows: what is known of an image in each column. pictures: for each row, its photographs and
     maps, apart from the rows so that a page can read them when they are looked at. left_out: what is not shown, in words.

@@ -98,7 +98,7 @@ def write_comparison(out: Path, comparison: Comparison, pictures: GallerySource,
 
 
 def headline(rows: pd.DataFrame, records: Records) -> tuple[pd.DataFrame, str]:
-    """The table of a run: a line a configuration, means with intervals, the paper's MAR where it prints one; and its caption."""
+    """The table of a run: a line per configuration, means with intervals, the paper's MAR where it prints one; and its caption."""
     summary = tables.summarise(rows)
     by = [name for name in tables.configuration_columns(summary) if name == "method" or tables.varies(summary[name])]
     jobs = rows.drop_duplicates(tables.configuration_columns(rows))["job"]

@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
 
 def curves(rows: Rows, *, metric: str = "insertion_accuracy") -> pd.DataFrame:
-    """A number against the share of pixels, a line a configuration: ``method, metric, x, mean, low, high, images``."""
+    """A number against the share of pixels, a line per configuration: ``method, metric, x, mean, low, high, images``."""
     frame = named(rows)
     lines = []
     for name, group in frame[(frame["metric"] == metric) & frame["value"].notna()].groupby("configuration", sort=False):
@@ -47,7 +47,7 @@ def curves(rows: Rows, *, metric: str = "insertion_accuracy") -> pd.DataFrame:
 
 
 def means(rows: Rows, *, metric: str = "mar_holds") -> pd.DataFrame:
-    """A number with its interval, a line a configuration: ``method, metric, mean, low, high, images``."""
+    """A number with its interval, a line per configuration: ``method, metric, mean, low, high, images``."""
     return _means(rows, metric).drop(columns="passes")
 
 

@@ -65,7 +65,7 @@ class Manifest(BaseModel):
         return found
 
     def write(self, path: Path) -> None:
-        """Write the manifest, with a line a job and an image, so that differences between two are readable."""
+        """Write the manifest, with a line per job and an image, so that differences between two are readable."""
         write_atomically(path, self.text().encode())
 
     def text(self) -> str:
@@ -99,7 +99,7 @@ def published_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _listed(value: Any) -> str:
-    """A list with a line an entry; of lists by name, too."""
+    """A list with a line per entry; of lists by name, too."""
     if isinstance(value, dict):
         return "{" + ",".join(f"\n  {json.dumps(name)}: {_listed(one)}" for name, one in value.items()) + "}"
     return "[\n" + ",\n".join(f"  {json.dumps(one)}" for one in value) + "]"

@@ -146,9 +146,9 @@ def provenance_line(rows: Rows, link: str, current: Mapping[str, str]) -> str:
 
 
 def _version(several: list[str]) -> str:
-    """Of ``dynamic_ablation version 1`` the 1; of sources that are nobody's version, that they are changed."""
+    """Of ``reduction version 1, search 13`` the ``1 (search 13)``; of sources that are nobody's version, that they are changed."""
     said = {one.partition(" version ")[2].replace(" sources ", ", changed sources ") or "of its own sources" for one in several}
-    return " or ".join(sorted(said))
+    return " or ".join(f"{version} ({rest})" if rest else version for version, _, rest in (one.partition(", ") for one in sorted(said)))
 
 
 def _computed_by(found: Manifest) -> list[str]:

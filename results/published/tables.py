@@ -26,7 +26,7 @@ COSTS = ("queries", "backwards")
 
 
 def methods(rows: Rows, *, metrics: str = "mar,mar_holds", apart: str = "") -> pd.DataFrame:
-    """A line a configuration: passes, each measure with its interval, how many images have a certificate, how many there are.
+    """A line per configuration: passes, each measure with its interval, how many images have a certificate, how many there are.
 
     apart: ``model``, ``dataset`` or both with a comma, each of whose values has its own lines.
     """
@@ -43,7 +43,7 @@ def methods(rows: Rows, *, metrics: str = "mar,mar_holds", apart: str = "") -> p
 
 
 def quantiles(rows: Rows, *, metric: str = "mar", at: str = "0.1,0.25,0.5,0.75,0.9,0.95,1") -> pd.DataFrame:
-    """A line a configuration: the quantiles of a number over images."""
+    """A line per configuration: the quantiles of a number over images."""
     frame, shares = named(rows), [float(share) if re.fullmatch(r"0|1|0?\.\d+", share) else np.nan for share in at.split(",")]
     if np.isnan(shares).any():
         raise ValueError(f"at={at}: give shares from 0 to 1, such as 0.25,0.5,0.75")
@@ -142,7 +142,7 @@ TABLES: dict[str, Table] = {"methods": methods, "paired": paired, "budgets": bud
 
 
 def values(group: pd.DataFrame, metric: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The values of a number, one an image that has it."""
+    """The values of a number, one per image that has it."""
     return tables.per_image(group[(group["metric"] == metric) & group["x"].isna() & group["value"].notna()])
 
 

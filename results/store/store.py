@@ -79,7 +79,7 @@ class Store:
         rows : pandas.DataFrame
             Of the part's images.
         arrays : dict of str to ndarray, optional
-            Each with one entry an image, in the order of first appearance in the rows.
+            Each with one entry per image, in the order of first appearance in the rows.
 
         Returns
         -------

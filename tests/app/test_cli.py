@@ -67,7 +67,7 @@ def test_a_multirun_makes_tables_and_figures_and_its_repetition_computes_nothing
     for name in ("fig1_motorcycle_da_pos.png", "fig1_coffee_da_neg.png", "insertion_demo_efficientnet_lite0.png"):
         assert (run / "figures" / name).stat().st_size > 5000
     offline = list(run.rglob("*.wandb"))
-    assert len(offline) == 3  # one a job, and the sweep's
+    assert len(offline) == 3  # one per job, and the sweep's
     summaries = [wandb_summary(path) for path in offline]
     assert sum(found.get("da_pos/queries") == 11 for found in summaries) == 2
     assert sum("da_pos/queries" in found and "da_neg/queries" in found for found in summaries) == 1

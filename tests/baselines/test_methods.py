@@ -33,7 +33,7 @@ REFUSED = {
     ("deeplift", "resnet18"): "used more than once",
 }
 
-# Forward and backward passes an image, as docs/methods.md states them, at the SMALL hyper-parameters.
+# Forward and backward passes per image, as docs/methods.md states them, at the SMALL hyper-parameters.
 PASSES = {
     "da_pos": (4, 0),
     "da_neg": (4, 0),

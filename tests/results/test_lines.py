@@ -233,7 +233,7 @@ def _near(found: float, wanted: float) -> bool:
 def test_wandb_has_every_configuration(run, rows):
     names = set(rows["configuration"])
     summaries = [wandb_summary(path) for path in run.rglob("*.wandb")]
-    assert len(summaries) == 48 + 1  # one a job, and the sweep's
+    assert len(summaries) == 48 + 1  # one per job, and the sweep's
     told = [{key.rsplit("/", 1)[0] for key in found} & names for found in summaries]
     assert sorted(map(len, told)) == [1] * 48 + [24]
     whole = summaries[max(range(49), key=lambda i: len(told[i]))]

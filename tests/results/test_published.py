@@ -29,7 +29,7 @@ SMALL = ("model=planted_cnn", "page=false")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the runs ``p``, of three methods on drawn images, and ``broken``, in which one of three files is no image."""
+    """A folder with the runs ``p``, of three methods on synthetic images, and ``broken``, in which one of three files is no image."""
     here = tmp_path_factory.mktemp("published")
     methods = ("method=da_pos,gradcam,random", "per_method={da_pos: {iterations: 20}}", "benchmark=[insertion,mar,evidence]")
     said = command("benchmarks", "-m", *methods, "dataset=planted", "dataset.count=4", "name=p", *SMALL, cwd=here)

@@ -91,7 +91,7 @@ def test_images_that_are_not_square_tell_the_axes_apart_by_their_sides(size):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_cam_of_channels_last_is_that_of_channels_first(variant):
-    """Layer 5 is layer 4 with its axes in another order. Passes: Score-CAM and Ablation-CAM ask once a channel."""
+    """Layer 5 is layer 4 with its axes in another order. Passes: Score-CAM and Ablation-CAM ask once per channel."""
     model, images = swin(), textured(2, 32, 32)
     if variant == "FullGrad":  # which would go by some of the biases
         with pytest.raises(ValueError, match="leaves out the bias of LayerNorm"):

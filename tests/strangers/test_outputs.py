@@ -38,7 +38,7 @@ def test_one_score_is_never_taken_without_being_said(names):
 def test_a_wrong_number_of_names_does_not_lead_to_one_name():
     with pytest.raises(ValueError, match="give as many names as it has classes"):
         loaded("base", classes=["one"])
-    with pytest.raises(ValueError, match="is for one score an image"):
+    with pytest.raises(ValueError, match="is for one score per image"):
         loaded("base", classes=["no", "yes"], outputs="sigmoid")
 
 

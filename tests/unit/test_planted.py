@@ -1,4 +1,4 @@
-"""Drawn images of which everything is known: the same everywhere, with masks that are right and options that do what they say."""
+"""Synthetic images of which everything is known: the same everywhere, with masks that are right and options that do what they say."""
 
 from __future__ import annotations
 
