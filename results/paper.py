@@ -88,6 +88,11 @@ def paper_value(record: Mapping[str, Any], source: str = "Table 1", metric: str 
     return cell["value"], "; ".join(f"{WORDS.get(name, name)} {_plain(ours[name])}, paper {_plain(paper[name])}" for name in different)
 
 
+def is_algorithm_1(record: Mapping[str, Any]) -> bool:
+    """Whether a job's method is the one whose MAR the paper prints: Algorithm 1 with Pos-R."""
+    return bool(_setup_of(record)["method"] == "da_pos")
+
+
 def _setup_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What of a job can be the paper's or not. Methods and data sets by what they do where the record says it, names can be chosen."""
     parts = {name: (record.get("config") or {}).get(name) or {} for name in ("method", "dataset", "model")}

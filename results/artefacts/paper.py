@@ -22,7 +22,7 @@ from results.export import comparisons, file, interval, table, to_csv
 from results.figures import matplotlib as figures
 from results.figures.matplotlib import save
 from results.metrics import metric_named as of_metric
-from results.paper import SETTINGS, join_published, published
+from results.paper import SETTINGS, is_algorithm_1, join_published, published
 from results.statistics import bootstrap_interval, compare_family
 
 COMPARED = ("k", "sp_num", *SETTINGS)  # hyper-parameters that stand beside the paper's number where they are not the paper's
@@ -46,6 +46,8 @@ def table1(run: Run) -> Iterator[Path]:
     models = [model for model in run.settings.get("models") or by_model if model in by_model]
     ours = _means(rows, ["mar"], ["model"])
     joined = join_published(ours, "Table 1", ["model"]).set_index("model")
+    if not any(is_algorithm_1(record) for record in run.records):  # the paper prints nothing of other methods
+        joined = joined.loc[models].assign(paper=np.nan, setup="not in the paper")
     lines = []
     for model in [*models, *(model for model in joined.index if model not in models)]:
         record, line = by_model.get(model), joined.loc[model]
