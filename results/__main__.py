@@ -50,7 +50,8 @@ def options() -> argparse.ArgumentParser:
     verify.add_argument("--data", type=_folder, metavar="DIR", help="the folder of the images, where published rows are of a folder")
     verify.add_argument("--boards", type=_folder, metavar="DIR", help="of an entry: with other boards than those that are shipped")
     verify.add_argument("--sample", type=positive, default=5, metavar="N", help="images of jobs (default: 5)")
-    verify.add_argument("--seed", type=int, default=0, help="of the sample")
+    verify.add_argument("--seed", type=int, help="of the sample (default: 0; of an entry drawn anew, and said)")
+    verify.add_argument("--mark", action="store_true", help="of an entry, by whoever reviews it: note beside the rows that they match")
     compare = commands.add_parser("compare", help="the differences between runs, two by two, or between methods, paired over images")
     compare.add_argument("runs", type=_folder, nargs="+", metavar="RUN", help="one run or more, such as runs/mine runs/theirs")
     compare.add_argument(

@@ -74,7 +74,19 @@ class View:
         return logits
 
 
-class LabelView(View):
+class _Restricted:
+    """What a method is given of a view: its answers and its count, which it cannot set."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._view = View(engine)
+
+    @property
+    def queries(self) -> int:
+        """Images asked about so far."""
+        return self._view.queries
+
+
+class LabelView(_Restricted):
     """Predicted classes only: no score can leak into a decision-based method.
 
     Parameters
@@ -90,7 +102,7 @@ class LabelView(View):
 
     def __call__(self, images: Images, /) -> Tensor:
         """Classes ``[m]``."""
-        return self.logits(images).argmax(1)
+        return self._view.logits(images).argmax(1)
 
 
 def reference_view(engine: Engine) -> LabelView:
@@ -98,7 +110,7 @@ def reference_view(engine: Engine) -> LabelView:
     return LabelView(reference_engine(engine))
 
 
-class ScoreView(View):
+class ScoreView(_Restricted):
     """Softmax probabilities.
 
     Parameters
@@ -114,7 +126,7 @@ class ScoreView(View):
 
     def __call__(self, images: Images, /) -> Tensor:
         """Probabilities ``[m, classes]``."""
-        return self.logits(images).softmax(1)
+        return self._view.logits(images).softmax(1)
 
 
 @dataclass

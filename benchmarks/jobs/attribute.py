@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.engines.engine import Engine
-from benchmarks.engines.views import LabelView, Passes, ScoreView, View, access, counted
+from benchmarks.engines.views import LabelView, Passes, ScoreView, access, counted
 from benchmarks.inputs.parameters import given_by_the_harness
 from benchmarks.jobs.result_checks import checked
 from benchmarks.jobs.untouched import settings_kept, untouched
@@ -148,7 +148,7 @@ def _attribute(
                 result = method(engine.module, shown, asked, rngs=rngs)
             spent = Passes(passes.forward * n // engine.batch, passes.backward * n // engine.batch)
         else:
-            view: View = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
+            view: LabelView | ScoreView = LabelView(engine) if wanted is LabelModel else ScoreView(engine)
             with measured():
                 result = method(view, shown, asked, rngs=rngs)
             passes = spent = Passes(view.queries)
@@ -158,6 +158,8 @@ def _attribute(
     attribution = checked(result, images, name, not is_ours(target_name(method).rpartition(".")[0]))
     if STATED_QUERIES in attribution.extras and passes.forward:
         raise ValueError(f"{name} states its queries ({STATED_QUERIES}) and made {passes.forward}: these are counted")
+    if STATED_QUERIES in attribution.extras and (attribution.extras[STATED_QUERIES] < 0).any():
+        raise ValueError(f"{name} states fewer than 0 queries ({STATED_QUERIES}): give NaN where they are not known")
     if attribution.queries is not None and int(attribution.queries.sum()) != passes.forward:
         raise ValueError(f"{name} reports {int(attribution.queries.sum())} queries and made {passes.forward}")
     if not getattr(engine, "repeatable", True):

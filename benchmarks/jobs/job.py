@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks.data.sets import ImageSet, Photograph, UnreadableError, prepared
 from benchmarks.engines.engine import Engine
-from benchmarks.engines.views import LabelView, ScoreView, View, access
+from benchmarks.engines.views import LabelView, ScoreView, access
 from benchmarks.inputs.messages import reason
 from benchmarks.jobs.attribute import Outcome, attribute, needs_module, outcomes
 from benchmarks.jobs.batch import UNREADABLE, Batch, evidence_digest, image_key, on_device
@@ -261,7 +261,7 @@ class Job:
         for name, benchmark in self.benchmarks.items():
             if all(image in self.index[name] for image in batch.images):
                 continue
-            view: View = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
+            view: LabelView | ScoreView = ScoreView(self.engine) if access(benchmark) is ScoreModel else LabelView(self.engine)
             rngs = self._rngs("ties", batch.images)
             further: list[float] = []  # passes of the method, run again
             try:

@@ -97,13 +97,20 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
             return Verdict(**named, rows=len(there), difference=np.nan, reason=why)
         job.run()
         again = _rows(job.store, job.keys, {name: job.stored_as(name, image) for name in job.keys})
-    both = there.merge(again, on=["metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
+    both = there.merge(again, on=["measure", "metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
     if (both["_merge"] != "both").any():
         return Verdict(**named, rows=len(both), difference=np.nan, reason="other metrics than then")
+    if len(other := both[both["status_there"] != both["status_here"]]):
+        said = f"the status was {other['status_there'].iloc[0]}, and is {other['status_here'].iloc[0]}"
+        return Verdict(**named, rows=len(both), difference=np.nan, reason=said)
     difference = (both["value_there"] - both["value_here"]).abs()
     same_gap = both["value_there"].isna() & both["value_here"].isna()
-    largest = float(difference.mask(same_gap, 0).fillna(np.inf).max())
-    return Verdict(**named, rows=len(both), difference=largest, reason="" if largest == 0 else "the numbers differ")
+    difference = difference.mask(same_gap, 0).fillna(np.inf)
+    differ = list(dict.fromkeys(both["metric"][difference > 0]))
+    reason = f"other values of {', '.join(differ[:3])}{' and others' if len(differ) > 3 else ''}" if differ else ""
+    if differ == ["queries"]:
+        reason += ": they are the mean of a batch, unless the method returns the queries of each image, Attribution(queries=...)"
+    return Verdict(**named, rows=len(both), difference=float(difference.max()), reason=reason)
 
 
 def _with_data(record: dict[str, Any], data: Path | None) -> dict[str, Any]:
@@ -121,6 +128,7 @@ def _with_data(record: dict[str, Any], data: Path | None) -> dict[str, Any]:
 
 
 def _rows(store: Store, keys: dict[str, str], under: dict[str, ImageKey]) -> pd.DataFrame:
-    frames = [store.rows(key, [under[name]]) for name, key in keys.items()]
-    rows = pd.concat([frame for frame in frames if len(frame)]) if any(map(len, frames)) else pd.DataFrame(columns=["metric", "x", "value"])
-    return rows.loc[~rows["metric"].isin((*MEASURED, *OF_MAPS)), ["metric", "x", "value"]]  # of several maps none is of one image alone
+    columns = ["measure", "metric", "x", "value", "status"]
+    frames = [store.rows(key, [under[name]]).assign(measure=name) for name, key in keys.items()]
+    rows = pd.concat([frame for frame in frames if len(frame)]) if any(map(len, frames)) else pd.DataFrame(columns=columns)
+    return rows.loc[~rows["metric"].isin((*MEASURED, *OF_MAPS)), columns]  # of several maps none is of one image alone

@@ -1,7 +1,7 @@
 """State what a board is of: ``python -m benchmarks.tools.board NAME [key=value ...]``.
 
-Writes the list of images that ``board=NAME`` selects to ``conf/board/images``, and the identity of its model and measure to the board's
-file. Whoever changes any of these raises the board's version: entries are of the one that they were made for.
+Writes the list of images that ``board=NAME`` selects to ``conf/board/images``, and the identity of its model, engine and measure to the
+board's file. Whoever changes any of these raises the board's version: entries are of the one that they were made for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from benchmarks.jobs.job import Job
 from benchmarks.jobs.resolve import make_job, resolve
 from results.boards.board import Image, write_list
 
-STATED = ("model", "definition")  # at the end of a board's file, as this program writes it
 LINE = "  # Written by python -m benchmarks.tools.board\n"
 
 
@@ -33,8 +32,9 @@ def images_of(job: Job) -> list[Image]:
 
 
 def stated(job: Job, measure: str) -> dict[str, Any]:
-    """What a board says of its model and its measure."""
-    return {"model": job.configs["prediction"]["model"], "definition": job.configs[measure]["benchmark"]}
+    """What a board says of its model, its engine, on any device, and its measure."""
+    engine = {name: value for name, value in job.configs["prediction"]["engine"].items() if name != "device"}
+    return {"model": job.configs["prediction"]["model"], "engine": engine, "definition": job.configs[measure]["benchmark"]}
 
 
 def write(name: str, *overrides: str) -> None:

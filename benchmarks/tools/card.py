@@ -27,9 +27,9 @@ from benchmarks.tools.works import NEEDS, WORKS
 from benchmarks.tools.works import read as read_works
 from da.types import LabelModel, ScoreModel
 from results.boards.board import FOLDER, Board
-from results.boards.entry import Entry, by_image, passes, scores
+from results.boards.entry import Entry, passes, scores
 from results.boards.ranking import entries_of, rank_text, ranked
-from results.export import NOTHING, interval, number, to_markdown
+from results.export import NOTHING, interval, to_markdown
 from results.naming import value_text
 from results.published.experiments import artefacts
 from results.published.manifest import FOLDER as PUBLISHED
@@ -41,6 +41,7 @@ SEES: dict[type, str] = {LabelModel: "the predicted class only", ScoreModel: "pr
 NETWORK = "the network: its gradients and layers"
 PHOTOGRAPHS = "demo_insertion"  # the board whose images are looked at one by one
 WORST = 5
+OF_MODEL = re.compile(r"\$\{(?:oc\.select:)?model\.(\w+)(?:, *(.*))?\}")  # a value that is a model's
 MEASURED = {  # published rows of an experiment of that name: the table of it that has a line per method, and what it says
     "runtime": ("runtime", "Time and memory"),
     "stability": ("stability", "Stability over seeds"),
@@ -71,9 +72,9 @@ def card(name: str, root: Path) -> str:
         _section("Hyper-parameters", hyperparameters(text, documented)),
         _section("Choices and deviations", said.get("Notes", "The docstring states none.")),
         _section("On the boards", on_boards(name, root)),
-        _section(f"The {WORST} photographs on which it does worst", worst(name, root)),
+        _section(f"The {WORST} photographs of {PHOTOGRAPHS} on which it does worst", worst(name, root)),
         *(_section(title, text) for title, text in measured(name, root)),
-        _section("References", said.get("References", "None: it is a reference that knows nothing of the model, or this project's own.")),
+        _section("References", said.get("References", "The docstring names none.")),
         "Made by `python -m benchmarks.tools.card` of the function, its configuration, the entries of the boards and published rows.",
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -94,11 +95,18 @@ def hyperparameters(configuration: str, documented: str) -> str:
         name, value, comment = found.groups()
         if name != "defaults":
             kind, words = meaning.get(name, ("", ""))
-            lines.append({"name": f"`{name}`", "default": f"`{value}`", "type": kind, "meaning": words or comment or ""})
+            lines.append({"name": f"`{name}`", "default": _in_words(value), "type": kind, "meaning": words or comment or ""})
     if not lines:
         return "None."
     table = to_markdown(pd.DataFrame(lines).map(lambda cell: cell.replace("|", "\\|")), escape=False)
     return f"{table}\nThe values are those of `conf/method`; on the command line `method.NAME=VALUE`."
+
+
+def _in_words(value: str) -> str:
+    """A value of a configuration, and where it is taken from another part of it, from which."""
+    if found := OF_MODEL.fullmatch(value):
+        return f"the model's `{found[1]}`{f', else `{found[2]}`' if found[2] else ''}"
+    return f"the run's `{value[2:-1]}`" if value.startswith("${") else f"`{value}`"
 
 
 def _parameters(section: str) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -118,7 +126,7 @@ def _facts(name: str, target: str, function: Callable[..., Any], root: Path) -> 
     bare = inspect.unwrap(function)
     facts = {
         "function": f"`{target}`, version {version_of(bare.__module__)}",
-        "sees of the model": SEES.get(access(function), NETWORK),
+        "sees of the model": "nothing" if not works or bare.__module__ == "baselines.references" else SEES.get(access(function), NETWORK),
         "works on": "; ".join(family for family, outcome in works.items() if outcome == WORKS) or "nothing is asked of a model",
         **{f"refused on {'; '.join(families)}": reason for reason, families in refused.items()},
         **({"needs the package": f"`{NEEDS[name]}`"} if name in NEEDS else {}),
@@ -146,19 +154,21 @@ def boards(root: Path) -> tuple[tuple[Board, list[Entry], pd.DataFrame], ...]:
 def on_boards(name: str, root: Path) -> str:
     """Score, rank and cost of a method on each board that it has an entry of."""
     lines, current = [], current_versions(root)
+    own = yaml.safe_load((Path(CONFIGURATIONS) / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
     for board, entries, ranks in boards(root):
         entry = next((entry for entry in entries if entry.name == name), None)
         if entry is None:
             continue
-        line, spent, seconds = ranks.loc[name].to_dict(), passes(entry), by_image(entry, "seconds")
+        line, spent, given = ranks.loc[name].to_dict(), passes(entry), entry.record["parameters"]
         lines.append(
             {
                 "board": board.name,
+                "with": ", ".join(f"{key}={value_text(value)}" for key, value in given.items() if _is_other(value, own.get(key)))
+                or NOTHING,
                 "score": f"{board.score}, {board.better} is better",
                 "mean": interval(line["mean"], line["low"], line["high"], ends=3),
                 "rank": f"{rank_text(line)} of {len(entries)}",
                 "passes": NOTHING if spent.isna().any() else f"{spent.mean():.0f}",
-                "seconds": number(float(seconds.mean())) if len(seconds) else NOTHING,
                 "images": len(board.listed),
                 "failed": entry.rows.loc[entry.rows["status"].str.startswith(FAILED), "image"].nunique(),
                 "numbers": "; ".join(
@@ -168,16 +178,15 @@ def on_boards(name: str, root: Path) -> str:
         )
     if not lines:
         return "It has no entry yet."
-    machines = dict.fromkeys(
-        f"{by.get('processor')}, {by.get('threads')} threads"
-        for _, entries, _ in boards(root)
-        for entry in entries
-        if entry.name == name
-        for by in entry.manifest.computed_by
-    )
-    table = to_markdown(pd.DataFrame(lines))
-    note = f"Means over images with 95 % bootstrap intervals. Seconds of an image on {'; '.join(machines)}."
-    return f"{table}\n{note} [Leaderboard](../leaderboard.md)."
+    note = "Means over images with 95 % bootstrap intervals; with: what is not its default."
+    return f"{to_markdown(pd.DataFrame(lines))}\n{note} [Leaderboard](../leaderboard.md)."
+
+
+def _is_other(value: Any, default: Any) -> bool:
+    """Whether a method was given a value that is not its configuration's; of one that is a model's, not what it is without a model's."""
+    if (found := OF_MODEL.fullmatch(str(default))) and found[2]:
+        default = yaml.safe_load(found[2])
+    return value != default and not str(default).startswith("${")
 
 
 @lru_cache(maxsize=8)

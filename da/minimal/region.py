@@ -41,7 +41,7 @@ def minimal_region(
     grows in every group that could not go (as in probabilistic delta debugging, with places in place of list items). Groups are discs,
     their outsides and halves; after some queries also superpixels in the order of that density, with noise. Once no more queries are
     left than the check needs, what remains is checked until no single superpixel's share of it can go. Queries that are left then are
-    spent in the same way; where they end before the next check does, the region that was checked is returned. A budget of several times
+    spent in the same way; where they end before the next check does, the region that was checked is returned. A budget of 1.5 times
     ``search`` is divided among as many searches, and the smallest certified region is returned.
 
     Parameters

@@ -22,7 +22,8 @@ class Board(BaseModel):
     number that ranks, one per image. better: ``smaller`` or ``larger``. worst: what counts for an image that failed, or has no number.
     requires: a number that must be 1 for the score of an image to count, else it is the worst. also: further numbers that are shown.
     budget: forward and backward passes that an image may take, none where they are free. measure: its name in a run. definition: its
-    function, version and every setting. model: its name, the hash of its weights and what it is shown. images: the file of the list.
+    function, version and every setting. model: its name, the hash of its weights and what it is shown. engine: its function, batch and
+    precision. seed: of methods and measure. images: the file of the list.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -39,6 +40,8 @@ class Board(BaseModel):
     measure: str
     definition: dict[str, Any]
     model: dict[str, Any]
+    engine: dict[str, Any]
+    seed: int = 0
     images: str
     listed: list[Image]
 

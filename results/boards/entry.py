@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from results import tables
 from results.boards.board import Board
 from results.comparability import differing, incomplete
 from results.published.manifest import Manifest
-from results.records import records
+from results.records import PREDICTED, records
 from results.store.store import FAILED, digest
 
 ENTRY, ROWS, VERIFIED = "entry.yaml", "rows.json", "verified.json"
 OURS = "this project"  # whose code a method is, where it has one of our versions
+PASSES = ("queries", "backwards")
+URL = re.compile(r"https?://[^\s()<>|`]+")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,13 @@ class Entry:
         """What ``entry.yaml`` says. Raises ValueError where there is none."""
         if not (self.folder / ENTRY).is_file():
             raise ValueError(f"{self.folder} is no entry: it has no {ENTRY}")
-        return dict(yaml.safe_load((self.folder / ENTRY).read_text(encoding="utf-8")))
+        try:
+            found = yaml.safe_load((self.folder / ENTRY).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{self.folder / ENTRY} cannot be read: {' '.join(str(error).split())}") from None
+        if not isinstance(found, dict) or set(found) != {"board", "board_version", "code"}:
+            raise ValueError(f"{self.folder / ENTRY} is not what submit writes: board, board_version and code")
+        return found
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -61,27 +71,48 @@ class Entry:
         return tables.load(self.folder / ROWS)
 
     @property
+    def needs_code(self) -> bool:
+        """Whether nobody can compute it from this project alone: the method, or the maps that it reads, are somebody's."""
+        method = self.record["configs"]["attribution"]["method"]
+        return bool(method["function"].get("sources")) or "maps" in method
+
+    @property
     def verified(self) -> dict[str, Any] | None:
-        """What was computed again of these very rows; None where nothing was."""
+        """What was computed again of these very rows; None where nothing was. Raises ValueError where ``verify`` did not write it."""
         path = self.folder / VERIFIED
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            date.fromisoformat(found["date"])
+            if not 1 <= int(found["images"]) <= len(self.record["images"]):
+                raise ValueError(f"{found['images']} images of {len(self.record['images'])}")
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not what verify --mark writes: {' '.join(str(error).split())}") from None
         return found if found.get("sha256") == self.manifest.sha256 else None
 
 
 def refusals(entry: Entry, board: Board) -> list[str]:
     """Why an entry is not accepted by a board, each reason in a sentence; none where it is."""
+    reasons: list[str] = []
     try:
-        if (entry.about.get("board"), entry.about.get("board_version")) != (board.name, board.version):
-            of = f"{entry.about.get('board')} version {entry.about.get('board_version')}"
-            return [f"it is an entry of board {of}, and this is {board.name} version {board.version}"]
-        return [reason for check in CHECKS for reason in check(entry, board)]
+        if (entry.about["board"], entry.about["board_version"]) != (board.name, board.version):
+            of = f"{entry.about['board']} version {entry.about['board_version']!r}"
+            return [f"it is an entry of board {of}, and this is {board.name} version {board.version!r}"]
+        if links := [path.name for path in (entry.folder, *sorted(entry.folder.iterdir())) if path.is_symlink()]:
+            return [f"{links[0]} is a link: an entry's files are its own"]
+        for check in CHECKS:
+            reasons += check(entry, board)
     except ValueError as error:  # nothing more can be said of rows that cannot be read
-        return [str(error)]
+        reasons.append(str(error))
+    return reasons
 
 
 def _configuration(entry: Entry, board: Board) -> Iterator[str]:
     """The keys are those of the configurations, and these are of the board's model and measure."""
     configs, keys = entry.record["configs"], entry.record["keys"]
+    if more := sorted(set(keys) - {*PREDICTED, board.measure}):
+        yield f"it has results that the board does not look at: {', '.join(more)}"
     if changed := [name for name, config in configs.items() if digest(config) != keys.get(name)]:
         yield f"the configuration of {', '.join(changed)} was altered: it has another key"
     if board.measure not in configs:
@@ -100,14 +131,27 @@ def _configuration(entry: Entry, board: Board) -> Iterator[str]:
         yield f"another version of the measure {board.measure}: the board is of version {versions[0]}, the entry of {versions[1]}"
     elif where:
         yield f"{board.measure} was measured otherwise: {where} differs from the board's"
-    if entry.record["configs"]["attribution"]["method"]["function"].get("sources") and not entry.about.get("code"):
-        yield f"the method is not of {OURS}: say where its code is, --code URL"
+    seeds = {entry.record["seed"], *(config["seed"] for config in configs.values() if "seed" in config)}
+    if seeds != {board.seed}:
+        yield f"another seed than the board's, {board.seed}: {', '.join(map(str, sorted(seeds - {board.seed})))}"
+    for config in configs.values():
+        if where := differing(board.engine, {name: config["engine"].get(name) for name in board.engine}) if "engine" in config else "":
+            yield f"another engine: {where} differs from the board's"
+            break
+    code = entry.about["code"]
+    if entry.needs_code and not code:
+        yield f"the method, or the maps that it reads, are not of {OURS}: say where they are, --code URL"
+    if code is not None and not URL.fullmatch(str(code)):
+        yield f"code is {code!r}, and should be a URL"
 
 
 def _images(entry: Entry, board: Board) -> Iterator[str]:
     """The images are the board's, all of them."""
     of_board = set(board.listed)
     known = entry.record["evidence"]
+    names = [image for image, *_ in entry.record["images"]]
+    if len(set(names)) < len(names):
+        yield f"images are listed more than once, such as {next(name for name in names if names.count(name) > 1)}"
     there = {(image, content, label, known.get((image, content), "")) for image, content, label in entry.record["images"]}
     if missing := [image[0] for image in board.listed if image not in there]:
         yield f"{len(missing)} of the board's {len(of_board)} images are left out or have other contents, such as {missing[0]}"
@@ -116,15 +160,29 @@ def _images(entry: Entry, board: Board) -> Iterator[str]:
 
 
 def _rows(entry: Entry, board: Board) -> Iterator[str]:
-    """Every image has its rows, those that failed among them, and every number can be one."""
+    """Every image has its rows, those that failed among them, each number once, and every number can be one."""
     yield from (f"an image was left out of the rows: {said}" for said in incomplete([entry.record]))
+    rows = entry.rows
+    failed = rows["status"].str.startswith(FAILED)
     stated = sum(one["images"] for one in entry.manifest.failures)
-    failed = entry.rows[entry.rows["status"].str.startswith(FAILED)].drop_duplicates(["image", "measure"])
-    if len(failed) != stated:
-        yield f"{len(failed)} results failed, and the manifest states {stated}"
-    of = entry.rows[entry.rows["metric"].isin([board.score, *board.also, *filter(None, [board.requires])])]
+    if (found := len(rows[failed].drop_duplicates(["image", "measure"]))) != stated:
+        yield f"{found} results failed, and the manifest states {stated}"
+    if len(numbers := rows[failed & rows["value"].notna()]):
+        yield f"{numbers['image'].iloc[0]} failed, and has a number of {numbers['metric'].iloc[0]}"
+    if len(twice := rows[rows.duplicated(["image", "measure", "metric", "x"])]):
+        yield f"{twice['image'].iloc[0]} has several values of {twice['metric'].iloc[0]}"
+    wanted = {"": PASSES, board.measure: {board.score, *board.also, *filter(None, [board.requires])}}
+    for measure, metrics in wanted.items():
+        of = rows[~failed & (rows["measure"] == measure)]
+        for metric in sorted(metrics):
+            if lacking := sorted(set(of["image"]) - set(of.loc[(of["metric"] == metric) & of["x"].isna(), "image"])):
+                yield f"{len(lacking)} images have no row of {metric}, such as {lacking[0]}"
+    of = rows[rows["metric"].isin(wanted[board.measure]) & (rows["measure"] == board.measure)]
     if len(wrong := of[(of["value"] < 0) | (of["value"] > 1)]):
         yield f"{wrong['metric'].iloc[0]} of {wrong['image'].iloc[0]} is {wrong['value'].iloc[0]:g}, and a share is from 0 to 1"
+    of = rows[rows["metric"].isin(PASSES)]
+    if len(wrong := of[(of["value"] < 0) | np.isinf(of["value"])]):
+        yield f"{wrong['metric'].iloc[0]} of {wrong['image'].iloc[0]} is {wrong['value'].iloc[0]:g}, and passes are counted from 0"
 
 
 def _budget(entry: Entry, board: Board) -> Iterator[str]:
@@ -144,22 +202,23 @@ CHECKS = (_configuration, _images, _rows, _budget)
 
 def passes(entry: Entry) -> pd.Series[float]:
     """Forward and backward passes by image that did not fail; NaN where they are not known."""
-    rows = entry.rows[~entry.rows["status"].str.startswith(FAILED)]
-    wide = rows[rows["metric"].isin(["queries", "backwards"])].pivot_table(index="image", columns="metric", values="value", dropna=False)
-    total: pd.Series[float] = wide["queries"] + wide.get("backwards", 0)
+    rows = entry.rows[~entry.rows["status"].str.startswith(FAILED) & (entry.rows["measure"] == "")]
+    wide = rows[rows["metric"].isin(PASSES)].pivot_table(index="image", columns="metric", values="value", dropna=False)
+    total: pd.Series[float] = wide.reindex(columns=PASSES).sum(axis=1, skipna=False)
     return total
 
 
 def scores(entry: Entry, board: Board) -> pd.Series[float]:
     """The score of each of the board's images, in its order; the worst where an image failed or does not have what is required."""
-    found = by_image(entry, board.score)
+    found = by_image(entry, board.score, board.measure)
     if board.requires:
-        holds = by_image(entry, board.requires).reindex(found.index)
+        holds = by_image(entry, board.requires, board.measure).reindex(found.index)
         found = found.where(holds == 1)
     return found.reindex([image for image, *_ in board.listed]).fillna(board.worst)
 
 
-def by_image(entry: Entry, metric: str) -> pd.Series[float]:
-    """A number by image."""
-    rows = entry.rows[(entry.rows["metric"] == metric) & entry.rows["x"].isna() & entry.rows["value"].notna()]
+def by_image(entry: Entry, metric: str, measure: str = "") -> pd.Series[float]:
+    """A number by image that did not fail. measure: whose it is, of the attribution itself where left out."""
+    rows = entry.rows[(entry.rows["metric"] == metric) & (entry.rows["measure"] == measure) & entry.rows["x"].isna()]
+    rows = rows[rows["value"].notna() & ~rows["status"].str.startswith(FAILED)]
     return pd.Series(rows["value"].to_numpy(float), index=rows["image"].to_numpy(), dtype=np.float64)

@@ -22,24 +22,27 @@ from results.store.store import FAILED
 
 
 def entries_of(board: Board, root: Path) -> list[Entry]:
-    """The entries of a board, in the order of their names. Raises ValueError for one that the board does not accept."""
-    found = [Entry(path) for path in sorted((root / ENTRIES / board.name).glob("*")) if path.is_dir()]
+    """The entries of a board, in the order of their names. Raises ValueError for one that is not accepted, or has the rows of another."""
+    found = [Entry(path) for path in sorted((root / ENTRIES / board.name).glob("[!.]*")) if path.is_dir()]
+    rows = dict[str, str]()
     for entry in found:
         if reasons := refusals(entry, board):
             raise ValueError(f"{entry.folder.relative_to(root)} is refused: {'; '.join(reasons)}")
+        if (other := rows.setdefault(entry.manifest.sha256, entry.name)) != entry.name:
+            raise ValueError(f"{entry.folder.relative_to(root)} is refused: it has the rows of {other}")
     return found
 
 
 def ranked(board: Board, entries: list[Entry]) -> pd.DataFrame:
     """A line per entry, the best first: ``entry, mean, low, high, rank, rank_low, rank_high`` and the entry's position in ``entries``.
 
-    Ranks count from 1, equal means share their mean rank. Intervals are 95 % bootstraps over images, which all entries share.
+    Ranks count from 1, and equal means share the best of theirs. Intervals are 95 % bootstraps over images, which all entries share.
     """
     wide = np.column_stack([scores(entry, board).to_numpy(float) for entry in entries])
     sign = 1 if board.better == "smaller" else -1
 
     def ranks(of: Float[np.ndarray, "images entries"]) -> Float[np.ndarray, " entries"]:
-        return np.asarray(rankdata((sign * of.mean(0)).round(12)), float)  # equal up to rounding is equal
+        return np.asarray(rankdata((sign * of.mean(0)).round(12), method="min"), float)  # equal up to rounding is equal
 
     low, high = bootstrap_interval(wide)
     rank_low, rank_high = bootstrap_of(ranks, wide)
@@ -60,11 +63,12 @@ def table(board: Board, entries: list[Entry], current: Mapping[str, str]) -> pd.
             "score": interval(line["mean"], line["low"], line["high"], ends=3),
         }
         for metric in board.also:
-            values = by_image(entry, metric)
+            values = by_image(entry, metric, board.measure)
             shown[_heading(metric)] = f"{values.mean():.3f}" if len(values) else NOTHING
-        shown["passes"] = NOTHING if not len(spent) or spent.isna().any() else f"{spent.mean():.0f}"
+        stated = " (stated)" if "maps" in entry.record["configs"]["attribution"]["method"] else ""  # made elsewhere, and not counted here
+        shown["passes"] = NOTHING if not len(spent) or spent.isna().any() else f"{spent.mean():.0f}{stated}"
         shown["failed"] = entry.rows.loc[entry.rows["status"].str.startswith(FAILED), "image"].nunique()
-        shown["code"] = entry.about.get("code") or OURS
+        shown["code"] = entry.about["code"] or OURS
         shown["numbers"] = f"verified on {verified['images']} images, {verified['date']}" if verified else "claimed"
         if old := outdated(entry.manifest, [entry.record["method"]], current):
             shown["numbers"] += f"; of an earlier version: {'; '.join(old)}"
@@ -84,9 +88,9 @@ def section(name: str, root: Path, page: Path) -> str:
         f"{len(board.listed)} images of `{board.images}`",
         f"model {board.model['name']}",
         f"measure {function['name']} {function['version']}",
-        f"score {board.score}, {board.better} is better",
+        f"score {_named(board.score)}, {board.better} is better",
         f"at most {board.budget} passes per image" if board.budget else "passes are free",
-        *([f"an image whose {board.requires} is not 1 counts as {board.worst:g}"] if board.requires else []),
+        *([f"an image whose {_named(board.requires)} is not 1 counts as {board.worst:g}"] if board.requires else []),
     ]
     said = f"{board.task}\n\n{'; '.join(facts)}.\n"
     if not entries:
@@ -97,12 +101,13 @@ def section(name: str, root: Path, page: Path) -> str:
 
 def rank_text(line: Mapping[Hashable, Any]) -> str:
     """A rank with its interval, of a line of ``ranked``."""
-    return f"{line['rank']:g} [{_half(line['rank_low'])}, {_half(line['rank_high'])}]"
+    return f"{line['rank']:.0f} [{line['rank_low']:.0f}, {line['rank_high']:.0f}]"
 
 
-def _half(rank: float) -> str:
-    """The end of an interval of ranks, of which those that are shared can be halves."""
-    return f"{round(2 * rank) / 2:g}"
+def _named(metric: str) -> str:
+    """A number with the title under which a table has it."""
+    heading = _heading(metric)
+    return f"`{metric}`" if heading == metric else f"`{metric}` ({heading})"
 
 
 def _heading(metric: str) -> str:

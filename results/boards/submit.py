@@ -20,11 +20,14 @@ from results.store.files import write_atomically
 Records = list[dict[str, Any]]
 
 
-def submit(run: Path, board: Board, folder: Path, *, methods: Sequence[str] = (), entry: str = "", code: str = "") -> list[Entry]:
-    """Make an entry of a board in ``folder/BOARD`` of each method of a run, in place of entries of that name, all of them or none.
+def submit(
+    run: Path, board: Board, folder: Path, *, methods: Sequence[str] = (), entry: str = "", code: str = "", replace: bool = False
+) -> list[Entry]:
+    """Make an entry of a board in ``folder/BOARD`` of each method of a run, all of them or none.
 
-    methods: some of them. entry: a name for the only one. code: where the code of a method is that is not this project's. Raises
-    ValueError, with every reason, where the board does not accept one.
+    methods: some of them. entry: a name for the only one. code: where the code of those methods is, or the maps, that are not this
+    project's. replace: put it in the place of an entry of that name with other rows; one with the same rows stays as it is. Raises
+    ValueError, with every reason, where the board does not accept one, and where there is another entry of that name.
     """
     jobs = records(run)
     known = list(dict.fromkeys(str(job["method"]) for job in jobs))
@@ -52,17 +55,23 @@ def submit(run: Path, board: Board, folder: Path, *, methods: Sequence[str] = ()
             refused += [f"{new.name}: {reason}" for reason in reasons]
         if refused:
             raise ValueError(f"refused by {board.name}: {'; '.join(refused)}")
-        return [_moved(new, folder / board.name / new.name) for new in made]
+        places = {folder / board.name / new.name: new for new in made}
+        if there := [place.name for place, new in places.items() if place.exists() and not replace and not _same(Entry(place), new)]:
+            raise ValueError(
+                f"{folder / board.name} has {', '.join(there)} with other rows: choose the methods that are yours with --methods, or give "
+                "an entry a name of its own with --as; --replace puts it in the other's place"
+            )
+        return [_moved(new, place) for place, new in places.items()]
 
 
 def _written(new: Entry, run: Path, job: str, board: Board, code: str) -> list[str]:
     """Write an entry's files, and return why they are refused."""
-    about = {"board": board.name, "board_version": board.version, "code": code or None}
-    write_atomically(new.folder / ENTRY, yaml.safe_dump(about, sort_keys=False).encode())
     try:
         publish([run], ROWS.partition(".")[0], new.folder, with_failures=True, choose=lambda jobs: _of_board(jobs, job, board))
     except ValueError as error:
         return [str(error)]
+    about = {"board": board.name, "board_version": board.version, "code": (code or None) if new.needs_code else None}
+    write_atomically(new.folder / ENTRY, yaml.safe_dump(about, sort_keys=False).encode())
     return refusals(new, board)
 
 
@@ -76,8 +85,14 @@ def _of_board(jobs: Records, job: str, board: Board) -> Records:
     return [record | {"config": config} | {of: {name: record[of][name] for name in kept} for of in ("keys", "configs")}]
 
 
+def _same(there: Entry, new: Entry) -> bool:
+    return (there.manifest.sha256, there.about) == (new.manifest.sha256, new.about)
+
+
 def _moved(new: Entry, folder: Path) -> Entry:
     """Put an entry in its place; what was computed again of an entry with other rows is no longer said of this one."""
+    if folder.exists() and _same(Entry(folder), new):
+        return Entry(folder)
     if folder.exists():
         shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -146,6 +146,8 @@ def collected(jobs: Records) -> tuple[pd.DataFrame, list[str]]:
     frames, provenances = [], dict[str, None]()
     for key, by_store in found.items():
         whole = pd.concat(by_store.values(), ignore_index=True)
+        if whole.empty:  # every image failed before this was measured
+            continue
         _check_agreement(key, whole, jobs)
         frames.append(whole.drop_duplicates(AT).assign(key=key))
         provenances |= dict.fromkeys(whole["provenance"])

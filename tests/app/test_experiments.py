@@ -101,7 +101,7 @@ def test_fig5_imagenet_and_its_verification(folder):
             rows.assign(value=rows["value"] + 1).to_parquet(part, index=False)
     said = command("results", "verify", "runs/fig5_imagenet", "--sample", "2", cwd=folder)
     assert said.returncode == 1
-    assert "DOES NOT MATCH (the numbers differ), largest difference 1" in said.stdout
+    assert "DOES NOT MATCH (other values of " in said.stdout
     assert command("results", "verify", "runs/none", cwd=folder).returncode == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,10 @@ def bright(model, images, targets, *, rngs):
     if (targets == 3).any():
         raise ValueError("not of this class")
     return images.mean(1)
+
+
+def none(model, images, targets, *, rngs):
+    raise ValueError("of nothing")
 '''
 
 
@@ -45,6 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "theirs": ["method._target_=mine.bright"],
         "fills": ["method=random", "benchmark.evidence.fills=[black]"],
         "few": ["method=random", "dataset.count=40"],
+        "none": ["method._target_=mine.none"],
     }.items():
         said = command("benchmarks", f"board={BOARD}", *arguments, f"name={name}", "page=false", cwd=here)
         assert (here / "runs" / name / "jobs").is_dir(), said.stderr
@@ -120,13 +126,17 @@ def test_altered_rows_are_refused_by_their_hash(entry, root):
 def test_altered_rows_of_a_right_hash_are_found_when_they_are_computed_again(entry, root, runs):
     said = verified(entry, root, runs, "--trust")
     assert said.returncode == 0, said.stderr
-    assert Entry(entry.folder).verified["images"] == 3
+    assert re.search(r"3 images match, drawn with --seed \d+", said.stderr)  # which nobody knew before
+    assert Entry(entry.folder).verified is None  # the mark is the reviewer's
+    said = verified(entry, root, runs, "--trust", "--mark", "--seed", "5")
+    assert said.returncode == 0, said.stderr
+    assert {name: Entry(entry.folder).verified[name] for name in ("images", "seed")} == {"images": 3, "seed": 5}
     fake = forged(entry, lambda rows: rows.assign(value=rows["value"].where(rows["metric"] != "evidence_rank", 0.99)))
     assert refusals(fake, the_board(root)) == []
     assert fake.verified is None  # the mark is of other rows
-    said = verified(fake, root, runs, "--trust")
+    said = verified(fake, root, runs, "--trust", "--mark")
     assert said.returncode == 1
-    assert "DOES NOT MATCH (the numbers differ)" in said.stdout
+    assert "DOES NOT MATCH (other values of evidence_rank)" in said.stdout
     assert not (fake.folder / "verified.json").exists()
 
 
@@ -190,7 +200,7 @@ def test_other_weights_are_refused(entry, root):
 
 
 def test_a_failed_image_is_the_worst_and_one_that_is_hidden_is_refused(runs, root):
-    with pytest.raises(ValueError, match="the method is not of this project: say where its code is, --code URL"):
+    with pytest.raises(ValueError, match="the method, or the maps that it reads, are not of this project: say where they are, --code URL"):
         submit(runs / "runs" / "theirs", BOARD, root)
     (entry,) = submit(runs / "runs" / "theirs", BOARD, root, entry="bright", code="https://example.org/bright")
     board = the_board(root)
@@ -215,6 +225,122 @@ def test_numbers_that_cannot_be_and_entries_of_another_version_are_refused(entry
     assert refusals(entry, board) == [f"it is an entry of board {BOARD} version 1, and this is {BOARD} version 2"]
     (entry.folder / ENTRY).unlink()
     assert "it has no entry.yaml" in refusals(Entry(entry.folder), board)[0]
+
+
+def test_an_image_that_is_said_to_have_failed_is_the_worst_and_has_no_numbers(entry, root):
+    """Else its passes would not count, and its score would."""
+    board = the_board(root)
+    few = entry.rows["image"].unique()[:20]
+
+    def failing(rows: pd.DataFrame) -> pd.DataFrame:
+        chosen = rows["image"].isin(few) & (rows["metric"] == "queries")
+        return rows.assign(status=rows["status"].where(~chosen, "error: out of memory"))
+
+    fake = forged(entry, failing, failures=[{"method": "gradcam", "model": "planted_cnn", "status": "error", "images": 20}])
+    assert any("failed, and has a number of " in reason for reason in refusals(fake, board))
+    every = forged(entry, lambda rows: rows.assign(status="error: out of memory"))
+    assert (scores(every, board) == board.worst).all()
+
+
+def more_of(rows: pd.DataFrame, metric: str, value: float) -> pd.DataFrame:
+    return pd.concat([rows, rows[rows["metric"] == metric].head(1).assign(value=value)])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda rows: more_of(rows, "evidence_rank", 1.0), "has several values of evidence_rank"),
+        (lambda rows: more_of(rows, "queries", 0.0), "has several values of queries"),
+        (lambda rows: rows.assign(value=rows["value"].where(rows["metric"] != "queries", -900)), "is -900, and passes are counted from 0"),
+        (lambda rows: rows[rows["metric"] != "backwards"], "50 images have no row of backwards"),
+        (lambda rows: rows.drop(rows[rows["metric"] == "evidence_mass"].index[:10]), "10 images have no row of evidence_mass"),
+    ],
+)
+def test_each_number_is_there_once(entry, root, change, reason):
+    assert any(reason in said for said in refusals(forged(entry, change), the_board(root)))
+
+
+def test_a_method_that_fails_on_every_image_is_the_worst(runs, root):
+    (found,) = submit(runs / "runs" / "none", BOARD, root, code="https://example.org/mine")
+    board = the_board(root)
+    assert (scores(found, board) == board.worst).all()
+    assert "| 0.000" in section(BOARD, root, root / "docs" / "leaderboard.md")
+
+
+def test_images_that_are_listed_again_are_refused(entry, root):
+    images = {name: [*listed, listed[0]] for name, listed in Manifest.read(entry.folder / "rows.json").images.items()}
+    assert any(
+        "images are listed more than once, such as 00000" in said for said in refusals(forged(entry, images=images), the_board(root))
+    )
+
+
+def test_other_results_seeds_and_engines_are_refused(entry, root):
+    (job,) = Manifest.read(entry.folder / "rows.json").jobs
+    more = job | {of: job[of] | {"again": job[of]["evidence"]} for of in ("keys", "configs")}
+    assert "it has results that the board does not look at: again" in refusals(forged(entry, jobs=[more]), the_board(root))
+    assert refusals(forged(entry, jobs=[job]), edited(root, lambda board: board.update(seed=1))) == ["another seed than the board's, 1: 0"]
+    board = edited(root, lambda board: board.update(seed=0) or board["engine"].update(precision="bf16"))
+    assert refusals(Entry(entry.folder), board) == ["another engine: precision differs from the board's"]
+
+
+def test_an_entry_is_its_own_and_says_where_it_is_from(entry, root):
+    board = the_board(root)
+    about = yaml.safe_load((entry.folder / ENTRY).read_text())
+    for said, reason in (
+        (about | {"code": "this project"}, "code is 'this project', and should be a URL"),
+        (about | {"board_version": "1"}, "it is an entry of board planted_evidence version '1', and this is planted_evidence version 1"),
+        ([1], "is not what submit writes"),
+    ):
+        (entry.folder / ENTRY).write_text(yaml.safe_dump(said))
+        assert reason in refusals(Entry(entry.folder), board)[0]
+    (entry.folder / ENTRY).write_text("board: [")
+    assert "entry.yaml cannot be read" in refusals(Entry(entry.folder), board)[0]
+    (entry.folder / ENTRY).write_text(yaml.safe_dump(about))
+    shutil.copytree(entry.folder, entry.folder.with_name("mine"))
+    with pytest.raises(ValueError, match="mine is refused: it has the rows of gradcam"):
+        entries_of(board, root)
+    (entry.folder / "rows.parquet").rename(root / "rows.parquet")
+    (entry.folder / "rows.parquet").symlink_to(root / "rows.parquet")
+    assert refusals(Entry(entry.folder), board) == ["rows.parquet is a link: an entry's files are its own"]
+
+
+def test_a_mark_that_nobody_could_have_set_is_refused(entry, root):
+    sha256 = entry.manifest.sha256
+    for said in (
+        {"sha256": sha256, "images": 1_000_000_000, "date": "2026-01-01"},
+        {"sha256": sha256, "images": 3, "date": "2099-01-01 by Nature"},
+        {"sha256": sha256},
+        [],
+    ):
+        (entry.folder / "verified.json").write_text(json.dumps(said))
+        with pytest.raises(ValueError, match="is not what verify --mark writes"):
+            section(BOARD, root, root / "docs" / "leaderboard.md")
+
+
+def test_maps_made_elsewhere_are_somebodys_and_their_passes_are_stated(runs, root):
+    maps = runs / "maps"
+    maps.mkdir(exist_ok=True)
+    for image, *_ in the_board(root).listed:
+        np.save(maps / f"{image}.npy", np.random.default_rng(0).random((64, 64)))
+    said = command("benchmarks", f"board={BOARD}", "method=precomputed", "method.maps=maps", "name=maps", "page=false", cwd=runs)
+    assert said.returncode == 0, said.stderr
+    with pytest.raises(ValueError, match="the maps that it reads, are not of this project"):
+        submit(runs / "runs" / "maps", BOARD, root)
+    (found,) = submit(runs / "runs" / "maps", BOARD, root, code="https://example.org/maps")
+    assert found.about["code"] == "https://example.org/maps"
+
+
+def test_an_entry_is_replaced_only_where_that_is_asked_for(runs, root):
+    (entry,) = submit(runs / "runs" / "ours", BOARD, root, methods=["random"])
+    (entry.folder / "verified.json").write_text(json.dumps({"sha256": entry.manifest.sha256, "images": 3, "date": "2026-01-01"}))
+    again = submit(runs / "runs" / "ours", BOARD, root, code="https://example.org/mine")
+    assert {one.name: one.about["code"] for one in again} == {"gradcam": None, "random": None}  # they are this project's
+    assert Entry(entry.folder).verified  # these are the same rows
+    forged(entry, lambda rows: rows.assign(value=rows["value"].where(rows["metric"] != "seconds", 9.0)))
+    with pytest.raises(ValueError, match="has random with other rows: choose the methods that are yours with --methods"):
+        submit(runs / "runs" / "ours", BOARD, root)
+    (entry,) = submit(runs / "runs" / "ours", BOARD, root, methods=["random"], replace=True)
+    assert entry.verified is None
 
 
 def test_a_refused_run_leaves_nothing(runs, root):
@@ -267,7 +393,7 @@ def test_a_board_states_what_its_runs_are_of(name):
     else:
         job = job_of(name)
         assert [tuple(image) for image in images_of(job)] == board.listed
-    assert json.loads(json.dumps(stated(job, board.measure))) == {"model": board.model, "definition": board.definition}
+    assert json.loads(json.dumps(stated(job, board.measure))) == {name: getattr(board, name) for name in ("model", "engine", "definition")}
 
 
 def test_a_listed_data_set_takes_the_files_of_the_list_alone(tmp_path):

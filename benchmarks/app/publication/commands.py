@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -51,15 +52,17 @@ def pages(args: argparse.Namespace) -> int:
 def submit(args: argparse.Namespace) -> int:
     """Make entries of a board from a run."""
     from results.boards.board import ENTRIES, Board
+    from results.boards.entry import scores
     from results.boards.submit import submit as make
 
     board = Board.read((args.boards or BOARDS) / f"{args.board}.yaml")
-    found = make(args.run, board, args.out or ENTRIES, methods=args.methods, entry=args.name, code=args.code)
+    found = make(args.run, board, args.out or ENTRIES, methods=args.methods, entry=args.name, code=args.code, replace=args.replace)
     if args.json:
         print(json.dumps([str(entry.folder) for entry in found], indent=1))
     else:
         for entry in found:
-            print(f"{entry.folder}: accepted by {args.board}; its numbers are claimed until they are computed again: verify --trust")
+            print(f"{entry.folder}: accepted by {args.board}, {board.score} {scores(entry, board).mean():.3f} ({board.better} is better)")
+        print("Its numbers are claimed until they are computed again: python -m results verify ENTRY --trust", file=sys.stderr)
     return 0
 
 
@@ -77,7 +80,10 @@ def verify(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.run}: this imports and runs the code that it names, which may be a stranger's; read it, then add --trust")
     if entry:
         verified.check(entry, args.boards or BOARDS)
-    verdicts = verification.verify(rows, sample=args.sample, seed=args.seed, data=args.data)
+    elif args.mark:
+        raise ValueError(f"{args.run} is no entry of a board: --mark is for those")
+    seed = secrets.randbelow(2**31) if entry and args.seed is None else args.seed or 0  # nobody knows which numbers will be looked at
+    verdicts = verification.verify(rows, sample=args.sample, seed=seed, data=args.data)
     if args.json:
         print(json.dumps([asdict(verdict) | {"matches": verdict.matches} for verdict in verdicts], indent=1))
     else:
@@ -94,5 +100,7 @@ def verify(args: argparse.Namespace) -> int:
         print(f"error: {len(missing)} of {len(verdicts)} not compared, the first since: {missing[0].reason}", file=sys.stderr)
         return 2
     if entry:
-        verified.state(entry, images=len(verdicts), seed=args.seed, provenance=provenance())
+        print(f"{len(verdicts)} images match, drawn with --seed {seed}", file=sys.stderr)
+    if entry and args.mark:
+        verified.state(entry, images=len(verdicts), seed=seed, provenance=provenance())
     return 0

@@ -30,7 +30,10 @@ def add(commands: Commands, folder: PathType, path: PathType, names: Callable[[s
     submit.add_argument("--board", required=True, metavar="NAME", help="of conf/board")
     submit.add_argument("--methods", type=names, default=[], metavar="A,B,...", help="of the run; left out, all")
     submit.add_argument("--as", dest="name", default="", metavar="ENTRY", help="a name for the only one, left out the method's")
-    submit.add_argument("--code", default="", metavar="URL", help="where the method's code is, if it is not this project's")
+    submit.add_argument(
+        "--code", default="", metavar="URL", help="where the method's code, or the maps that it reads, are, if not this project's"
+    )
+    submit.add_argument("--replace", action="store_true", help="put an entry in the place of one of that name with other rows")
     submit.add_argument("--out", type=path, metavar="DIR", help="folder of the entries (default: docs/entries)")
     submit.add_argument("--boards", type=folder, metavar="DIR", help="with other boards than those that are shipped")
     return [publish, pages, submit]
