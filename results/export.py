@@ -66,23 +66,27 @@ def with_intervals(summary: pd.DataFrame, by: Sequence[str], metrics: Mapping[st
     return pd.DataFrame(shown | {name: summary[name].astype(str) for name in ("images", "statuses")})
 
 
-def comparisons(compared: pd.DataFrame) -> pd.DataFrame:
+def comparisons(compared: pd.DataFrame, better: str = "smaller") -> pd.DataFrame:
     """A family of comparisons (``tables.paired``) as text: A, B, their mean difference with its interval, p, effect, images, verdict.
 
-    What there is none of, such as the p of a metric that is not tested, is a dash.
+    better: of the numbers, ``smaller`` or ``larger``: the verdict names the one that is. What there is none of, such as the p of a metric
+    that is not tested, is a dash.
     """
     difference = [interval(line["difference"], line["low"], line["high"], ends=3) for line in compared.to_dict("records")]
-    verdicts = [_winner(verdict, a, b) for verdict, a, b in zip(compared["verdict"], compared["a"], compared["b"], strict=True)]
+    verdicts = [
+        _winner(verdict, *((b, a) if better == "larger" else (a, b)), better)
+        for verdict, a, b in zip(compared["verdict"], compared["a"], compared["b"], strict=True)
+    ]
     p = [NOTHING if pd.isna(value) else f"{value:.2g}" for value in compared["p_holm"]]
     effect = compared["effect"].round(2) + 0.0  # no -0
     columns = {"A": compared["a"], "B": compared["b"], "A - B": difference, "p (Holm)": p, "effect": effect, "images": compared["n"]}
     return pd.DataFrame(columns | {"verdict": verdicts})
 
 
-def _winner(verdict: Any, a: str, b: str) -> str:
+def _winner(verdict: Any, a: str, b: str, better: str) -> str:
     if pd.isna(verdict) or not verdict:
         return NOTHING
-    return {"A smaller": f"{a} smaller", "B smaller": f"{b} smaller"}.get(verdict, str(verdict))  # no replacement: a name can be "ViT-B"
+    return {"A smaller": f"{a} {better}", "B smaller": f"{b} {better}"}.get(verdict, str(verdict))  # no replacement: a name can be "ViT-B"
 
 
 def to_csv(frame: pd.DataFrame, path: Path) -> None:

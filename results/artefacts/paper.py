@@ -170,7 +170,7 @@ def fig5(run: Run) -> Iterator[Path]:
     if others := [(ours, name) for name in lines["method"] if ours is not None and name != ours]:
         compared = tables.paired(rows, first, "configuration", others)
         caption = "DA Pos-R against each other method, insertion AUC: paired Wilcoxon tests over the images, corrected by Holm."
-        yield from table(comparisons(compared), run.stem("fig5_tests"), caption)
+        yield from table(comparisons(compared, of_metric(first).better), run.stem("fig5_tests"), caption)
 
 
 @for_each_part("method", "param.alpha_step", "param.fc")

@@ -154,6 +154,7 @@ def test_names_and_verdicts_are_not_mixed_up():
     line = {"a": "ViT-B", "b": "ViT-L", "difference": -0.1, "low": -0.2, "high": -0.05, "p_holm": 0.01, "effect": -1.0, "n": 9}
     assert comparisons(pd.DataFrame([line | {"verdict": "A smaller"}]))["verdict"].tolist() == ["ViT-B smaller"]
     assert comparisons(pd.DataFrame([line | {"verdict": "B smaller"}]))["verdict"].tolist() == ["ViT-L smaller"]
+    assert comparisons(pd.DataFrame([line | {"verdict": "B smaller"}]), "larger")["verdict"].tolist() == ["ViT-B larger"]
     assert comparisons(pd.DataFrame([line | {"a": "A smaller", "verdict": "B smaller"}]))["verdict"].tolist() == ["ViT-L smaller"]
 
 
