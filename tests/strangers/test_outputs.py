@@ -28,7 +28,7 @@ def test_one_score_is_two_classes(kind, engine):
 
 @pytest.mark.parametrize("names", [["one"], ["no", "yes"], ["a", "b", "c"]])
 def test_one_score_is_never_taken_without_being_said(names):
-    with pytest.raises(ValueError, match=r"give two names, model\.classes=\[no,yes\], and model\.outputs=sigmoid"):
+    with pytest.raises(ValueError, match=r"give two, model\.classes=\[no,yes\], and model\.outputs=sigmoid"):
         loaded("single", classes=names)
     if len(names) != 2:
         with pytest.raises(ValueError, match="give two, the class of a score below 0"):

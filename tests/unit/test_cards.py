@@ -46,7 +46,7 @@ def test_hyper_parameters_are_those_of_the_file_with_what_the_docstring_says():
     assert summary == "Do it."
     table = hyperparameters("# of all\n_target_: x\nk: 4   # of the paper\nfill: ${model.mean}\nfc: 1   # a factor\n", said["Parameters"])
     assert "| `k` | `4` | int | Circles, from 1. |" in table
-    assert "| `fill` | `${model.mean}` | str | What `shows`. |" in table
+    assert "| `fill` | the model's `mean` | str | What `shows`. |" in table
     assert "| `fc` | `1` |  | a factor |" in table
     assert "_target_" not in table
     assert hyperparameters("_target_: x\n", "") == "None."
