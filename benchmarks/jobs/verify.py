@@ -97,6 +97,7 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
             return Verdict(**named, rows=len(there), difference=np.nan, reason=why)
         job.run()
         again = _rows(job.store, job.keys, {name: job.stored_as(name, image) for name in job.keys})
+        again = again[~again["metric"].isin(record.get("without", ()))]
     both = there.merge(again, on=["measure", "metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
     if (both["_merge"] != "both").any():
         return Verdict(**named, rows=len(both), difference=np.nan, reason="other metrics than then")

@@ -23,8 +23,8 @@ class Manifest(BaseModel):
     whether the tree was as committed (``clean``, null where it was not recorded), versions of packages, processor, cores, threads.
     weights: SHA-256 of each model's. functions: name and version of each method and measure, by what the run calls them. first, last:
     days (UTC) on which images were finished. seconds: of the methods, all images together; measures are not counted. rows: how many.
-    sha256: of the Parquet file. failures: how many images failed, by method and status. jobs: their records. images: lists of them,
-    ``[id, digest, label]`` and the digest of the evidence if there is any.
+    sha256: of the Parquet file. without: metrics whose rows were left out. failures: how many images failed, by method and status. jobs:
+    their records. images: lists of them, ``[id, digest, label]`` and the digest of the evidence if there is any.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,6 +42,7 @@ class Manifest(BaseModel):
     seconds: float
     rows: int
     sha256: str
+    without: list[str] = []
     failures: list[dict[str, Any]] = []
     jobs: list[dict[str, Any]]
     images: dict[str, list[list[Any]]]
@@ -70,7 +71,7 @@ class Manifest(BaseModel):
 
     def text(self) -> str:
         """The manifest as JSON."""
-        content = self.model_dump()
+        content = self.model_dump(exclude=set() if self.without else {"without"})
         lines = [
             f" {json.dumps(name)}: {_listed(value) if name in ('jobs', 'images') else json.dumps(value)}" for name, value in content.items()
         ]
@@ -95,7 +96,10 @@ def published_records(path: Path) -> list[dict[str, Any]]:
     lists = {name: [entry[:3] for entry in entries] for name, entries in found.images.items()}
     evidence = {name: {(entry[0], entry[1]): entry[3] for entry in entries if len(entry) > 3} for name, entries in found.images.items()}
     store = str(path.with_suffix(SUFFIX))
-    return [record | {"store": store, "images": lists[record["images"]], "evidence": evidence[record["images"]]} for record in found.jobs]
+    return [
+        record | {"store": store, "without": found.without, "images": lists[record["images"]], "evidence": evidence[record["images"]]}
+        for record in found.jobs
+    ]
 
 
 def _listed(value: Any) -> str:

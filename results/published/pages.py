@@ -237,4 +237,6 @@ def recompute(root: Path, names: Sequence[str] = ()) -> Iterator[str]:
             yield command
             if subprocess.run([sys.executable, "-m", "benchmarks", *arguments_of(command)], cwd=root).returncode and not found.failures:
                 raise ValueError(f"{command} failed: {found.name} is left as it was")
-        publish([root / "runs" / run for run in found.runs], found.name, path.parent, with_failures=bool(found.failures))
+        publish(
+            [root / "runs" / run for run in found.runs], found.name, path.parent, with_failures=bool(found.failures), without=found.without
+        )

@@ -50,13 +50,15 @@ def publish(
     folder: Path = FOLDER,
     *,
     with_failures: bool = False,
+    without: Sequence[str] = (),
     choose: Callable[[Records], Records] | None = None,
 ) -> Manifest:
     """Write ``folder/NAME.parquet`` and ``folder/NAME.json`` from finished runs, in place of what had that name.
 
-    with_failures: publish a run in which images failed, too; they are rows with their status, and the manifest counts them. choose: which
-    of a run's records to publish, left out all of a run that is finished. Raises ValueError for a run that is not finished, for failures
-    that are not stated, for runs that disagree about a number, and for what depends on a path of this machine.
+    with_failures: publish a run in which images failed, too; they are rows with their status, and the manifest counts them. without:
+    metrics whose rows are left out, such as curves of which only the area is shown. choose: which of a run's records to publish, left out
+    all of a run that is finished. Raises ValueError for a run that is not finished, for failures that are not stated, for metrics that are
+    not there, for runs that disagree about a number, and for what depends on a path of this machine.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"{name}: give a name of letters, digits, '.', '_' and '-', which begins with a letter or digit")
@@ -71,6 +73,9 @@ def publish(
     jobs = distinct(every)
     rows, provenances = collected([record for _, record in every])
     rows = pd.concat([rows, _of_maps(jobs, rows)], ignore_index=True)
+    if unknown := sorted(set(without) - set(rows["metric"])):
+        raise ValueError(f"there are no rows of {', '.join(unknown)} to leave out: choose {', '.join(sorted(set(rows['metric'])))}")
+    rows = rows[~rows["metric"].isin(without)]
     failures = _failures(jobs, rows)
     if failures and not with_failures:
         said = "; ".join(f"{one['method']}: {one['images']} x {one['status']}" for one in failures)
@@ -95,6 +100,7 @@ def publish(
         seconds=round(float(rows.loc[rows["metric"] == "seconds", "value"].sum()), 3),
         rows=len(rows),
         sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
+        without=sorted(without),
         failures=failures,
         jobs=published,
         images=lists,

@@ -106,6 +106,19 @@ def test_a_failed_image_is_published_only_if_it_is_stated_and_then_it_is_a_row(f
     assert str(folder) not in (tmp_path / "broken.json").read_text()
 
 
+def test_rows_of_a_metric_are_left_out_where_that_is_said(folder, copy):
+    run, rows = copy / "runs" / "p", copy / "docs" / "rows"
+    whole, found = publish([run], "whole", rows), publish([run], "p", rows, without=["insertion_accuracy"])
+    assert (whole.without, found.without) == ([], ["insertion_accuracy"])
+    assert '"without"' not in (rows / "whole.json").read_text()
+    both = [load(rows / f"{name}.json") for name in ("whole", "p")]
+    assert len(both[0]) - len(both[1]) == (both[0]["metric"] == "insertion_accuracy").sum() > 0
+    said = command("results", "verify", str(rows / "p.json"), "--sample", "1", "--trust", cwd=copy)
+    assert said.returncode == 0, said.stdout + said.stderr
+    with pytest.raises(ValueError, match=r"there are no rows of insertion_acuracy to leave out: choose "):
+        publish([run], "p", rows, without=["insertion_acuracy"])
+
+
 def test_altered_rows_and_lost_rows_are_refused(folder, tmp_path):
     publish([folder / "runs" / "p"], "p", tmp_path)
     rows = tmp_path / "p.parquet"

@@ -20,7 +20,7 @@ def publish(args: argparse.Namespace) -> int:
     from results.published.publish import publish as write
 
     out = args.out or FOLDER
-    found = write(args.runs, args.name, out, with_failures=args.with_failures)
+    found = write(args.runs, args.name, out, with_failures=args.with_failures, without=args.without)
     path = out / f"{found.name}.json"
     if args.json:
         print(json.dumps(found.model_dump(exclude={"jobs", "images"}) | {"manifest": str(path)}, indent=1))

@@ -20,6 +20,9 @@ def add(commands: Commands, folder: PathType, path: PathType, names: Callable[[s
     publish.add_argument("--as", dest="name", required=True, metavar="NAME", help="of the files, NAME.parquet and NAME.json")
     publish.add_argument("--out", type=path, metavar="DIR", help="their folder (default: docs/rows)")
     publish.add_argument("--with-failures", action="store_true", help="publish failed images as rows with their status, and count them")
+    publish.add_argument(
+        "--without", type=names, default=[], metavar="METRIC,...", help="leave out the rows of these metrics, such as curves"
+    )
     pages = commands.add_parser("pages", help="make the tables and figures between markers in README.md and docs anew, from published rows")
     pages.add_argument("--root", type=folder, default=Path(), metavar="DIR", help="of the repository (default: the working folder)")
     pages.add_argument("--check", action="store_true", help="change nothing; show what differs, and exit with 1 if anything does")
