@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from results.boards.board import ENTRIES, FOLDER, Board
-from results.boards.entry import OURS, ROWS, Entry, by_image, passes, refusals, scores
+from results.boards.entry import ROWS, Entry, by_image, passes, refusals, scores
 from results.export import NOTHING, interval, to_markdown
 from results.metrics import metric_named
 from results.published.read import current_versions, outdated
@@ -68,7 +68,7 @@ def table(board: Board, entries: list[Entry], current: Mapping[str, str]) -> pd.
         stated = " (stated)" if "maps" in entry.record["configs"]["attribution"]["method"] else ""  # made elsewhere, and not counted here
         shown["passes"] = NOTHING if not len(spent) or spent.isna().any() else f"{spent.mean():.0f}{stated}"
         shown["failed"] = entry.rows.loc[entry.rows["status"].str.startswith(FAILED), "image"].nunique()
-        shown["code"] = entry.about["code"] or OURS
+        shown["code"] = entry.about["code"] or "ours"
         shown["numbers"] = f"verified on {verified['images']} images, {verified['date']}" if verified else "claimed"
         if old := outdated(entry.manifest, [entry.record["method"]], current):
             shown["numbers"] += f"; of an earlier version: {'; '.join(old)}"
