@@ -64,7 +64,8 @@ def dynamic_ablation(
     seed : int
         Of the generators, where ``rngs`` is left out.
     rule : {"positive", "negative"}
-        Pos-R: the kept pixels alone have class y; Neg-R: without the kept pixels the class is not y.
+        Pos-R: the kept pixels alone have class y; Neg-R: without the kept pixels the class is not y, which the whole image should have:
+        of a class that the model does not predict every region is one.
     k : int
         Circles, from 1.
     sp_num : int or None
