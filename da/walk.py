@@ -65,7 +65,7 @@ def dynamic_ablation(
         Of the generators, where ``rngs`` is left out.
     rule : {"positive", "negative"}
         Pos-R: the kept pixels alone have class y; Neg-R: without the kept pixels the class is not y, which the whole image should have:
-        of a class that the model does not predict every region is one.
+        for a class that the model does not predict every region satisfies it.
     k : int
         Circles, from 1.
     sp_num : int or None

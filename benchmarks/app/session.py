@@ -39,11 +39,11 @@ class Session:
         """The progress of all jobs of this process."""
         return bar(self.console)
 
-    def error(self, message: str, said: str = "") -> None:
-        """Print why a job fails, once, however many fail by it. said: words before it."""
+    def error(self, message: str, before: str = "") -> None:
+        """Print why a job fails, once in this process, however many fail by it. before: words before it."""
         if message not in self.errors:
             self.errors.add(message)
-            self.console.print(Text.assemble(("error:", "red"), f" {said}{message}"), soft_wrap=True)
+            self.console.print(Text.assemble(("error:", "red"), f" {before}{message}"), soft_wrap=True)
 
     def say(self, text: str) -> None:
         """Print a line that is not wrapped."""

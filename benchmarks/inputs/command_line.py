@@ -77,8 +77,7 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[list[str]], list[str]]:
 def as_given(overrides: Sequence[str]) -> list[str]:
     """Overrides with what is text in quotes where Hydra would read it as another type, and ``~`` in paths as the home folder.
 
-    What is given ``per_method`` is added to an experiment's own. Raises ValueError for a run's name that names no folder, and for the home
-    of a user who is not there.
+    Raises ValueError for a run's name that names no folder, and for the home of a user who is not there.
     """
     return [_as_given(override) for override in overrides]
 
@@ -130,8 +129,6 @@ def _as_given(override: str) -> str:
     if not match:
         return override
     plus, key, value = match.groups()
-    if key.split(".")[0] == "per_method":
-        return f"{plus or '++'}{key}={value}"  # of a method that an experiment's own says nothing of, too
     of = key.partition("@")[0]
     if not any(kind.fullmatch(of) for kind in (TEXT, TEXT_OR_NULL, LIST_OF_TEXT)):
         return override

@@ -101,7 +101,8 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
     both = there.merge(again, on=["measure", "metric", "x"], how="outer", suffixes=("_there", "_here"), indicator=True)
     if (both["_merge"] != "both").any():
         return Verdict(**named, rows=len(both), difference=np.nan, reason="other metrics than then")
-    if len(other := both[both["status_there"] != both["status_here"]]):
+    statuses = [both[f"status_{side}"].str.partition(":")[0] for side in ("there", "here")]  # a reason can name a place
+    if len(other := both[statuses[0] != statuses[1]]):
         said = f"the status was {other['status_there'].iloc[0]}, and is {other['status_here'].iloc[0]}"
         return Verdict(**named, rows=len(both), difference=np.nan, reason=said)
     difference = (both["value_there"] - both["value_here"]).abs()
@@ -109,8 +110,8 @@ def _again(record: dict[str, Any], i: int) -> Verdict:
     difference = difference.mask(same_gap, 0).fillna(np.inf)
     differ = list(dict.fromkeys(both["metric"][difference > 0]))
     reason = f"other values of {', '.join(differ[:3])}{' and others' if len(differ) > 3 else ''}" if differ else ""
-    if differ == ["queries"]:
-        reason += ": they are the mean of a batch, unless the method returns the queries of each image, Attribution(queries=...)"
+    if differ and set(differ) <= {"queries", "backwards"}:
+        reason += ": these are the mean of a batch, unless the method returns the queries of each image, Attribution(queries=...)"
     return Verdict(**named, rows=len(both), difference=float(difference.max()), reason=reason)
 
 

@@ -49,7 +49,9 @@ def write(name: str, *overrides: str) -> None:
 
 def options() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tools.board", description="State the images, model and measure of a board.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tools.board", description="State the images, model, engine and measure of a board."
+    )
     parser.add_argument("name", help="of conf/board")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="such as dataset.root=DIR")
     return parser

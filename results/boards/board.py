@@ -52,6 +52,8 @@ class Board(BaseModel):
             known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml")))
             raise ValueError(f"there is no board {path.stem}: choose {known or 'a folder with conf/board'}")
         content = yaml.safe_load(path.read_text(encoding="utf-8")).get("board") or {}
+        if lacking := [part for part in ("model", "engine", "definition") if part not in content]:
+            raise ValueError(f"{path} does not state its {lacking[0]}: run python -m benchmarks.tools.board {path.stem}")
         try:
             listed = read_list(path.parent / "images" / str(content.get("images")))
             return cls.model_validate(content | {"name": path.stem, "listed": listed})

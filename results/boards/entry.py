@@ -71,10 +71,15 @@ class Entry:
         return tables.load(self.folder / ROWS)
 
     @property
+    def reads_maps(self) -> bool:
+        """Whether its maps were made elsewhere, and its passes are what is said of them: of this project's ``precomputed``."""
+        method = self.record["configs"]["attribution"]["method"]
+        return "maps" in method and not method["function"].get("sources")
+
+    @property
     def needs_code(self) -> bool:
         """Whether nobody can compute it from this project alone: the method, or the maps that it reads, are somebody's."""
-        method = self.record["configs"]["attribution"]["method"]
-        return bool(method["function"].get("sources")) or "maps" in method
+        return self.reads_maps or bool(self.record["configs"]["attribution"]["method"]["function"].get("sources"))
 
     @property
     def verified(self) -> dict[str, Any] | None:
@@ -85,7 +90,7 @@ class Entry:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             date.fromisoformat(found["date"])
-            if not 1 <= int(found["images"]) <= len(self.record["images"]):
+            if type(found["images"]) is not int or not 1 <= found["images"] <= len(self.record["images"]):
                 raise ValueError(f"{found['images']} images of {len(self.record['images'])}")
         except (TypeError, KeyError, ValueError) as error:
             raise ValueError(f"{path} is not what verify --mark writes: {' '.join(str(error).split())}") from None
@@ -105,6 +110,8 @@ def refusals(entry: Entry, board: Board) -> list[str]:
             reasons += check(entry, board)
     except ValueError as error:  # nothing more can be said of rows that cannot be read
         reasons.append(str(error))
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        reasons.append(f"{ROWS} is not what submit writes ({type(error).__name__}: {error})")
     return reasons
 
 
@@ -171,11 +178,16 @@ def _rows(entry: Entry, board: Board) -> Iterator[str]:
         yield f"{numbers['image'].iloc[0]} failed, and has a number of {numbers['metric'].iloc[0]}"
     if len(twice := rows[rows.duplicated(["image", "measure", "metric", "x"])]):
         yield f"{twice['image'].iloc[0]} has several values of {twice['metric'].iloc[0]}"
+    measured = rows[(rows["measure"] == board.measure) & rows["value"].notna()]
+    broken = set(rows.loc[rows["status"].str.startswith(FAILED) & (rows["measure"] == ""), "image"])
+    if both := sorted(broken & set(measured["image"])):
+        yield f"{both[0]} failed, and has numbers of {board.measure}"
     wanted = {"": PASSES, board.measure: {board.score, *board.also, *filter(None, [board.requires])}}
     for measure, metrics in wanted.items():
         of = rows[~failed & (rows["measure"] == measure)]
         for metric in sorted(metrics):
-            if lacking := sorted(set(of["image"]) - set(of.loc[(of["metric"] == metric) & of["x"].isna(), "image"])):
+            there = set(of.loc[(of["metric"] == metric) & of["x"].isna(), "image"])
+            if lacking := sorted((set(of["image"]) | set(measured["image"])) - there):
                 yield f"{len(lacking)} images have no row of {metric}, such as {lacking[0]}"
     of = rows[rows["metric"].isin(wanted[board.measure]) & (rows["measure"] == board.measure)]
     if len(wrong := of[(of["value"] < 0) | (of["value"] > 1)]):

@@ -65,7 +65,7 @@ def table(board: Board, entries: list[Entry], current: Mapping[str, str]) -> pd.
         for metric in board.also:
             values = by_image(entry, metric, board.measure)
             shown[_heading(metric)] = f"{values.mean():.3f}" if len(values) else NOTHING
-        stated = " (stated)" if "maps" in entry.record["configs"]["attribution"]["method"] else ""  # made elsewhere, and not counted here
+        stated = " (stated)" if entry.reads_maps else ""  # not counted here
         shown["passes"] = NOTHING if not len(spent) or spent.isna().any() else f"{spent.mean():.0f}{stated}"
         shown["failed"] = entry.rows.loc[entry.rows["status"].str.startswith(FAILED), "image"].nunique()
         shown["code"] = entry.about["code"] or "ours"

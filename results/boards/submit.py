@@ -34,6 +34,8 @@ def submit(
     if unknown := [method for method in methods if method not in known]:
         raise ValueError(f"{run} has no method {', '.join(unknown)}: choose {', '.join(known)}")
     chosen = list(methods) or known
+    if wrong := [method for method in chosen if not entry and not NAME.fullmatch(method)]:
+        raise ValueError(f"{wrong[0]} names no entry: give one of letters, digits, '_' and '-' with --as")
     if entry and (len(chosen) > 1 or not NAME.fullmatch(entry)):
         raise ValueError(
             f"--as {entry} names one entry: choose one of the methods with --methods, and a name of letters, digits, '_' and '-'"
@@ -56,7 +58,7 @@ def submit(
         if refused:
             raise ValueError(f"refused by {board.name}: {'; '.join(refused)}")
         places = {folder / board.name / new.name: new for new in made}
-        if there := [place.name for place, new in places.items() if place.exists() and not replace and not _same(Entry(place), new)]:
+        if there := [place.name for place, new in places.items() if place.exists() and not replace and not _same(place, new)]:
             raise ValueError(
                 f"{folder / board.name} has {', '.join(there)} with other rows: choose the methods that are yours with --methods, or give "
                 "an entry a name of its own with --as; --replace puts it in the other's place"
@@ -85,16 +87,17 @@ def _of_board(jobs: Records, job: str, board: Board) -> Records:
     return [record | {"config": config} | {of: {name: record[of][name] for name in kept} for of in ("keys", "configs")}]
 
 
-def _same(there: Entry, new: Entry) -> bool:
-    return (there.manifest.sha256, there.about) == (new.manifest.sha256, new.about)
+def _same(there: Path, new: Entry) -> bool:
+    """Whether an entry that is there has the same rows."""
+    try:
+        return Entry(there).manifest.sha256 == new.manifest.sha256
+    except (ValueError, OSError):  # it is broken
+        return False
 
 
 def _moved(new: Entry, folder: Path) -> Entry:
     """Put an entry in its place; what was computed again of an entry with other rows is no longer said of this one."""
-    if folder.exists() and _same(Entry(folder), new):
-        return Entry(folder)
-    if folder.exists():
+    if folder.exists() and not _same(folder, new):
         shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(new.folder, folder)
+    shutil.copytree(new.folder, folder, dirs_exist_ok=True)
     return Entry(folder)

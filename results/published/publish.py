@@ -73,10 +73,8 @@ def publish(
     jobs = distinct(every)
     rows, provenances = collected([record for _, record in every])
     rows = pd.concat([rows, _of_maps(jobs, rows)], ignore_index=True)
-    if unknown := sorted(set(without) - set(rows["metric"])):
-        raise ValueError(f"there are no rows of {', '.join(unknown)} to leave out: choose {', '.join(sorted(set(rows['metric'])))}")
-    rows = rows[~rows["metric"].isin(without)]
-    failures = _failures(jobs, rows)
+    failures, seconds = _failures(jobs, rows), float(rows.loc[rows["metric"] == "seconds", "value"].sum())
+    rows = _left(rows, without)
     if failures and not with_failures:
         said = "; ".join(f"{one['method']}: {one['images']} x {one['status']}" for one in failures)
         raise ValueError(f"images failed ({said}): --with-failures publishes them as rows with their status")
@@ -97,10 +95,10 @@ def publish(
         functions=_functions(jobs),
         first=first,
         last=last,
-        seconds=round(float(rows.loc[rows["metric"] == "seconds", "value"].sum()), 3),
+        seconds=round(seconds, 3),
         rows=len(rows),
         sha256=hashlib.sha256(buffer.getvalue()).hexdigest(),
-        without=sorted(without),
+        without=sorted(set(without)),
         failures=failures,
         jobs=published,
         images=lists,
@@ -108,6 +106,20 @@ def publish(
     write_atomically(folder / f"{name}{SUFFIX}", buffer.getvalue())
     manifest.write(folder / f"{name}.json")
     return manifest
+
+
+def _left(rows: pd.DataFrame, without: Sequence[str]) -> pd.DataFrame:
+    """Rows without some metrics. Raises ValueError for one that is not there, and where an image would have no row left of a result."""
+    if unknown := sorted(set(without) - set(rows["metric"].dropna())):
+        raise ValueError(
+            f"there are no rows of {', '.join(unknown)} to leave out: choose {', '.join(sorted(set(rows['metric'].dropna())))}"
+        )
+    left = rows[~rows["metric"].isin(without)]
+    if "queries" in without or len(left.drop_duplicates(["key", *AT[:2]])) < len(rows.drop_duplicates(["key", *AT[:2]])):
+        raise ValueError(
+            f"without {', '.join(without)} nothing would be left of some results: leave out curves, and keep what says that they are there"
+        )
+    return left
 
 
 def check_finished(run: Path, *, with_failures: bool = False) -> None:

@@ -133,6 +133,7 @@ def test_benchmarks(folder, tmp_path, arguments, code, message):
     assert "Traceback" not in said.stderr
     reasons = {line.partition("cannot run: ")[2] or line.partition(": ")[2] for line in errors}
     assert len(errors) <= 2 * len(reasons)  # when it happens or is seen to, and at the end, however many jobs fail by it
+    assert len(reasons) == 1 or words[0] == "-m"
 
 
 @pytest.mark.parametrize(("arguments", "message"), DA)

@@ -227,7 +227,7 @@ def test_numbers_that_cannot_be_and_entries_of_another_version_are_refused(entry
     assert "it has no entry.yaml" in refusals(Entry(entry.folder), board)[0]
 
 
-def test_an_image_that_is_said_to_have_failed_is_the_worst_and_has_no_numbers(entry, root):
+def test_an_image_that_is_said_to_have_failed_is_the_worst_and_has_no_numbers(entry, root, runs):
     """Else its passes would not count, and its score would."""
     board = the_board(root)
     few = entry.rows["image"].unique()[:20]
@@ -238,6 +238,18 @@ def test_an_image_that_is_said_to_have_failed_is_the_worst_and_has_no_numbers(en
 
     fake = forged(entry, failing, failures=[{"method": "gradcam", "model": "planted_cnn", "status": "error", "images": 20}])
     assert any("failed, and has a number of " in reason for reason in refusals(fake, board))
+    keys = entry.record["keys"]
+
+    def without_passes(rows: pd.DataFrame) -> pd.DataFrame:
+        chosen = rows["image"].isin(few) & (rows["key"] == keys["attribution"])
+        rows = rows.assign(status=rows["status"].where(~chosen, "error: out of memory"), value=rows["value"].where(~chosen))
+        return rows[~chosen | ~rows["metric"].isin(["queries", "backwards"])]
+
+    (copy,) = submit(runs / "runs" / "ours", BOARD, root, methods=["gradcam"], replace=True)
+    fake = forged(copy, without_passes, failures=[{"method": "gradcam", "model": "planted_cnn", "status": "error", "images": 20}])
+    reasons = refusals(fake, board)
+    assert any("failed, and has numbers of evidence" in reason for reason in reasons)
+    assert any("20 images have no row of queries" in reason for reason in reasons)
     every = forged(entry, lambda rows: rows.assign(status="error: out of memory"))
     assert (scores(every, board) == board.worst).all()
 
@@ -309,6 +321,7 @@ def test_a_mark_that_nobody_could_have_set_is_refused(entry, root):
     for said in (
         {"sha256": sha256, "images": 1_000_000_000, "date": "2026-01-01"},
         {"sha256": sha256, "images": 3, "date": "2099-01-01 by Nature"},
+        {"sha256": sha256, "images": "3", "date": "2026-01-01"},
         {"sha256": sha256},
         [],
     ):
@@ -320,6 +333,7 @@ def test_a_mark_that_nobody_could_have_set_is_refused(entry, root):
 def test_maps_made_elsewhere_are_somebodys_and_their_passes_are_stated(runs, root):
     maps = runs / "maps"
     maps.mkdir(exist_ok=True)
+    (maps / "queries.csv").write_text("image,queries\n" + "".join(f"{image},7\n" for image, *_ in the_board(root).listed))
     for image, *_ in the_board(root).listed:
         np.save(maps / f"{image}.npy", np.random.default_rng(0).random((64, 64)))
     said = command("benchmarks", f"board={BOARD}", "method=precomputed", "method.maps=maps", "name=maps", "page=false", cwd=runs)
@@ -328,6 +342,7 @@ def test_maps_made_elsewhere_are_somebodys_and_their_passes_are_stated(runs, roo
         submit(runs / "runs" / "maps", BOARD, root)
     (found,) = submit(runs / "runs" / "maps", BOARD, root, code="https://example.org/maps")
     assert found.about["code"] == "https://example.org/maps"
+    assert "| 7 (stated) |" in section(BOARD, root, root / "docs" / "leaderboard.md")
 
 
 def test_an_entry_is_replaced_only_where_that_is_asked_for(runs, root):
@@ -336,6 +351,11 @@ def test_an_entry_is_replaced_only_where_that_is_asked_for(runs, root):
     again = submit(runs / "runs" / "ours", BOARD, root, code="https://example.org/mine")
     assert {one.name: one.about["code"] for one in again} == {"gradcam": None, "random": None}  # they are this project's
     assert Entry(entry.folder).verified  # these are the same rows
+    (entry.folder / "rows.parquet").write_bytes(b"altered")
+    with pytest.raises(ValueError, match="has random with other rows"):
+        submit(runs / "runs" / "ours", BOARD, root)
+    submit(runs / "runs" / "ours", BOARD, root, methods=["random"], replace=True)
+    (entry.folder / "verified.json").write_text(json.dumps({"sha256": entry.manifest.sha256, "images": 3, "date": "2026-01-01"}))
     forged(entry, lambda rows: rows.assign(value=rows["value"].where(rows["metric"] != "seconds", 9.0)))
     with pytest.raises(ValueError, match="has random with other rows: choose the methods that are yours with --methods"):
         submit(runs / "runs" / "ours", BOARD, root)

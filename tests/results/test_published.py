@@ -117,6 +117,10 @@ def test_rows_of_a_metric_are_left_out_where_that_is_said(folder, copy):
     assert said.returncode == 0, said.stdout + said.stderr
     with pytest.raises(ValueError, match=r"there are no rows of insertion_acuracy to leave out: choose "):
         publish([run], "p", rows, without=["insertion_acuracy"])
+    for metrics in (["queries"], ["prediction", "confidence"]):
+        with pytest.raises(ValueError, match="nothing would be left of some results"):
+            publish([run], "p", rows, without=metrics)
+    assert publish([run], "p", rows, without=["seconds", "seconds"]).seconds == whole.seconds > 0
 
 
 def test_altered_rows_and_lost_rows_are_refused(folder, tmp_path):

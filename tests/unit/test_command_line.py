@@ -95,9 +95,3 @@ def test_flags_and_overrides_are_told_apart():
 def test_a_suggestion_is_never_what_was_refused():
     assert suggestion("rise", ["rise", "da_pos"]) == ""
     assert suggestion("rise", ["rise", "rises"]) == " (did you mean rises?)"
-
-
-def test_per_method_is_added_to_what_an_experiment_says():
-    given = ["per_method={lime: {samples: 20}}", "per_method.rise.masks=5", "+per_method.ep.iterations=3"]
-    assert as_given(given) == ["++per_method={lime: {samples: 20}}", "++per_method.rise.masks=5", "+per_method.ep.iterations=3"]
-    assert as_given(as_given(given)) == as_given(given)

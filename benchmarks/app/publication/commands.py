@@ -93,7 +93,7 @@ def verify(args: argparse.Namespace) -> int:
             said = said if verdict.computed else f"not compared ({verdict.reason})"
             print(f"{verdict.method} {verdict.model} {verdict.image}: {verdict.rows} rows, {said}")
     if any(verdict.computed and not verdict.matches for verdict in verdicts):
-        if entry:
+        if entry and args.mark:
             verified.withdraw(entry)
         return 1
     if missing := [verdict for verdict in verdicts if not verdict.computed]:
