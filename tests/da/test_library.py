@@ -252,7 +252,7 @@ def test_the_defaults_of_a_function_are_those_of_its_configuration(path):
 def test_a_network_whose_answers_differ_from_pass_to_pass_is_refused(view):
     class Dropping(nn.Module):
         def forward(self, images):
-            return nn.functional.dropout(images, 0.3).mean((2, 3))  # training is its default
+            return nn.functional.dropout(images.mean((2, 3)).repeat(1, 20), 0.3)  # training is its default
 
     with pytest.raises(ValueError, match=r"asked twice.*training=self\.training"):
         view(Dropping())(textured(1, 32, 32))
@@ -268,3 +268,12 @@ def test_answers_that_differ_by_rounding_alone_are_taken():
     model = da.label_model(classify)
     assert model(textured(2, 32, 32)).tolist() == [0, 0]
     assert (model.queries, len(calls)) == (2, 3)
+
+
+def test_a_network_that_writes_into_its_images_repeats_its_answers():
+    def classify(images):
+        return images.sub_(0.5).mean((2, 3))
+
+    images = textured(2, 32, 32)
+    assert da.score_model(classify)(images.clone()).shape == (2, 3)
+    assert da.label_model(classify)(images.clone()).shape == (2,)
