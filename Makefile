@@ -20,10 +20,10 @@ paper: $(STAMP)  ## every table and figure of the paper in runs/: make paper SCA
 reproduction: $(STAMP)  ## tables and figures of README.md and docs from the rows in docs/rows; RECOMPUTE=1: from the images, which takes hours
 	$(BIN)/python -m results pages $(if $(RECOMPUTE),--recompute)
 
-unit: $(STAMP)  ## the tests that take no time: a minute on 2 cores
+unit: $(STAMP)  ## the tests of parts alone: two minutes on 2 cores
 	$(PYTEST) tests/unit
 
-test: $(STAMP)  ## the tests but the long ones, with those of make unit: eight minutes
+test: $(STAMP)  ## the tests but the long ones, with those of make unit: nine minutes
 	$(PYTEST) -m "not slow and not slurm and not ray and not cuda"
 
 test-all: $(STAMP)  ## the long tests, which make test leaves out: experiments, kills, a browser, notebooks, packages; 25 minutes
